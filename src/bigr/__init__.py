@@ -1,0 +1,51 @@
+"""BiGR-Lightning: train, evaluate and use BiGR, an image generator over binary latent codes.
+
+The public API. Names load on first use, so ``import bigr`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigr.checkpoints.load import load_autoencoder, load_generator
+    from bigr.models.autoencoder import BinaryAutoencoder
+    from bigr.models.bigr import BiGR
+    from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
+    from bigr.sampling.config import SamplerConfig
+    from bigr.sampling.sampler import Sampler
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BiGR": "bigr.models.bigr",
+    "BiGRConfig": "bigr.models.config",
+    "BinaryAutoencoder": "bigr.models.autoencoder",
+    "BinaryAutoencoderConfig": "bigr.models.config",
+    "Sampler": "bigr.sampling.sampler",
+    "SamplerConfig": "bigr.sampling.config",
+    "load_autoencoder": "bigr.checkpoints.load",
+    "load_generator": "bigr.checkpoints.load",
+}
+
+__all__ = [
+    "BiGR",
+    "BiGRConfig",
+    "BinaryAutoencoder",
+    "BinaryAutoencoderConfig",
+    "Sampler",
+    "SamplerConfig",
+    "load_autoencoder",
+    "load_generator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bigr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""The method in pure torch: binary autoencoder, masked transformer, binary transcoder, BiGR."""

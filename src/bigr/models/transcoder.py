@@ -1,0 +1,123 @@
+"""The binary transcoder: Bernoulli diffusion of one token's bits given its condition.
+
+Shapes: M tokens, K bits, D width of the transformer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigr.models.config import BiGRConfig
+from bigr.models.denoiser import Denoiser
+from bigr.models.diffusion import (
+    draw_bits,
+    keep_probability,
+    noised_bit_probs,
+    posterior_bit_probs,
+)
+
+POSTERIOR_CLAMP = 1e-6
+
+
+class BitLoss(NamedTuple):
+    """Training loss and hits of every bit, both (M, K)."""
+
+    loss: Tensor
+    is_correct: Tensor
+
+
+def balanced_weight(target: Tensor) -> Tensor:
+    """alpha = (1 - w) y + w (1 - y) + 1/K, with w the mean of y over a token's K bits.
+
+    Args:
+        target: (M, K) bits y.
+    """
+    share = target.mean(dim=-1, keepdim=True)
+    return (1.0 - share) * target + share * (1.0 - target) + 1.0 / target.shape[-1]
+
+
+class BinaryTranscoder(nn.Module):
+    """Denoiser plus the three objectives of the paper's Table 2."""
+
+    def __init__(self, config: BiGRConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.denoiser = Denoiser(config)
+
+    def signed_input(self, x_t: Tensor) -> Tensor:
+        """The denoiser's input 2 x_t - 1; zeros (no information) without diffusion."""
+        if self.config.objective == "direct":
+            return torch.zeros_like(x_t)
+        return 2.0 * x_t - 1.0
+
+    def clean_logits(self, bit_logits: Tensor, signs: Tensor) -> Tensor:
+        """Logits of x_0 = 1 from the denoiser's output and its input signs (M, K).
+
+        With flip prediction a bit that is 1 turns the meaning of its logit around.
+        """
+        return -signs * bit_logits if self.config.objective == "flip" else bit_logits
+
+    def draw_noise(
+        self, x_0: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One noise level per token, t ~ U{1..T}, and x_t ~ q(x_t | x_0).
+
+        Args:
+            x_0: (M, K) bits.
+            generator: on the device of ``x_0``.
+
+        Returns:
+            t (M,) int64 and x_t (M, K). Without diffusion, t = T.
+        """
+        steps = self.config.num_diffusion_steps
+        low = steps if self.config.objective == "direct" else 1
+        t = torch.randint(low, steps + 1, x_0.shape[:1], generator=generator, device=x_0.device)
+        keep = keep_probability(t, steps)[:, None]
+        return t, draw_bits(noised_bit_probs(x_0, keep), generator)
+
+    def loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> BitLoss:
+        """Loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).
+
+        Args:
+            x_0: (M, K) clean bits.
+            t: (M,) noise levels in 1..T.
+            x_t: (M, K) noisy bits.
+            condition: (M, D).
+
+        Returns:
+            (M, K) losses in float32, and whether the un-flipped prediction equals x_0.
+        """
+        config = self.config
+        signs = self.signed_input(x_t)
+        embedding = self.denoiser.condition(condition) + self.denoiser.embed_time(t)
+        bit_logits = self.denoiser.predict(signs, embedding).float()
+        target = (x_0 - x_t).abs() if config.objective == "flip" else x_0
+        loss = F.binary_cross_entropy_with_logits(bit_logits, target, reduction="none")
+        if config.weighted_loss:
+            loss = loss * balanced_weight(target)
+        x_0_logits = self.clean_logits(bit_logits, signs)
+        if config.auxiliary_weight > 0:
+            auxiliary = self.posterior_cross_entropy(x_0_logits.sigmoid(), x_0, t, x_t)
+            loss = loss + config.auxiliary_weight * auxiliary
+        is_correct = (x_0_logits > 0) == (x_0 > 0.5)
+        return BitLoss(loss, is_correct)
+
+    def posterior_cross_entropy(
+        self, x_0_probs: Tensor, x_0: Tensor, t: Tensor, x_t: Tensor
+    ) -> Tensor:
+        """Cross-entropy between the true and the predicted q(x_{t-1} | x_t, x_0), (M, K).
+
+        At t = 1 the prediction is P(x_0) itself, as in the last denoising step.
+        """
+        steps = self.config.num_diffusion_steps
+        keep_next = keep_probability(t - 1, steps)[:, None]
+        keep_between = keep_probability(t, steps, since=t - 1)[:, None]
+        true = posterior_bit_probs(x_0, x_t, keep_next, keep_between)
+        predicted = posterior_bit_probs(x_0_probs, x_t, keep_next, keep_between)
+        predicted = torch.where(t[:, None] == 1, x_0_probs, predicted)
+        predicted = predicted.clamp(POSTERIOR_CLAMP, 1.0 - POSTERIOR_CLAMP)
+        return -(true * predicted.log() + (1.0 - true) * (1.0 - predicted).log())

@@ -1,0 +1,103 @@
+"""The masked, bidirectional, class-conditional transformer: codes in, conditions out.
+
+Shapes: B batch, N tokens, L = 1 + N positions, K bits, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigr.models.config import BiGRConfig
+from bigr.models.layers import RMSNorm, TransformerLayer, rotary_table
+
+
+class MaskedTransformer(nn.Module):
+    """Llama-style transformer over [class token; N image tokens].
+
+    The class enters twice: as the first token, and through adaLN with one projection shared by
+    all layers plus a learned offset per layer.
+    """
+
+    rotary: Tensor
+
+    def __init__(self, config: BiGRConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.token_embedding = nn.Linear(config.code_dim, dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))
+        self.class_embedding = nn.Embedding(config.num_classes + 1, dim)
+        self.modulation = nn.Linear(dim, 6 * dim)
+        self.layers = nn.ModuleList(
+            TransformerLayer(
+                dim,
+                config.num_heads,
+                config.feed_forward_dim,
+                dropout=config.dropout,
+                norm_eps=config.norm_eps,
+            )
+            for _ in range(config.num_layers)
+        )
+        self.norm = RMSNorm(dim, config.norm_eps)
+        self.position_table = nn.Parameter(torch.zeros(1, config.seq_len, dim))
+        self.reset_buffers()
+        self.reset_parameters()
+
+    def reset_buffers(self) -> None:
+        """Compute the buffers that checkpoints don't hold (needed after a meta-device build)."""
+        head_dim = self.config.dim // self.config.num_heads
+        table = rotary_table(self.config.grid_size, head_dim, self.config.rope_base)
+        self.register_buffer("rotary", table, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Initialise as REFERENCE (generator, init)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.normal_(self.mask_token)
+        for layer in self.layers:
+            nn.init.normal_(layer.modulation_offset, std=1 / math.sqrt(self.config.dim))
+        nn.init.normal_(self.position_table, std=0.02)
+
+    def embed_classes(self, class_ids: Tensor) -> Tensor:
+        """Class ids (B,) to embeddings (B, D); embeddings (B, D) pass through."""
+        if class_ids.is_floating_point():
+            return class_ids
+        embedding: Tensor = self.class_embedding(class_ids)
+        return embedding
+
+    def hidden_states(
+        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None, num_layers: int
+    ) -> Tensor:
+        """Hidden states (B, L, D) after the first ``num_layers`` layers."""
+        tokens = self.token_embedding(codes)
+        if is_masked is not None:
+            tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
+        classes = self.embed_classes(class_ids)
+        modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
+        x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
+        for layer in self.layers[:num_layers]:
+            x = layer(x, modulation, self.rotary)
+        return x
+
+    def forward(self, codes: Tensor, class_ids: Tensor, is_masked: Tensor) -> Tensor:
+        """Condition of the transcoder for every token.
+
+        Args:
+            codes: (B, N, K) bits as floats; values at masked positions don't matter.
+            class_ids: (B,) int64 ids, or (B, D) embeddings such as an interpolation.
+            is_masked: (B, N) bool, True = to be predicted.
+
+        Returns:
+            (B, N, D) float32.
+        """
+        hidden = self.hidden_states(codes, class_ids, is_masked, self.config.num_layers)
+        condition: Tensor = self.norm(hidden)[:, 1:].float() + self.position_table
+        return condition

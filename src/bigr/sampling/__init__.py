@@ -1,0 +1,1 @@
+"""Entropy-ordered sampling: one loop for generation, inpainting and everything else."""

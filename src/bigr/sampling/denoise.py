@@ -1,0 +1,137 @@
+"""The transcoder at inference: from fair coin flips to a token's bit probabilities.
+
+Tokens are independent here, so they go through the whole chain in chunks that stay in the cache.
+Shapes: M tokens, R = M rows, or 2 M with guidance (conditional half first), K bits, W width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigr.models.denoiser import NORM_EPS
+from bigr.models.diffusion import denoising_steps, keep_probability, posterior_bit_probs
+from bigr.models.transcoder import BinaryTranscoder
+from bigr.sampling.noise import Noise
+
+CPU_CHUNK_ROWS = 256
+"""Rows per chunk on the CPU: activations stay in the second-level cache."""
+
+
+class PreparedDenoiser:
+    """A denoiser arranged for many calls: one product for all modulations, times embedded once.
+
+    Args:
+        transcoder: whose denoiser is used, as it is; weights are read when this is built.
+        num_denoise_steps: S.
+    """
+
+    def __init__(self, transcoder: BinaryTranscoder, num_denoise_steps: int) -> None:
+        config = transcoder.config
+        self.denoiser = denoiser = transcoder.denoiser
+        self.transcoder = transcoder
+        self.num_steps = config.num_diffusion_steps
+        if config.objective == "direct":
+            self.steps = [self.num_steps]
+        else:
+            self.steps = denoising_steps(num_denoise_steps, self.num_steps)
+        levels = torch.tensor(self.steps, device=denoiser.input.weight.device)
+        self.time_embeddings = denoiser.embed_time(levels)
+        modulations = [block.modulation for block in denoiser.blocks]
+        modulations.append(denoiser.output_modulation)
+        self.weight = torch.cat([layer.weight for layer in modulations])
+        self.bias = torch.cat([layer.bias for layer in modulations])
+        # Scales are used as 1 + scale: fold the 1 into the bias.
+        width = config.denoiser_dim
+        parts = self.bias.view(-1, width)
+        parts[1 : 3 * config.denoiser_blocks : 3] += 1.0
+        parts[-1] += 1.0
+        self.num_parts = len(parts)
+
+    def logits(self, signs: Tensor, embedding: Tensor) -> Tensor:
+        """Bit logits (R, K) from ``signs`` (M, K) and time + condition ``embedding`` (R, W)."""
+        denoiser = self.denoiser
+        modulation = F.linear(F.silu(embedding), self.weight, self.bias)
+        parts = modulation.chunk(self.num_parts, dim=-1)
+        x = denoiser.input(signs)
+        if embedding.shape[0] != signs.shape[0]:
+            x = torch.cat([x, x])
+        shape = (x.shape[-1],)
+        for index, block in enumerate(denoiser.blocks):
+            shift, scale, gate = parts[3 * index : 3 * index + 3]
+            normed = F.layer_norm(x, shape, eps=NORM_EPS)
+            x = torch.addcmul(x, gate, block.mlp(torch.addcmul(shift, normed, scale)))
+        normed = F.layer_norm(x, shape, eps=NORM_EPS)
+        logits: Tensor = denoiser.output(torch.addcmul(parts[-2], normed, parts[-1]))
+        return logits
+
+    def bit_probs(
+        self,
+        condition: Tensor,
+        unconditional: Tensor | None,
+        tokens: Tensor,
+        noise: Noise,
+        *,
+        iteration: int,
+        guidance_scale: float,
+        temperature: float,
+    ) -> Tensor:
+        """Run the chain for M tokens.
+
+        Args:
+            condition: (M, D) the transformer's output.
+            unconditional: (M, D) the same for the null class, or None without guidance.
+            tokens: (M,) indices of the tokens into B*N, for their random numbers.
+            noise: where those come from.
+            iteration: of the sampler, for the same purpose.
+            guidance_scale: s in l = l_uncond + s (l_cond - l_uncond).
+            temperature: divides the logits.
+
+        Returns:
+            (M, K) probabilities of the clean bits, float32.
+        """
+        rows = tokens.shape[0] if condition.device.type != "cpu" else CPU_CHUNK_ROWS
+        halves = [condition] if unconditional is None else [condition, unconditional]
+        starts = range(0, tokens.shape[0], max(1, rows))
+        chunks = [slice(start, start + rows) for start in starts]
+        done = [
+            self._chain(
+                self.denoiser.condition(torch.cat([half[chunk] for half in halves])),
+                tokens[chunk],
+                noise,
+                iteration,
+                guidance_scale,
+                temperature,
+            )
+            for chunk in chunks
+        ]
+        return torch.cat(done)
+
+    def _chain(
+        self,
+        embedding: Tensor,
+        tokens: Tensor,
+        noise: Noise,
+        iteration: int,
+        guidance_scale: float,
+        temperature: float,
+    ) -> Tensor:
+        """One chunk from t = T to t = 1; the last step returns P(x_0 = 1) itself."""
+        bits = (noise.bit_uniforms(iteration, 0, tokens) < 0.5).float()
+        for index, t in enumerate(self.steps):
+            signs = self.transcoder.signed_input(bits)
+            logits = self.logits(signs, embedding + self.time_embeddings[index]).float()
+            logits = logits / temperature
+            if embedding.shape[0] != tokens.shape[0]:
+                conditional, unconditional = logits.chunk(2)
+                logits = torch.lerp(unconditional, conditional, guidance_scale)
+            x_0_probs = self.transcoder.clean_logits(logits, signs).sigmoid()
+            if t == self.steps[-1]:
+                return x_0_probs
+            t_next = self.steps[index + 1]
+            keep_next = float(keep_probability(t_next, self.num_steps))
+            keep_between = float(keep_probability(t, self.num_steps, since=t_next))
+            probs = posterior_bit_probs(x_0_probs, bits, keep_next, keep_between)
+            bits = (noise.bit_uniforms(iteration, index + 1, tokens) < probs).float()
+        raise AssertionError("the chain ends at its last step")

@@ -1,0 +1,272 @@
+"""The sampler: fill masked tokens in, the most certain first.
+
+One loop serves generation (everything masked), inpainting, editing and enrichment (some tokens
+known). Shapes: B images, N tokens per image, M tokens still masked in the batch, K bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigr.models.bigr import BiGR
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.denoise import PreparedDenoiser
+from bigr.sampling.noise import Noise, SeededNoise, gumbel, image_seeds
+from bigr.sampling.schedules import (
+    guidance_scale_at,
+    gumbel_temperature_at,
+    num_masked_after,
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State after one iteration, for a progress callback."""
+
+    iteration: int
+    """1..num_iterations."""
+    num_iterations: int
+    codes: Tensor
+    """(B, N, K); masked tokens are 0."""
+    is_masked: Tensor
+    """(B, N) bool, what is left."""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class Sampler:
+    """Entropy-ordered sampling (BiGR, section 3.3) with the settings of ``config``."""
+
+    def __init__(self, config: SamplerConfig) -> None:
+        self.config = config
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        model: BiGR,
+        class_ids: Tensor,
+        *,
+        known_codes: Tensor | None = None,
+        is_masked: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+        on_iteration: ProgressCallback | None = None,
+    ) -> Tensor:
+        """Sample the masked tokens of a batch.
+
+        Args:
+            model: the generator; used in evaluation mode, on its own device.
+            class_ids: (B,) int64 in 0..num_classes (the last is the null class), or (B, D)
+                class embeddings.
+            known_codes: (B, N, K) bits; needed with ``is_masked``.
+            is_masked: (B, N) bool, True = sample this token; None samples all of them.
+            generator: draws one seed per image; None uses torch's global generator.
+            seeds: B numbers instead. An image depends on its seed, class and known tokens
+                alone, not on the rest of the batch.
+            on_iteration: called after every iteration.
+
+        Returns:
+            (B, N, K) of 0.0/1.0; tokens outside ``is_masked`` as in ``known_codes``.
+
+        Raises:
+            ValueError: if shapes, classes or seeds don't fit.
+        """
+        device = model.mask_counts.device
+        class_ids = class_ids.to(device)
+        codes, is_masked = _start(model, class_ids, known_codes, is_masked)
+        image_noise = SeededNoise(
+            image_seeds(len(class_ids), generator=generator, seeds=seeds),
+            model.config.seq_len,
+            model.config.code_dim,
+            device,
+        )
+        was_training = model.training
+        model.eval()
+        try:
+            return self.run(model, class_ids, codes, is_masked, image_noise, on_iteration)
+        finally:
+            model.train(was_training)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        model: BiGR,
+        class_ids: Tensor,
+        codes: Tensor,
+        is_masked: Tensor,
+        noise: Noise,
+        on_iteration: ProgressCallback | None = None,
+    ) -> Tensor:
+        """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
+        config = self.config
+        denoiser = PreparedDenoiser(model.transcoder, config.num_denoise_steps)
+        # The only wait for the device: from here on the host knows how many tokens are masked.
+        totals: list[int] = is_masked.sum(dim=1).tolist()
+        left = totals
+        for iteration in range(1, config.num_iterations + 1):
+            remaining = [num_masked_after(iteration, total, config) for total in totals]
+            num_new = [before - after for before, after in zip(left, remaining, strict=True)]
+            if any(num_new):
+                state = _Iteration(model, denoiser, noise, config, iteration)
+                codes, is_masked = state.unmask(class_ids, codes, is_masked, sum(left), num_new)
+            left = remaining
+            if on_iteration is not None:
+                on_iteration(Progress(iteration, config.num_iterations, codes, is_masked))
+        return codes
+
+
+def _start(
+    model: BiGR, class_ids: Tensor, known_codes: Tensor | None, is_masked: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Check the input; known codes with zeros at masked positions, and the mask."""
+    config = model.config
+    device = class_ids.device
+    shape = (len(class_ids), config.seq_len)
+    if class_ids.is_floating_point():
+        if class_ids.shape[1:] != (config.dim,):
+            raise ValueError(
+                f"class embeddings must have shape (batch, {config.dim}), "
+                f"got {tuple(class_ids.shape)}."
+            )
+    elif class_ids.ndim != 1 or bool(((class_ids < 0) | (class_ids > config.num_classes)).any()):
+        raise ValueError(
+            f"class_ids must be one number per image in 0..{config.num_classes} "
+            f"({config.num_classes} is the null class), got {class_ids.tolist()}."
+        )
+    if (known_codes is None) != (is_masked is None):
+        raise ValueError("known_codes and is_masked go together: give both or neither.")
+    if known_codes is None or is_masked is None:
+        codes = torch.zeros(*shape, config.code_dim, device=device)
+        return codes, torch.ones(shape, dtype=torch.bool, device=device)
+    if is_masked.dtype != torch.bool or is_masked.shape != shape:
+        raise ValueError(
+            f"is_masked must be bool of shape {shape}, got {is_masked.dtype} of shape "
+            f"{tuple(is_masked.shape)}."
+        )
+    known_codes = known_codes.to(device, torch.float32)
+    model.check_codes(known_codes)
+    if len(known_codes) != len(class_ids):
+        raise ValueError(f"{len(class_ids)} class_ids but {len(known_codes)} known_codes.")
+    is_masked = is_masked.to(device)
+    return known_codes.masked_fill(is_masked[..., None], 0.0), is_masked
+
+
+@dataclass(frozen=True)
+class _Iteration:
+    """One iteration: predict, order, unmask."""
+
+    model: BiGR
+    denoiser: PreparedDenoiser
+    noise: Noise
+    config: SamplerConfig
+    iteration: int
+
+    def unmask(
+        self,
+        class_ids: Tensor,
+        codes: Tensor,
+        is_masked: Tensor,
+        num_masked: int,
+        num_new: list[int],
+    ) -> tuple[Tensor, Tensor]:
+        """Decide ``num_new`` (B) tokens of the ``num_masked`` masked ones in the batch."""
+        device = codes.device
+        counts = torch.tensor(num_new, device=device)
+        is_predicted = is_masked
+        num_predicted = num_masked
+        if self.config.order != "confidence":
+            # The order doesn't depend on the prediction, so only chosen tokens need one.
+            is_predicted = _first(self.order_scores(is_masked), is_masked, counts)
+            num_predicted = sum(num_new)
+        tokens = _indices(is_predicted, num_predicted)
+        probs = self.predict(class_ids, codes, is_masked, tokens)
+        if self.config.order == "confidence":
+            is_new = _first(self.confidence(probs, tokens, is_masked), is_masked, counts)
+            chosen = is_new.flatten()[tokens]
+        else:
+            is_new = is_predicted
+            chosen = torch.ones_like(tokens, dtype=torch.bool)
+        bits = self.draw(probs, tokens)
+        flat = codes.flatten(0, 1).clone()
+        flat[tokens] = torch.where(chosen[:, None], bits, flat[tokens])
+        return flat.view_as(codes), is_masked & ~is_new
+
+    def predict(
+        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor, tokens: Tensor
+    ) -> Tensor:
+        """Bit probabilities (M, K) of ``tokens`` (M,)."""
+        model = self.model
+        scale = guidance_scale_at(self.iteration, self.config)
+        classes = model.transformer.embed_classes(class_ids)
+        null = model.transformer.class_embedding.weight[-1].expand_as(classes)
+        condition, unconditional = None, None
+        if scale == 1.0:
+            condition = _gather(model.condition(codes, classes, is_masked), tokens)
+        elif scale == 0.0:
+            condition = _gather(model.condition(codes, null, is_masked), tokens)
+        else:
+            both = model.condition(
+                torch.cat([codes, codes]),
+                torch.cat([classes, null]),
+                torch.cat([is_masked, is_masked]),
+            )
+            condition, unconditional = (_gather(half, tokens) for half in both.chunk(2))
+        return self.denoiser.bit_probs(
+            condition,
+            unconditional,
+            tokens,
+            self.noise,
+            iteration=self.iteration,
+            guidance_scale=scale,
+            temperature=self.config.temperature,
+        )
+
+    def draw(self, probs: Tensor, tokens: Tensor) -> Tensor:
+        """Bits (M, K) ~ Bernoulli(``probs``), or the likelier ones."""
+        if self.config.deterministic_bits:
+            return (probs > 0.5).float()
+        return (self.noise.bit_uniforms(self.iteration, -1, tokens) < probs).float()
+
+    def confidence(self, probs: Tensor, tokens: Tensor, is_masked: Tensor) -> Tensor:
+        """mean_k |2 p_k - 1| + tau * Gumbel, (B, N); masked tokens only."""
+        scores = torch.zeros(is_masked.numel(), device=probs.device)
+        scores[tokens] = (2.0 * probs - 1.0).abs().mean(dim=-1)
+        scores = scores.view_as(is_masked)
+        temperature = gumbel_temperature_at(self.iteration, self.config)
+        if temperature > 0:
+            scores = scores + temperature * gumbel(self.noise.order_uniforms(self.iteration))
+        return scores
+
+    def order_scores(self, is_masked: Tensor) -> Tensor:
+        """Scores (B, N) of the orders that don't look at the prediction."""
+        if self.config.order == "random":
+            return self.noise.order_uniforms(self.iteration)
+        num_tokens = is_masked.shape[1]
+        raster = torch.arange(num_tokens, 0, -1, device=is_masked.device, dtype=torch.float32)
+        return raster.expand_as(is_masked)
+
+
+def _first(scores: Tensor, is_masked: Tensor, counts: Tensor) -> Tensor:
+    """The ``counts`` (B,) masked tokens with the highest ``scores`` (B, N), as a (B, N) mask.
+
+    Ties go to the lower index, so that the result doesn't depend on the device.
+    """
+    scores = scores.masked_fill(~is_masked, float("-inf"))
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    ranks = order.argsort(dim=1)
+    return (ranks < counts[:, None]) & is_masked
+
+
+def _indices(is_chosen: Tensor, count: int) -> Tensor:
+    """Flat indices of the ``count`` True entries, without waiting for the device."""
+    return is_chosen.flatten().logical_not().argsort(stable=True)[:count]
+
+
+def _gather(values: Tensor, tokens: Tensor) -> Tensor:
+    """Rows ``tokens`` (M,) of ``values`` (B, N, D): (M, D)."""
+    return values.flatten(0, 1)[tokens]
