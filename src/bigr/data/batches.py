@@ -1,0 +1,55 @@
+"""Order of the samples: a pure function of (seed, epoch), split over processes, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class ResumableBatchSampler(Sampler[list[int]]):
+    """Batches of indices whose position survives a restart in mid-epoch.
+
+    The order of epoch e comes from a generator seeded by (seed, e). Every process takes its own
+    share of each global batch; what doesn't fill a global batch is left out of that epoch.
+
+    Args:
+        num_samples: size of the data set.
+        batch_size: per process.
+        seed: of the order.
+        rank: this process.
+        num_ranks: processes.
+
+    Raises:
+        ValueError: if the data doesn't fill one global batch.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.consumed = 0
+        """Batches handed out since the first epoch; set it to resume."""
+        if len(self) == 0:
+            raise ValueError(
+                f"{num_samples} samples don't fill one batch of {batch_size} on each of "
+                f"{num_ranks} devices: lower data.batch_size."
+            )
+
+    def __len__(self) -> int:
+        return self.num_samples // (self.batch_size * self.num_ranks)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, start = divmod(self.consumed, len(self))
+        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        order = torch.randperm(self.num_samples, generator=generator)
+        size = self.batch_size * self.num_ranks
+        for index in range(start, len(self)):
+            self.consumed += 1  # before the yield: the last batch, too, counts as handed out
+            mine = order[index * size + self.rank : (index + 1) * size : self.num_ranks]
+            yield mine.tolist()

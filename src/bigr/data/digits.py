@@ -1,0 +1,65 @@
+"""Scikit-learn's handwritten digits: 1,797 real images that come with the package.
+
+Source: Alpaydin & Kaynak, UCI, 1998; 8x8 pixels, 17 grey levels, 10 classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NATIVE_SIZE = 8
+NUM_CLASSES = 10
+GREY_LEVELS = 16
+TEST_SHARE = 0.2
+SPLIT_SEED = 0
+
+Split = Literal["train", "test"]
+
+
+class LabelledImages(NamedTuple):
+    """Images and what they show."""
+
+    images: Tensor
+    """(n, 3, size, size) float32 in [0, 1]."""
+    labels: Tensor
+    """(n,) int64."""
+
+
+def load_digits(split: Split, image_size: int) -> LabelledImages:
+    """One split of the digits; the split is fixed and stratified, 1,437 train and 360 test.
+
+    Args:
+        split: ``train`` or ``test``.
+        image_size: side in pixels, enlarged bilinearly; a multiple of 8.
+
+    Raises:
+        ValueError: if ``image_size`` isn't a multiple of 8.
+    """
+    if image_size % NATIVE_SIZE:
+        raise ValueError(f"digits need an image_size that is a multiple of 8, got {image_size}.")
+    from sklearn.datasets import load_digits as load_bunch
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_bunch()
+    indices = train_test_split(
+        range(len(bunch.target)),
+        test_size=TEST_SHARE,
+        random_state=SPLIT_SEED,
+        stratify=bunch.target,
+    )
+    chosen = indices[0] if split == "train" else indices[1]
+    grey = torch.from_numpy(bunch.images[chosen]).float()[:, None] / GREY_LEVELS
+    enlarged = F.interpolate(grey, size=image_size, mode="bilinear", align_corners=False)
+    labels = torch.from_numpy(bunch.target[chosen]).long()
+    return LabelledImages(enlarged.expand(-1, 3, -1, -1).contiguous(), labels)
+
+
+def to_native(images: Tensor) -> Tensor:
+    """Images (n, 3, size, size) in [0, 1] to the data set's own (n, 64), 0..16."""
+    grey = images.clamp(0, 1).mean(dim=1, keepdim=True)
+    small = F.adaptive_avg_pool2d(grey, NATIVE_SIZE)
+    return small.flatten(1) * GREY_LEVELS

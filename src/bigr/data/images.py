@@ -1,0 +1,40 @@
+"""Images to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+MIN_VISIBLE_SIDE = 64
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats in [0, 1] to rounded uint8, values outside clamped."""
+    return (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def grid_image(images: Tensor, columns: int) -> Image.Image:
+    """A picture of ``images`` (n, 3, H, W) in [0, 1], ``columns`` to a row.
+
+    Small images are enlarged without smoothing until they can be seen.
+    """
+    scale = max(1, MIN_VISIBLE_SIDE // images.shape[-1])
+    visible = to_uint8(images).cpu()
+    visible = visible.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    grid = make_grid(visible, nrow=columns, padding=2, pad_value=255)
+    return Image.fromarray(grid.permute(1, 2, 0).numpy())
+
+
+def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
+    """Write :func:`grid_image` as PNG, folders included; a half-written file is never seen."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    grid_image(images, columns).save(part, format="PNG")
+    part.replace(target)
+    return target

@@ -1,0 +1,226 @@
+"""Callbacks: moving average of the weights, pictures while training, weights to use afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from bigr.checkpoints.native import save_autoencoder, save_generator
+from bigr.data.images import grid_image, save_grid
+from bigr.models.codes import tokens_to_grid
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler import Sampler
+from bigr.training.autoencoder import AutoencoderModule
+from bigr.training.batch import Batch
+from bigr.training.generator import GeneratorModule
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of all weights; validation and what is left after fit use it.
+
+    A checkpoint's ``state_dict`` holds the average, its ``current_model_state`` the raw weights,
+    whenever it is saved: also during validation, after an exception, and after training.
+
+    Args:
+        decay: share of the old average kept per update.
+        every_n_steps: optimiser steps between updates.
+    """
+
+    def __init__(self, decay: float = 0.9999, every_n_steps: int = 1) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}.")
+        if every_n_steps < 1:
+            raise ValueError(
+                f"callbacks.ema.every_n_steps must be at least 1, got {every_n_steps}."
+            )
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.every_n_steps = every_n_steps
+        self._is_swapped = False
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """After every n-th optimiser step, counted from the last update."""
+        del epoch_idx
+        return (
+            step_idx is not None and step_idx + 1 - self._latest_update_step >= self.every_n_steps
+        )
+
+    def _swap_models(self, pl_module: lightning.LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._is_swapped = not self._is_swapped
+
+    def on_train_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """Leave the average in the module, and keep the raw weights for a late checkpoint."""
+        if not self._is_swapped:
+            self._swap_models(pl_module)
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        """Undo the swap of a validation run that broke off."""
+        if self._is_swapped:
+            self._swap_models(pl_module)
+
+    def on_save_checkpoint(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Average under ``state_dict``, raw weights under ``current_model_state``."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._is_swapped:
+            average = checkpoint["current_model_state"]
+            checkpoint["current_model_state"] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = average
+
+
+class PictureCallback(Callback):
+    """Base: one picture at each validation run, in a folder and in the logger.
+
+    It is drawn in the middle of validation, when the weights are the averaged ones.
+
+    Args:
+        name: of the picture, ``<folder>/<name>_<step>.png``.
+        folder: None is ``pictures`` in the trainer's root folder.
+        columns: images per row.
+    """
+
+    def __init__(self, name: str, folder: str | None, columns: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.columns = columns
+
+    def images(self, module: Any, batch: Batch) -> Tensor:
+        """What to draw, (n, 3, H, W) in [0, 1]."""
+        raise NotImplementedError
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw with the first batch."""
+        is_first = batch_idx == 0 and dataloader_idx == 0
+        if is_first and trainer.is_global_zero and not trainer.sanity_checking:
+            with torch.random.fork_rng(devices=[]), torch.inference_mode():
+                torch.manual_seed(0)
+                self._write(trainer, self.images(pl_module, batch))
+
+    def _write(self, trainer: lightning.Trainer, images: Tensor) -> None:
+        folder = Path(self.folder or Path(trainer.default_root_dir) / "pictures")
+        step = trainer.global_step
+        save_grid(images, folder / f"{self.name}_{step:07d}.png", self.columns)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(self.name, [grid_image(images, self.columns)], step=step)
+            elif isinstance(logger, TensorBoardLogger):
+                picture = torch.from_numpy(_as_array(images, self.columns))
+                logger.experiment.add_image(self.name, picture, step, dataformats="HWC")
+
+
+def _as_array(images: Tensor, columns: int) -> Any:
+    import numpy as np
+
+    return np.array(grid_image(images, columns))
+
+
+class SampleGrid(PictureCallback):
+    """Samples of the generator, one row a class, always from the same seeds.
+
+    Args:
+        sampler: settings.
+        num_classes: rows; the first classes.
+        num_per_class: columns.
+        folder: see :class:`PictureCallback`.
+    """
+
+    def __init__(
+        self,
+        sampler: SamplerConfig,
+        *,
+        num_classes: int = 10,
+        num_per_class: int = 8,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__("samples", folder, columns=num_per_class)
+        self.sampler = Sampler(sampler)
+        self.num_classes = num_classes
+
+    def images(self, module: GeneratorModule, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Sample and decode; needs the B-AE.
+
+        Raises:
+            ValueError: without one.
+        """
+        if module.autoencoder is None:
+            raise ValueError(
+                "Sample grids need a B-AE to decode with: set task.autoencoder to its checkpoint, "
+                "or leave them out with ~callbacks.sample_grid."
+            )
+        rows = min(self.num_classes, module.model.config.num_classes)
+        classes = torch.arange(rows).repeat_interleave(self.columns)
+        codes = self.sampler.sample(module.model, classes, seeds=range(len(classes)))
+        return module.autoencoder.decode(tokens_to_grid(codes))
+
+
+class ReconstructionGrid(PictureCallback):
+    """Held-out images in odd rows, their reconstructions from drawn bits below them.
+
+    Args:
+        num_images: how many.
+        columns: images per row.
+        folder: see :class:`PictureCallback`.
+    """
+
+    def __init__(
+        self, *, num_images: int = 16, columns: int = 8, folder: str | None = None
+    ) -> None:
+        super().__init__("reconstructions", folder, columns)
+        self.num_images = num_images
+
+    def images(self, module: AutoencoderModule, batch: Batch) -> Tensor:
+        """Rows of originals and reconstructions by turns."""
+        originals = module.images_of(batch)[: self.num_images]
+        reconstructions = module.autoencoder(originals).reconstruction
+        rows = zip(originals.split(self.columns), reconstructions.split(self.columns), strict=True)
+        return torch.cat([image for row in rows for image in row])
+
+
+class ExportWeights(Callback):
+    """After fit, write the (averaged) weights as ``generator`` or ``autoencoder.safetensors``.
+
+    Args:
+        folder: None is the trainer's root folder.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the file."""
+        folder = Path(self.folder or trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(pl_module, GeneratorModule):
+            save_generator(pl_module.model, folder / "generator.safetensors")
+        elif isinstance(pl_module, AutoencoderModule):
+            save_autoencoder(pl_module.autoencoder, folder / "autoencoder.safetensors")
