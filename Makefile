@@ -1,0 +1,75 @@
+# People and CI use the same targets. Everything is installed into .venv, once; with
+# VENV=/some/environment the targets use that one as it is and install nothing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# Two processes with one thread each: the tests' tensors are small, and threads of several
+# processes on the same cores get in each other's way.
+WORKERS ?= 2
+# More arguments for pytest: make test ARGS="-m 'not slow' -k sampler"
+ARGS ?=
+
+ifeq ($(origin VENV),undefined)
+VENV := .venv
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+else
+RUNTIME := given-venv
+DEV := given-venv
+export PYTHONPATH := $(CURDIR)/src
+endif
+
+BIN := $(abspath $(VENV))/bin
+PY := $(BIN)/python
+PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup demo test lint types bench given-venv
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: $(DEV) ## create .venv with everything the other targets need
+
+demo: $(RUNTIME) ## train on handwritten digits and draw some: at most 10 minutes on 2 cores
+	@PYTHON="$(PY)" PATH="$(BIN):$$PATH" bash scripts/demo_digits.sh
+
+test: $(DEV) ## all tests
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lint: $(DEV) ## style, spelling, who may import whom
+	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
+	"$(BIN)/codespell"
+	"$(BIN)/lint-imports"
+
+types: $(DEV) ## static types
+	"$(PY)" -m mypy
+
+bench: $(RUNTIME) ## the sampler and a training step against plain ones, on this machine
+	"$(PY)" bench/sampler.py
+	"$(PY)" bench/training_step.py
+
+# pip runs again only when what it would install has changed.
+.venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "[setup] installing bigr and what it runs on (about 2 minutes and 5 GB the first time)"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "[setup] installing bigr with the tools to develop it (about 2 minutes and 5 GB the first time)"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch .venv/.runtime $@
+	@echo "[setup] done"
+
+.venv/bin/pip:
+	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 10) else f"Python 3.10 or newer is needed, $(PYTHON) is {v}: make PYTHON=python3.11 …")'
+	@echo "[setup] creating .venv with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv --clear .venv
+
+given-venv:
+	@test -x "$(PY)" || { echo "VENV=$(VENV): there is no $(PY). Leave VENV out to have one made." >&2; exit 1; }
