@@ -156,7 +156,9 @@ class Quantizer(nn.Module):
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum over k of b_k E_k: (B, K, h, w) to (B, C, h, w)."""
-        return torch.einsum("bkhw,kc->bchw", codes, self.embedding.weight)
+        embedded = torch.einsum("bkhw,kc->bchw", codes, self.embedding.weight)
+        # The product comes out channels-last, which would make every GroupNorm after it slow.
+        return embedded.contiguous()
 
 
 class Decoder(nn.Module):
