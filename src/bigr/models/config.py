@@ -93,6 +93,8 @@ class BiGRConfig:
         norm_eps: epsilon of RMSNorm.
         rope_base: base of the rotary frequencies.
         feed_forward_multiple: SwiGLU's hidden width is rounded up to a multiple of this.
+        init_std: of Linear and Embedding weights; the paper's 0.02 fits widths around 1024,
+            1/sqrt(dim) fits any.
     """
 
     dim: int
@@ -112,6 +114,7 @@ class BiGRConfig:
     norm_eps: float = 1e-5
     rope_base: float = 10_000.0
     feed_forward_multiple: int = 256
+    init_std: float = 0.02
 
     def __post_init__(self) -> None:
         check_positive_ints(
@@ -136,6 +139,7 @@ class BiGRConfig:
         check_range(self, "class_dropout", 0.0, 1.0)
         check_range(self, "norm_eps", 0.0)
         check_range(self, "rope_base", 1.0)
+        check_range(self, "init_std", 0.0)
         require(
             self.objective != "direct" or self.auxiliary_weight == 0,
             "BiGRConfig.auxiliary_weight needs a diffusion objective; set it to 0 with "

@@ -56,15 +56,16 @@ class Denoiser(nn.Module):
         self.blocks = nn.ModuleList(DenoiserBlock(width) for _ in range(config.denoiser_blocks))
         self.output_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, config.code_dim)
-        self.reset_parameters()
+        self.reset_parameters(config.init_std)
 
-    def reset_parameters(self) -> None:
-        """N(0, 0.02) weights and zero biases; modulation and output start at zero."""
+    def reset_parameters(self, std: float) -> None:
+        """N(0, ``std``) weights and zero biases; modulation and output start at zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=std)
                 nn.init.zeros_(module.bias)
         for block in self.blocks:
+            assert isinstance(block, DenoiserBlock)
             nn.init.zeros_(block.modulation.weight)
         nn.init.zeros_(self.output_modulation.weight)
         nn.init.zeros_(self.output.weight)

@@ -57,14 +57,15 @@ class MaskedTransformer(nn.Module):
         """Initialise as REFERENCE (generator, init)."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=self.config.init_std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(self.modulation.weight)
         nn.init.normal_(self.mask_token)
         for layer in self.layers:
+            assert isinstance(layer, TransformerLayer)
             nn.init.normal_(layer.modulation_offset, std=1 / math.sqrt(self.config.dim))
-        nn.init.normal_(self.position_table, std=0.02)
+        nn.init.normal_(self.position_table, std=self.config.init_std)
 
     def embed_classes(self, class_ids: Tensor) -> Tensor:
         """Class ids (B,) to embeddings (B, D); embeddings (B, D) pass through."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigr.models.denoiser import NORM_EPS
+from bigr.models.denoiser import NORM_EPS, DenoiserBlock
 from bigr.models.diffusion import denoising_steps, keep_probability, posterior_bit_probs
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.sampling.noise import Noise
@@ -38,8 +38,8 @@ class PreparedDenoiser:
             self.steps = denoising_steps(num_denoise_steps, self.num_steps)
         levels = torch.tensor(self.steps, device=denoiser.input.weight.device)
         self.time_embeddings = denoiser.embed_time(levels)
-        modulations = [block.modulation for block in denoiser.blocks]
-        modulations.append(denoiser.output_modulation)
+        self.blocks = [block for block in denoiser.blocks if isinstance(block, DenoiserBlock)]
+        modulations = [*(block.modulation for block in self.blocks), denoiser.output_modulation]
         self.weight = torch.cat([layer.weight for layer in modulations])
         self.bias = torch.cat([layer.bias for layer in modulations])
         # Scales are used as 1 + scale: fold the 1 into the bias.
@@ -58,7 +58,7 @@ class PreparedDenoiser:
         if embedding.shape[0] != signs.shape[0]:
             x = torch.cat([x, x])
         shape = (x.shape[-1],)
-        for index, block in enumerate(denoiser.blocks):
+        for index, block in enumerate(self.blocks):
             shift, scale, gate = parts[3 * index : 3 * index + 3]
             normed = F.layer_norm(x, shape, eps=NORM_EPS)
             x = torch.addcmul(x, gate, block.mlp(torch.addcmul(shift, normed, scale)))

@@ -21,14 +21,16 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 class AutoencoderModule(TrainingModule):
     """Steps and optimiser of a :class:`~bigr.models.autoencoder.BinaryAutoencoder`.
 
-    loss = ``l1_weight`` mean|x - y| + ``mse_weight`` mean (x - y)^2, bits drawn, straight-through
-    gradient.
+    loss = ``l1_weight`` mean|x - y| + ``mse_weight`` mean (x - y)^2
+    + ``code_weight`` mean z(1 - z), with z the bit probabilities; bits are drawn, the gradient is
+    straight-through.
 
     Args:
         autoencoder: sizes of the B-AE.
         optimizer: builds the optimiser from the trainable parameters.
         l1_weight: of the absolute error.
         mse_weight: of the squared error.
+        code_weight: of the bits' variance; above 0, it makes the encoder sure of its bits.
         lr_scheduler: see :class:`TrainingModule`.
         seed: see :class:`TrainingModule`.
     """
@@ -40,6 +42,7 @@ class AutoencoderModule(TrainingModule):
         *,
         l1_weight: float = 1.0,
         mse_weight: float = 1.0,
+        code_weight: float = 0.0,
         lr_scheduler: SchedulerFactory | None = None,
         seed: int = 0,
     ) -> None:
@@ -48,8 +51,9 @@ class AutoencoderModule(TrainingModule):
         self.optimizer_factory = optimizer
         self.l1_weight = l1_weight
         self.mse_weight = mse_weight
-        check_range(self, "l1_weight", 0.0)
-        check_range(self, "mse_weight", 0.0)
+        self.code_weight = code_weight
+        for name in ("l1_weight", "mse_weight", "code_weight"):
+            check_range(self, name, 0.0)
 
     def images_of(self, batch: Batch) -> Tensor:
         """The batch's images.
@@ -66,11 +70,13 @@ class AutoencoderModule(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch."""
         images = self.images_of(batch)
-        reconstruction = self.autoencoder(images).reconstruction
-        l1 = F.l1_loss(reconstruction, images)
-        mse = F.mse_loss(reconstruction, images)
-        loss = self.l1_weight * l1 + self.mse_weight * mse
+        output = self.autoencoder(images)
+        l1 = F.l1_loss(output.reconstruction, images)
+        mse = F.mse_loss(output.reconstruction, images)
+        bit_variance = (output.bit_probs * (1.0 - output.bit_probs)).mean()
+        loss = self.l1_weight * l1 + self.mse_weight * mse + self.code_weight * bit_variance
         metrics = {"train/loss": loss, "train/l1": l1, "train/mse": mse}
+        metrics["train/bit_variance"] = bit_variance
         for name, value in metrics.items():
             self.log(name, value.detach(), prog_bar=name == "train/loss")
         return loss

@@ -178,8 +178,8 @@ class ImageFolderDataModule(ImageDataModule):
         for name, folder in folders.items():
             if len(folder.classes) != self.num_classes:
                 raise ValueError(
-                    f"{self.root / name} has {len(folder.classes)} classes, but data.num_classes is "
-                    f"{self.num_classes}: set data.num_classes={len(folder.classes)}."
+                    f"{self.root / name} has {len(folder.classes)} classes, but data.num_classes "
+                    f"is {self.num_classes}: set data.num_classes={len(folder.classes)}."
                 )
         self.train_set, self.val_set = folders["train"], folders["val"]
 

@@ -102,7 +102,7 @@ class GeneratorModule(TrainingModule):
 
 
 class _Frozen:
-    """Holds the B-AE so that it is no submodule: out of checkpoints, gradients and the EMA's copy."""
+    """Holds the B-AE outside the submodules: not in checkpoints, gradients or the EMA."""
 
     def __init__(self, module: BinaryAutoencoder | None) -> None:
         self.module = None if module is None else module.requires_grad_(False).eval()

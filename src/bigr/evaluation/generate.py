@@ -1,0 +1,67 @@
+"""Images of a generator, batch by batch, the same whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.bigr import BiGR
+from bigr.models.codes import tokens_to_grid
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler import Sampler
+
+
+class Models(NamedTuple):
+    """A generator and the B-AE whose codes it makes, on one device."""
+
+    generator: BiGR
+    autoencoder: BinaryAutoencoder
+
+
+@torch.inference_mode()
+def generate(
+    models: Models,
+    sampler: SamplerConfig,
+    class_ids: Tensor,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    known_codes: Tensor | None = None,
+    is_masked: Tensor | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Sample and decode; image i uses seed ``seed + i``.
+
+    Args:
+        models: generator and B-AE.
+        sampler: settings.
+        class_ids: (n,) int64.
+        seed: of the first image.
+        batch_size: images at a time.
+        known_codes: (n, N, K), with ``is_masked`` (n, N): sample these tokens only.
+        is_masked: see ``known_codes``.
+        on_batch: called with the number of images that were finished.
+
+    Returns:
+        (n, 3, H, W) in [0, 1], on the CPU.
+    """
+    images = []
+    for start in range(0, len(class_ids), batch_size):
+        chosen = slice(start, start + batch_size)
+        classes = class_ids[chosen]
+        codes = Sampler(sampler).sample(
+            models.generator,
+            classes,
+            known_codes=None if known_codes is None else known_codes[chosen],
+            is_masked=None if is_masked is None else is_masked[chosen],
+            seeds=range(seed + start, seed + start + len(classes)),
+        )
+        decoded = models.autoencoder.decode(tokens_to_grid(codes))
+        images.append(decoded.clamp(0, 1).cpu())
+        if on_batch is not None:
+            on_batch(len(classes))
+    return torch.cat(images)
