@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
+from bigr.models.discriminator import DiscriminatorConfig
 
 HEAD_DIM = 64
 """Head width of every released generator; it can't be read from the shapes."""
@@ -253,6 +254,14 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
         res_blocks=len(stages[0]),
         attn_resolutions=attn_resolutions,
         norm_first=weights["decoder.blocks.0.weight"].ndim == 1,
+    )
+
+
+def infer_discriminator_config(weights: Mapping[str, Tensor]) -> DiscriminatorConfig:
+    """Sizes of a discriminator from its tensors under our names."""
+    last = max(int(name.split(".")[1]) for name in weights)  # conv, act, (conv, BN, act)*, conv
+    return DiscriminatorConfig(
+        base_channels=weights["layers.0.weight"].shape[0], num_layers=(last - 2) // 3
     )
 
 

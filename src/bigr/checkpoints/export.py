@@ -1,0 +1,66 @@
+"""Models to the released layouts, for the released code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bigr.checkpoints.native import CONFIG_TENSOR
+from bigr.checkpoints.released import (
+    autoencoder_from_released,
+    autoencoder_to_released,
+    discriminator_to_released,
+    generator_from_released,
+    generator_to_released,
+    infer_autoencoder_config,
+    infer_generator_config,
+)
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.bigr import BiGR
+from bigr.models.discriminator import PatchDiscriminator
+
+
+def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
+    """Write ``{"ema": weights}`` as the released trainer names them.
+
+    Where the sizes can't be told from the shapes, they stand beside, under "bigr".
+    """
+    weights = generator_to_released(model.state_dict(), model.config.num_diffusion_steps)
+    content: dict[str, Any] = {"ema": weights}
+    if infer_generator_config(generator_from_released(weights)) != model.config:
+        config = dataclasses.asdict(model.config)
+        content["bigr"] = {"kind": "generator", "config": config}
+    return _save(content, path)
+
+
+def save_released_autoencoder(
+    model: BinaryAutoencoder,
+    path: str | os.PathLike[str],
+    *,
+    discriminator: PatchDiscriminator | None = None,
+) -> Path:
+    """Write the flat dictionary of ``ae.…`` and ``disc.…`` tensors."""
+    weights = autoencoder_to_released(model.state_dict())
+    content = {f"ae.{name}": tensor for name, tensor in weights.items()}
+    if discriminator is not None:
+        named = discriminator_to_released(discriminator.state_dict()).items()
+        content.update({f"disc.{name}": tensor for name, tensor in named})
+    if infer_autoencoder_config(autoencoder_from_released(weights)) != model.config:
+        text = json.dumps(dataclasses.asdict(model.config)).encode()
+        content[CONFIG_TENSOR] = torch.tensor(list(text), dtype=torch.uint8)
+    return _save(content, path)
+
+
+def _save(content: dict[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Write to a temporary name and move into place: a half-written file is never seen."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    torch.save(content, part)
+    os.replace(part, target)
+    return target
