@@ -30,11 +30,20 @@ def grid_image(images: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(grid.permute(1, 2, 0).numpy())
 
 
+def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:
+    """Write one image (3, H, W) in [0, 1] as PNG, pixel for pixel."""
+    pixels = to_uint8(image).cpu().permute(1, 2, 0).contiguous()
+    return _write(Image.fromarray(pixels.numpy()), Path(path))
+
+
 def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
     """Write :func:`grid_image` as PNG, folders included; a half-written file is never seen."""
-    target = Path(path)
+    return _write(grid_image(images, columns), Path(path))
+
+
+def _write(picture: Image.Image, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    grid_image(images, columns).save(part, format="PNG")
+    picture.save(part, format="PNG")
     part.replace(target)
     return target

@@ -56,11 +56,20 @@ class DigitsEvaluation:
         self.seed = seed
         self.inpainting_sampler = inpainting_sampler
 
+    def check(self, models: Models) -> None:
+        """Raise ``ValueError`` unless ``models`` draw digits."""
+        classes = models.generator.config.num_classes
+        if classes != NUM_CLASSES:
+            raise ValueError(
+                f"evaluation=digits needs a generator of {NUM_CLASSES} classes, this one has "
+                f"{classes}."
+            )
+
     def __call__(
         self,
         models: Models,
         sampler: SamplerConfig,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[int], object] | None = None,
     ) -> Evaluation:
         """Figures and pictures of ``models``; ``on_batch`` gets the number of images finished."""
         report = DigitsReport(models.autoencoder, models.autoencoder.config.image_size)

@@ -32,7 +32,7 @@ def generate(
     batch_size: int = 64,
     known_codes: Tensor | None = None,
     is_masked: Tensor | None = None,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Sample and decode; image i uses seed ``seed + i``.
 

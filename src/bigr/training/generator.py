@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigr.checkpoints.load import load_autoencoder
+from bigr.checkpoints.load import check_pair, load_autoencoder
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR, BiGRLoss
 from bigr.models.codes import grid_to_tokens
@@ -53,6 +53,11 @@ class GeneratorModule(TrainingModule):
         """The frozen B-AE, on this module's device."""
         module = self._frozen.module
         return None if module is None else module.to(self.device)
+
+    def check(self, data: Any) -> None:  # noqa: ARG002
+        """Raise ``ValueError`` if the B-AE's codes aren't those that the generator learns."""
+        if self._frozen.module is not None:
+            check_pair(self.model, self._frozen.module)
 
     def codes_of(self, batch: Batch) -> Tensor:
         """(B, N, K) codes of a batch, drawn from the B-AE's probabilities if it has images.

@@ -67,6 +67,9 @@ class TrainingModule(lightning.LightningModule):
         """The same draws in every validation run, so that its losses can be compared."""
         torch.manual_seed(step_seed(self.seed, -1 - batch_idx, self.global_rank))
 
+    def check(self, data: Any) -> None:
+        """Raise ``ValueError`` if this module can't learn from the data module ``data``."""
+
     def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         """What ``configure_optimizers`` returns for ``optimizer``."""
         if self.lr_scheduler_factory is None:

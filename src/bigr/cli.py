@@ -1,0 +1,156 @@
+"""What the entry points share: composing with Hydra, and one sentence for every user error."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bigr.config import ConfigError, check, config_dir, register_resolvers
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+EXIT_USER_ERROR = 2
+NUM_SUGGESTIONS = 3
+
+Job = Callable[[DictConfig], Any]
+
+
+class UserError(Exception):
+    """Ends a command with its message instead of a traceback."""
+
+
+def run(name: str, job: Job) -> None:
+    """Compose ``conf/<name>.yaml`` with the command line and run ``job`` once, or as a sweep.
+
+    Errors of the user end the process with code 2 and one sentence; with ``HYDRA_FULL_ERROR=1``
+    all of them show where they were raised.
+    """
+    register_resolvers()
+    sys.argv[1:] = quote_numbers(sys.argv[1:])
+    wants_traceback = bool(os.environ.get(FULL_ERROR))
+    os.environ[FULL_ERROR] = "1"  # Hydra hands on exceptions instead of printing its own words
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
+    try:
+        main(_checked(name, job, wants_traceback))()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        _fail(name, explain(error, name))
+    except KeyboardInterrupt:
+        sys.exit(f"bigr.{name}: interrupted.")
+
+
+def quote_numbers(overrides: Sequence[str]) -> list[str]:
+    """``resolution=256,512`` as ``resolution='256','512'``: Hydra's groups take words alone."""
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    quoted = []
+    for override in overrides:
+        group, _, options = override.partition("=")
+        if group in groups and re.fullmatch(r"[\d,]+", options):
+            options = ",".join(f"'{option}'" for option in options.split(","))
+            override = f"{group}={options}"
+        quoted.append(override)
+    return quoted
+
+
+def _checked(name: str, job: Job, wants_traceback: bool) -> Job:
+    """``job`` after the checks; its user errors end the process without Hydra's own words."""
+
+    def checked_job(config: DictConfig) -> Any:
+        try:
+            with user_errors():
+                check(config)
+            return job(config)
+        except UserError as error:
+            launcher = str(HydraConfig.get().launcher["_target_"])
+            if wants_traceback or not launcher.endswith("BasicLauncher"):
+                raise  # another process has to hear of it
+            _fail(name, str(error))
+
+    return checked_job
+
+
+def _fail(name: str, message: str) -> NoReturn:
+    logging.shutdown()
+    print(f"bigr.{name}: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(EXIT_USER_ERROR)
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Around everything before the real work: errors in here are about the user's input."""
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is None or not isinstance(cause, ValueError | TypeError | OSError):
+            raise
+        key = re.search(r"full_key: (\S+)", str(error))
+        raise UserError(f"{key[1]}: {cause}" if key else str(cause)) from error
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+
+
+def explain(error: Exception, name: str) -> str:
+    """One sentence that names the key and the fix."""
+    text = str(error)
+    if isinstance(error, UserError | ConfigError):
+        return text
+    if isinstance(error, OverrideParseException):
+        return f"can't read {error.override!r}: overrides are key=value, with quotes for spaces."
+    group = re.search(r"Could not find '([\w@]+)/([^']+)'", text)
+    if group:
+        return _no_such_option(group[1].split("@")[0], group[2])
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return _no_such_key(key[1], name)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines)
+
+
+def _no_such_option(group: str, option: str) -> str:
+    options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
+    return (
+        f"{group}={option}: there is no such choice.{_did_you_mean(option, options)} "
+        f"{group} can be {', '.join(options)}."
+    )
+
+
+def _no_such_key(key: str, name: str) -> str:
+    key = key.split("@")[0]
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        base = hydra.compose(name)
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    known = list(dict.fromkeys([*_keys(base), *groups]))
+    new = f" A new key is added by +{key}=…." if "." in key else ""
+    return (
+        f"{key}: there is no such key.{_did_you_mean(key, known)} "
+        f"All keys: python -m bigr.{name} --cfg job.{new}"
+    )
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    """Dotted keys of every value and node."""
+    found = []
+    for name, value in OmegaConf.to_container(config, resolve=False).items():  # type: ignore[union-attr]
+        key = prefix + str(name)
+        found.append(key)
+        if isinstance(value, dict):
+            found += _keys(OmegaConf.create(value), f"{key}.")
+    return found
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, NUM_SUGGESTIONS, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

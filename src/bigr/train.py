@@ -1,0 +1,126 @@
+"""Train a generator or a B-AE: ``python -m bigr.train``, all settings in ``conf/train.yaml``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from bigr import cli
+from bigr.config import ConfigError, resolved
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Command line."""
+    cli.run("train", job)
+
+
+def job(config: DictConfig) -> float | None:
+    """One run: build everything, then fit.
+
+    Returns:
+        The metric ``config.optimized_metric``, for sweepers that optimise.
+    """
+    with cli.user_errors():
+        output = Path(config.paths.output)
+        resume = _resume(config.resume, output)
+        settings = resolved(config)
+        _check_codes(config)
+    log.info("run folder: %s", output)
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    import lightning
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(settings, output / "config.yaml")
+    with cli.user_errors():
+        lightning.seed_everything(config.seed, workers=True, verbose=False)
+        data = instantiate(config.data)
+        module = instantiate(config.task)
+        module.run_config = settings
+        callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
+        loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
+        try:
+            trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers or False)
+            data.prepare_data()
+            data.setup("fit")
+            module.check(data)
+        except MisconfigurationException as error:
+            raise ConfigError(f"trainer: {error}") from error
+    for logger in loggers:
+        logger.log_hyperparams(_flat(settings))
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    for name, value in sorted(trainer.callback_metrics.items()):
+        log.info("%s: %.4f", name, float(value))
+    return _metric(config.optimized_metric, trainer.callback_metrics)
+
+
+def _check_codes(config: DictConfig) -> None:
+    """Compare the B-AE's sizes with the generator's before anything heavy is imported."""
+    path = config.task.get("autoencoder")
+    if not isinstance(path, str):
+        return
+    from bigr.checkpoints.load import autoencoder_config
+    from bigr.checkpoints.read import read_checkpoint
+
+    sizes = autoencoder_config(read_checkpoint(path, "autoencoder"))
+    for name, fix in (("code_dim", "code"), ("grid_size", "resolution")):
+        ours, theirs = config.model[name], getattr(sizes, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"task.autoencoder={path} makes codes with {name} {theirs}, but model.{name} is "
+                f"{ours}: choose another {fix}=… or another B-AE."
+            )
+
+
+def _resume(resume: str | None, output: Path) -> str | None:
+    """The checkpoint to go on from."""
+    last = output / "checkpoints" / "last.ckpt"
+    if resume is None:
+        if last.exists():
+            raise ConfigError(
+                f"{output} already holds a run: add resume=auto to go on with it, or choose "
+                "another hydra.run.dir."
+            )
+        return None
+    if resume == "auto":
+        return str(last) if last.exists() else None
+    if not Path(resume).expanduser().is_file():
+        raise ConfigError(
+            f"resume={resume}: there is no such file. Give a Lightning checkpoint (.ckpt) of an "
+            "earlier run, or resume=auto."
+        )
+    return str(Path(resume).expanduser())
+
+
+def _metric(name: str | None, metrics: Any) -> float | None:
+    if name is None:
+        return None
+    if name not in metrics:
+        raise ConfigError(
+            f"optimized_metric={name}: this run logged {', '.join(sorted(metrics)) or 'nothing'}."
+        )
+    return float(metrics[name])
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names, as dashboards show them best."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+if __name__ == "__main__":
+    main()
