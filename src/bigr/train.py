@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,7 @@ def job(config: DictConfig) -> float | None:
         _check_codes(config)
     log.info("run folder: %s", output)
 
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
-    )
+    _quieten()
     import lightning
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -55,12 +54,26 @@ def job(config: DictConfig) -> float | None:
             module.check(data)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from error
+    log.info("%s: %s parameters", module.kind, f"{_num_parameters(module):,}")
     for logger in loggers:
         logger.log_hyperparams(_flat(settings))
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     for name, value in sorted(trainer.callback_metrics.items()):
         log.info("%s: %.4f", name, float(value))
     return _metric(config.optimized_metric, trainer.callback_metrics)
+
+
+def _quieten() -> None:
+    """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    logging.getLogger("lightning.pytorch").propagate = False  # it has a handler of its own
+
+
+def _num_parameters(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _check_codes(config: DictConfig) -> None:

@@ -1,0 +1,267 @@
+"""The same equations again, written to be obviously right and nothing else.
+
+A second implementation of the generator's forward pass, of its training step and of sampling, in
+the order of the paper's text: explicit attention, one noise level after the other, chain products
+walked step by step, every token denoised in every iteration, guidance halves one after the other.
+Oracle of the tests, and the plain side of the benchmarks. Works in any floating dtype.
+
+Shapes: B images, N tokens, K bits, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigr.models.config import BiGRConfig
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.noise import Noise
+
+Weights = Mapping[str, Tensor]
+
+
+def linear(weights: Weights, name: str, x: Tensor) -> Tensor:
+    return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+
+
+def layer_norm(x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + 1e-6)
+
+
+@functools.cache
+def rotations(config: BiGRConfig, dtype: torch.dtype) -> Tensor:
+    """(1 + N, C / 2) complex factors; the class token's are zero, so its query and key vanish."""
+    half = config.dim // config.num_heads // 2
+    frequencies = [config.rope_base ** (-2 * i / half) for i in range(half // 2)]
+    factors = [torch.zeros(half, dtype=dtype)]
+    for position in range(config.seq_len):
+        row, column = divmod(position, config.grid_size)
+        angles = [row * f for f in frequencies] + [column * f for f in frequencies]
+        turns = torch.tensor(angles, dtype=torch.float64)
+        factors.append(torch.polar(torch.ones_like(turns), turns).to(dtype))
+    return torch.stack(factors)
+
+
+def turn(x: Tensor, config: BiGRConfig) -> Tensor:
+    """2-D rotary embedding of (B, H, 1 + N, C) as a product of complex numbers."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * rotations(config, pairs.dtype)).flatten(-2)
+
+
+def attention(weights: Weights, name: str, x: Tensor, config: BiGRConfig) -> Tensor:
+    batch, length, dim = x.shape
+    qkv = linear(weights, f"{name}.qkv", x).view(batch, length, 3, config.num_heads, -1)
+    query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
+    query, key = turn(query, config), turn(key, config)
+    allowed = torch.ones(length, length, dtype=torch.bool)
+    scores = query @ key.transpose(-1, -2) / math.sqrt(dim // config.num_heads)
+    scores = scores.masked_fill(~allowed, float("-inf"))
+    mixed = torch.softmax(scores, dim=-1) @ value
+    return linear(weights, f"{name}.out", mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+def feed_forward(weights: Weights, name: str, x: Tensor) -> Tensor:
+    gate = F.silu(linear(weights, f"{name}.gate", x))
+    return linear(weights, f"{name}.down", gate * linear(weights, f"{name}.up", x))
+
+
+def condition(
+    weights: Weights, config: BiGRConfig, codes: Tensor, class_ids: Tensor, is_masked: Tensor
+) -> Tensor:
+    """(B, N, D)."""
+    tokens = linear(weights, "transformer.token_embedding", codes)
+    tokens = torch.where(is_masked[..., None], weights["transformer.mask_token"], tokens)
+    classes = weights["transformer.class_embedding.weight"][class_ids]
+    shared = linear(weights, "transformer.modulation", F.silu(classes)).unflatten(-1, (6, -1))
+    x = torch.cat([classes[:, None], tokens], dim=1)
+    for index in range(config.num_layers):
+        name = f"transformer.layers.{index}"
+        parts = (shared + weights[f"{name}.modulation_offset"])[:, :, None]
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts.unbind(1)
+        normed = rms_norm(x, weights[f"{name}.attention_norm.weight"], config.norm_eps)
+        mixed = attention(weights, f"{name}.attention", normed * (1 + scale_a) + shift_a, config)
+        x = x + gate_a * mixed
+        normed = rms_norm(x, weights[f"{name}.feed_forward_norm.weight"], config.norm_eps)
+        fed = feed_forward(weights, f"{name}.feed_forward", normed * (1 + scale_f) + shift_f)
+        x = x + gate_f * fed
+    x = rms_norm(x, weights["transformer.norm.weight"], config.norm_eps)
+    return x[:, 1:] + weights["transformer.position_table"]
+
+
+def denoiser(
+    weights: Weights, config: BiGRConfig, x_t: Tensor, t: Tensor, conditions: Tensor
+) -> Tensor:
+    """Bit logits (M, K)."""
+    name = "transcoder.denoiser"
+    frequencies = 10_000.0 ** (-torch.arange(128, dtype=torch.float64) / 128)
+    angles = (t.double() - 1)[:, None] * frequencies
+    waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    hidden = F.silu(linear(weights, f"{name}.time_embedding.0", waves.to(x_t.dtype)))
+    embedding = linear(weights, f"{name}.condition", conditions) + linear(
+        weights, f"{name}.time_embedding.2", hidden
+    )
+    x = linear(weights, f"{name}.input", 2 * x_t - 1)
+    for index in range(config.denoiser_blocks):
+        block = f"{name}.blocks.{index}"
+        shift, scale, gate = linear(weights, f"{block}.modulation", F.silu(embedding)).chunk(3, -1)
+        inner = F.silu(linear(weights, f"{block}.mlp.0", layer_norm(x) * (1 + scale) + shift))
+        x = x + gate * linear(weights, f"{block}.mlp.2", inner)
+    shift, scale = linear(weights, f"{name}.output_modulation", F.silu(embedding)).chunk(2, -1)
+    return linear(weights, f"{name}.output", layer_norm(x) * (1 + scale) + shift)
+
+
+def beta(t: int, num_steps: int) -> float:
+    """One noising step keeps a bit with this probability."""
+    return 1.0 - 1.0 / (num_steps - t + 1)
+
+
+def keep(since: int, until: int, num_steps: int) -> float:
+    """Product of the steps since+1 .. until, one by one."""
+    product = 1.0
+    for t in range(since + 1, until + 1):
+        product *= beta(t, num_steps)
+    return product
+
+
+def levels(num_denoise_steps: int, num_steps: int) -> list[int]:
+    """(1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed."""
+    places = torch.linspace(0, 1, num_denoise_steps, dtype=torch.float64) * (num_steps - 1)
+    return [1 + math.floor(float(place)) for place in places][::-1]
+
+
+class RandomNoise:
+    """Numbers straight from a generator; which token they are for doesn't matter."""
+
+    def __init__(self, batch: int, tokens: int, bits: int, generator: torch.Generator) -> None:
+        self.shape, self.bits, self.generator = (batch, tokens), bits, generator
+
+    def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
+        return torch.rand(len(tokens), self.bits, generator=self.generator)
+
+    def order_uniforms(self, iteration: int) -> Tensor:
+        return torch.rand(self.shape, generator=self.generator)
+
+
+@torch.no_grad()
+def token_probs(
+    weights: Weights,
+    config: BiGRConfig,
+    sampler: SamplerConfig,
+    conditional: Tensor,
+    unconditional: Tensor,
+    scale: float,
+    noise: Noise,
+    iteration: int,
+) -> Tensor:
+    """Bit probabilities of every token (M, K), from x_T down to t = 1."""
+    num_steps = config.num_diffusion_steps
+    everyone = torch.arange(len(conditional))
+    x_t = (noise.bit_uniforms(iteration, 0, everyone) < 0.5).to(conditional.dtype)
+    steps = levels(sampler.num_denoise_steps, num_steps)
+    for index, t in enumerate(steps):
+        times = torch.full((len(x_t),), t)
+        with_class = denoiser(weights, config, x_t, times, conditional) / sampler.temperature
+        without = denoiser(weights, config, x_t, times, unconditional) / sampler.temperature
+        logits = without + scale * (with_class - without)
+        flips = torch.sigmoid(logits)
+        clean = x_t * (1 - flips) + (1 - x_t) * flips if config.objective == "flip" else flips
+        if index + 1 == len(steps):
+            return clean
+        after = steps[index + 1]
+        k, b = keep(0, after, num_steps), keep(after, t, num_steps)
+        ones = (k * clean + (1 - k) / 2) * (b * x_t + (1 - b) / 2)
+        zeros = (k * (1 - clean) + (1 - k) / 2) * (b * (1 - x_t) + (1 - b) / 2)
+        draws = noise.bit_uniforms(iteration, index + 1, everyone)
+        x_t = (draws < ones / (ones + zeros)).to(conditional.dtype)
+    raise AssertionError
+
+
+@torch.no_grad()
+def sample(
+    weights: Weights,
+    config: BiGRConfig,
+    sampler: SamplerConfig,
+    class_ids: Tensor,
+    noise: Noise,
+    known_codes: Tensor | None = None,
+    is_masked: Tensor | None = None,
+) -> Tensor:
+    """Codes (B, N, K)."""
+    batch, tokens = len(class_ids), config.seq_len
+    dtype = weights["transformer.mask_token"].dtype
+    codes = torch.zeros(batch, tokens, config.code_dim, dtype=dtype)
+    if known_codes is not None:
+        codes = known_codes.to(dtype).clone()
+    masked = torch.ones(batch, tokens, dtype=torch.bool) if is_masked is None else is_masked.clone()
+    totals = masked.sum(1).tolist()
+    null = torch.full_like(class_ids, config.num_classes)
+    everyone = torch.arange(batch * tokens)
+    for i in range(1, sampler.num_iterations + 1):
+        progress = i / sampler.num_iterations
+        scale = sampler.guidance_scale
+        if sampler.guidance_schedule == "linear":
+            scale = 1 + (scale - 1) * progress
+        probs = token_probs(
+            weights,
+            config,
+            sampler,
+            condition(weights, config, codes, class_ids, masked).flatten(0, 1),
+            condition(weights, config, codes, null, masked).flatten(0, 1),
+            scale,
+            noise,
+            i,
+        )
+        bits = (noise.bit_uniforms(i, -1, everyone) < probs).to(dtype)
+        if sampler.deterministic_bits:
+            bits = (probs > 0.5).to(dtype)
+        scores = (2 * probs - 1).abs().mean(-1).view(batch, tokens)
+        uniforms = noise.order_uniforms(i)
+        factor = {"constant": 1.0, "up": progress, "down": 1 - progress}[sampler.gumbel_schedule]
+        scores = scores - sampler.gumbel_temperature * factor * torch.log(-torch.log(uniforms))
+        if sampler.order == "random":
+            scores = uniforms
+        elif sampler.order == "raster":
+            scores = -torch.arange(tokens).expand(batch, -1).double()
+        bits = bits.view(batch, tokens, -1)
+        for image, total in enumerate(totals):
+            left = math.floor(total * math.cos(math.pi / 2 * progress))
+            if sampler.mask_schedule == "linear":
+                left = total * (sampler.num_iterations - i) // sampler.num_iterations
+            if i == sampler.num_iterations:
+                left = 0
+            candidates = [n for n in range(tokens) if masked[image, n]]
+            candidates.sort(key=lambda n: -float(scores[image, n]))
+            for n in candidates[: len(candidates) - left]:
+                codes[image, n] = bits[image, n]
+                masked[image, n] = False
+    return codes
+
+
+def loss(
+    weights: Weights,
+    config: BiGRConfig,
+    codes: Tensor,
+    class_ids: Tensor,
+    is_masked: Tensor,
+    t: Tensor,
+    x_t: Tensor,
+) -> Tensor:
+    """The scalar training loss with given mask and noise, all tokens computed, then selected."""
+    conditions = condition(weights, config, codes, class_ids, is_masked).flatten(0, 1)
+    x_0 = codes.flatten(0, 1)
+    logits = denoiser(weights, config, x_t, t, conditions)
+    flips = (x_0 != x_t).to(logits.dtype)
+    bce = -(flips * F.logsigmoid(logits) + (1 - flips) * F.logsigmoid(-logits))
+    share = flips.mean(-1, keepdim=True)
+    alpha = (1 - share) * flips + share * (1 - flips) + 1 / config.code_dim
+    return (bce * alpha)[is_masked.flatten()].mean()

@@ -1,0 +1,220 @@
+"""The generator against a second implementation in float64, and its promises."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tests import plain
+from tests.models import tiny_generator
+from tests.numbers import relative_error
+from torch import Tensor
+
+from bigr import BiGR, BiGRConfig
+
+
+def batch(model: BiGR, size: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    config = model.config
+    codes = torch.randint(0, 2, (size, config.seq_len, config.code_dim), generator=generator)
+    classes = torch.randint(0, config.num_classes + 1, (size,), generator=generator)
+    is_masked = torch.rand(size, config.seq_len, generator=generator) < 0.5
+    return codes.float(), classes, is_masked
+
+
+def double(model: BiGR) -> dict[str, Tensor]:
+    return {name: tensor.double() for name, tensor in model.state_dict().items()}
+
+
+def test_condition_equals_the_plain_one() -> None:
+    model = tiny_generator(num_layers=3)
+    codes, classes, is_masked = batch(model)
+    expected = plain.condition(double(model), model.config, codes.double(), classes, is_masked)
+    actual = model.condition(codes, classes, is_masked)
+    assert relative_error(actual.double(), expected) < 1e-5
+
+
+def test_denoiser_equals_the_plain_one() -> None:
+    model = tiny_generator()
+    x_t = torch.randint(0, 2, (40, model.config.code_dim)).float()
+    t = torch.randint(1, 257, (40,))
+    condition = torch.randn(40, model.config.dim)
+    expected = plain.denoiser(double(model), model.config, x_t.double(), t, condition.double())
+    actual = model.transcoder.denoiser(x_t, t, condition)
+    assert relative_error(actual.double(), expected) < 1e-5
+
+
+def test_loss_and_gradients_equal_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_generator()
+    codes, classes, is_masked = batch(model)
+    t = torch.randint(1, 257, (codes[..., 0].numel(),))
+    x_t = torch.bernoulli(torch.full((len(t), model.config.code_dim), 0.5))
+    monkeypatch.setattr(model.transcoder, "draw_noise", lambda *_: (t, x_t))
+    outcome = model.loss(codes, classes, is_masked=is_masked)
+    outcome.loss.backward()
+
+    names = [name for name, _ in model.named_parameters()]
+    weights = {name: tensor.requires_grad_() for name, tensor in double(model).items()}
+    expected = plain.loss(
+        weights, model.config, codes.double(), classes, is_masked, t, x_t.double()
+    )
+    expected.backward()
+    assert outcome.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for name in names:
+        gradient = model.get_parameter(name).grad
+        if weights[name].grad is None:  # the unused mask token of an all-known batch, say
+            continue
+        assert gradient is not None
+        assert relative_error(gradient.double(), weights[name].grad) < 1e-4, name
+
+
+def test_masked_codes_are_not_seen() -> None:
+    model = tiny_generator()
+    codes, classes, is_masked = batch(model)
+    other = torch.where(is_masked[..., None], 1 - codes, codes)
+    expected = model.condition(codes, classes, is_masked)
+    assert torch.equal(model.condition(other, classes, is_masked), expected)
+    known = torch.where(is_masked[..., None], codes, 1 - codes)
+    assert not torch.allclose(model.condition(known, classes, is_masked), expected)
+
+
+def test_class_token_is_blind_and_unseen_by_attention() -> None:
+    """Its query and key are zero after RoPE: the released weights depend on it."""
+    rotary = tiny_generator().transformer.rotary
+    assert rotary[:, 0].abs().max() == 0
+    assert torch.allclose(rotary[0, 1:] ** 2 + rotary[1, 1:] ** 2, torch.ones(()))
+
+
+def test_loss_needs_no_host_sync() -> None:
+    """Nothing in forward or loss reads a value back: it all runs without values, on meta."""
+    with torch.device("meta"):
+        model = BiGR(tiny_generator().config)
+        codes = torch.empty(4, 16, 6)
+        classes = torch.empty(4, dtype=torch.int64)
+    model.reset_buffers()
+    model.to("meta")
+    outcome = model.loss(codes, classes)
+    outcome.loss.backward()
+    assert outcome.loss.device.type == "meta"
+
+
+def test_attention_has_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An all-ones boolean mask would disable flash attention."""
+    calls = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*args: Tensor, **kwargs: object) -> Tensor:
+        calls.append((len(args), kwargs))
+        return attend(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    model = tiny_generator()
+    model.condition(*batch(model))
+    assert calls == [(3, {})] * model.config.num_layers
+
+
+def test_randomness_comes_from_the_generator() -> None:
+    model = tiny_generator(dropout=0.0).train()
+    codes, classes, _ = batch(model)
+    classes = classes.clamp(max=model.config.num_classes - 1)
+
+    def loss(seed: int) -> float:
+        generator = torch.Generator().manual_seed(seed)
+        return model.loss(codes, classes, generator=generator).loss.item()
+
+    state = torch.get_rng_state()
+    first = loss(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert loss(1) == first
+    assert loss(2) != first
+
+
+def test_classes_are_dropped_only_in_training() -> None:
+    model = tiny_generator(class_dropout=0.25)
+    classes = torch.zeros(20_000, dtype=torch.int64)
+    dropped = model.drop_classes(classes)
+    assert (dropped == model.config.null_class).float().mean().item() == pytest.approx(
+        0.25, abs=0.01
+    )
+    codes = torch.zeros(1, 16, 6)
+    all_dropped = tiny_generator(class_dropout=1.0, dropout=0.0)
+    losses = {}
+    for training in (True, False):
+        all_dropped.train(training)
+        for label in (0, all_dropped.config.null_class):
+            generator = torch.Generator().manual_seed(0)
+            torch.manual_seed(0)
+            outcome = all_dropped.loss(
+                codes,
+                torch.tensor([label]),
+                is_masked=torch.ones(1, 16, dtype=torch.bool),
+                generator=generator,
+            )
+            losses[training, label] = outcome.loss.item()
+    null = all_dropped.config.null_class
+    assert losses[True, 0] == losses[True, null]
+    assert losses[False, 0] != losses[False, null]
+
+
+def test_features_are_hidden_states_of_unmasked_codes() -> None:
+    model = tiny_generator(num_layers=3)
+    codes, classes, _ = batch(model)
+    last = model.features(codes, classes, -1)
+    assert torch.equal(last, model.features(codes, classes, 2))
+    nothing = torch.zeros(codes.shape[:2], dtype=torch.bool)
+    condition = model.condition(codes, classes, nothing)
+    transformer = model.transformer
+    rebuilt = transformer.norm(last).float() + transformer.position_table
+    torch.testing.assert_close(rebuilt, condition)
+    with pytest.raises(ValueError, match=r"layer must be in -3\.\.2, got 3"):
+        model.features(codes, classes, 3)
+
+
+def test_wrong_codes_are_refused() -> None:
+    model = tiny_generator()
+    with pytest.raises(ValueError, match=r"shape \(batch, 16, 6\).*got \(2, 16, 7\)"):
+        model.condition(torch.zeros(2, 16, 7), torch.zeros(2).long(), torch.ones(2, 16).bool())
+
+
+@pytest.mark.parametrize("objective", ["flip", "x0", "direct"])
+def test_objectives_predict_clean_bits(objective: str) -> None:
+    """A denoiser that always says 'surely 1' is right where its target is 1."""
+    model = tiny_generator(objective=objective)
+    denoiser = model.transcoder.denoiser
+    with torch.no_grad():
+        denoiser.output.weight.zero_()
+        denoiser.output.bias.fill_(50.0)
+    x_0 = torch.randint(0, 2, (64, 6)).float()
+    t, x_t = model.transcoder.draw_noise(x_0)
+    outcome = model.transcoder.loss(x_0, t, x_t, torch.randn(64, 32))
+    expected = {"flip": x_0 != x_t, "x0": x_0 == 1, "direct": x_0 == 1}[objective]
+    assert torch.equal(outcome.is_correct, expected)
+    assert torch.equal(outcome.loss < 1e-6, expected)
+
+
+def test_direct_objective_never_sees_the_bits() -> None:
+    model = tiny_generator(objective="direct")
+    x_0 = torch.randint(0, 2, (8, 6)).float()
+    condition = torch.randn(8, 32)
+    t, x_t = model.transcoder.draw_noise(x_0)
+    assert set(t.tolist()) == {256}
+    first = model.transcoder.loss(x_0, t, x_t, condition).loss
+    assert torch.equal(model.transcoder.loss(x_0, t, 1 - x_t, condition).loss, first)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 30}, "dim=30 and num_heads=2 don't fit"),
+        ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
+        ({"objective": "z0"}, "objective must be one of flip, x0, direct; got 'z0'"),
+        ({"dropout": 1.5}, r"dropout must be a number in \[0, 1\], got 1.5"),
+        ({"code_dim": True}, "code_dim must be a positive integer"),
+        ({"objective": "direct", "auxiliary_weight": 0.1}, "auxiliary_weight needs a diffusion"),
+    ],
+)
+def test_impossible_sizes_are_refused(change: dict[str, object], message: str) -> None:
+    config = dataclasses.asdict(tiny_generator().config)
+    with pytest.raises(ValueError, match=message):
+        BiGRConfig(**{**config, **change})

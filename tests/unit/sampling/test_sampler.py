@@ -1,0 +1,235 @@
+"""The sampler against the plain one: the same numbers give the same codes; free, the same law."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from tests import plain
+from tests.models import tiny_generator
+from torch import Tensor
+
+from bigr import BiGR, Sampler, SamplerConfig
+from bigr.sampling.noise import SeededNoise
+from bigr.sampling.sampler import Progress
+
+BASE = SamplerConfig(
+    guidance_scale=2.0, num_iterations=4, gumbel_temperature=0.3, num_denoise_steps=6
+)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no guidance": {"guidance_scale": 1.0},
+    "unconditional": {"guidance_scale": 0.0},
+    "weak guidance": {"guidance_scale": 0.5},
+    "linear guidance": {"guidance_schedule": "linear"},
+    "gumbel up": {"gumbel_schedule": "up"},
+    "gumbel down": {"gumbel_schedule": "down"},
+    "greedy": {"gumbel_temperature": 0.0},
+    "linear mask": {"mask_schedule": "linear"},
+    "hot": {"temperature": 1.7},
+    "random order": {"order": "random"},
+    "raster order": {"order": "raster"},
+    "deterministic bits": {"deterministic_bits": True},
+    "one iteration": {"num_iterations": 1},
+    "token by token": {"num_iterations": 16, "mask_schedule": "linear"},
+    "more iterations than tokens": {"num_iterations": 23},
+}
+
+
+def with_settings(**changes: Any) -> SamplerConfig:
+    return dataclasses.replace(BASE, **changes)
+
+
+def double(model: BiGR) -> dict[str, Tensor]:
+    return {name: tensor.double() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("objective", ["flip", "x0"])
+def test_same_numbers_same_codes(name: str, objective: str) -> None:
+    """Bit for bit, from the same random numbers, although the plain one computes in float64."""
+    model = tiny_generator(objective=objective)
+    config = with_settings(**SETTINGS[name])
+    classes = torch.tensor([0, 2, 1])
+    noise = SeededNoise(torch.tensor([3, 4, 5]), 16, 6, torch.device("cpu"))
+    expected = plain.sample(double(model), model.config, config, classes, noise)
+    actual = Sampler(config).sample(model, classes, seeds=[3, 4, 5])
+    assert 0.2 < expected.mean() < 0.8
+    assert torch.equal(actual.double(), expected)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_same_numbers_same_codes_with_known_tokens(schedule: str) -> None:
+    """Masks of different sizes in one batch, one image with nothing to do."""
+    model = tiny_generator()
+    config = with_settings(mask_schedule=schedule)
+    known = torch.randint(0, 2, (4, 16, 6)).float()
+    is_masked = torch.rand(4, 16) < torch.tensor([0.0, 0.1, 0.5, 1.0])[:, None]
+    is_masked[1, 7] = True
+    classes = torch.tensor([0, 1, 2, 3])
+    noise = SeededNoise(torch.arange(4), 16, 6, torch.device("cpu"))
+    expected = plain.sample(
+        double(model), model.config, config, classes, noise, known.double(), is_masked
+    )
+    actual = Sampler(config).sample(
+        model, classes, known_codes=known, is_masked=is_masked, seeds=range(4)
+    )
+    assert torch.equal(actual.double(), expected)
+    assert torch.equal(actual[~is_masked], known[~is_masked])
+    assert not torch.equal(actual[is_masked], known[is_masked])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gumbel_temperature": 0.0},
+        {"order": "random"},
+        {"order": "raster", "mask_schedule": "linear"},
+        {"guidance_scale": 1.0, "num_iterations": 2},
+        {"guidance_schedule": "linear", "gumbel_schedule": "down", "temperature": 0.7},
+    ],
+    ids=str,
+)
+def test_same_distribution(changes: dict[str, Any]) -> None:
+    """2 x 2 tokens of one bit: how often each of the 16 outcomes comes, chi-squared."""
+    model = tiny_generator(grid_size=2, code_dim=1, num_diffusion_steps=8, std=0.4)
+    config = with_settings(**{"num_iterations": 3, "num_denoise_steps": 4, **changes})
+    images = 4000
+    classes = torch.ones(images, dtype=torch.int64)
+    noise = plain.RandomNoise(images, 4, 1, torch.Generator().manual_seed(11))
+    expected = plain.sample(dict(model.state_dict()), model.config, config, classes, noise)
+    actual = Sampler(config).sample(model, classes, generator=torch.Generator().manual_seed(12))
+    places = 2 ** torch.arange(4)
+    counts = torch.stack(
+        [
+            torch.bincount((codes[..., 0].long() * places).sum(1), minlength=16)
+            for codes in (actual, expected)
+        ]
+    )
+    counts = counts[:, counts.sum(0) >= 10]
+    assert counts.shape[1] >= 4
+    assert stats.chi2_contingency(counts.numpy()).pvalue > 1e-3
+
+
+def test_distribution_test_has_power() -> None:
+    """The same comparison tells a guidance scale of 2 from one of 1."""
+    model = tiny_generator(grid_size=2, code_dim=1, num_diffusion_steps=8, std=0.4)
+    outcomes = []
+    for scale in (1.0, 2.0):
+        config = with_settings(num_iterations=3, num_denoise_steps=4, guidance_scale=scale)
+        classes = torch.ones(6000, dtype=torch.int64)
+        codes = Sampler(config).sample(model, classes, generator=torch.Generator().manual_seed(1))
+        places = 2 ** torch.arange(4)
+        outcomes.append(torch.bincount((codes[..., 0].long() * places).sum(1), minlength=16))
+    counts = torch.stack(outcomes)
+    counts = counts[:, counts.sum(0) >= 10]
+    assert stats.chi2_contingency(counts.numpy()).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("order", ["confidence", "random", "raster"])
+def test_image_depends_on_its_seed_not_on_the_batch(order: str) -> None:
+    model = tiny_generator()
+    sampler = Sampler(with_settings(order=order))
+    classes = torch.tensor([0, 1, 2, 0, 1])
+    together = sampler.sample(model, classes, seeds=range(10, 15))
+    for index in range(5):
+        alone = sampler.sample(model, classes[index : index + 1], seeds=[10 + index])
+        assert torch.equal(alone[0], together[index])
+    again = sampler.sample(model, classes, seeds=range(10, 15))
+    assert torch.equal(again, together)
+    other = sampler.sample(model, classes, seeds=range(20, 25))
+    assert not torch.equal(other, together)
+
+
+def test_generator_decides_and_global_state_is_left_alone() -> None:
+    model = tiny_generator()
+    sampler = Sampler(BASE)
+    classes = torch.tensor([0, 1])
+    state = torch.get_rng_state()
+    first = sampler.sample(model, classes, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(torch.get_rng_state(), state)
+    again = sampler.sample(model, classes, generator=torch.Generator().manual_seed(1))
+    other = sampler.sample(model, classes, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_scale_one_skips_the_unconditional_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_generator()
+    sizes: list[int] = []
+    condition = model.condition
+    monkeypatch.setattr(
+        model, "condition", lambda codes, *rest: sizes.append(len(codes)) or condition(codes, *rest)
+    )
+    for scale, expected in ((1.0, 3), (0.0, 3), (2.0, 6)):
+        sizes.clear()
+        config = with_settings(guidance_scale=scale)
+        Sampler(config).sample(model, torch.tensor([0, 1, 2]), seeds=range(3))
+        assert sizes == [expected] * config.num_iterations
+
+
+def test_only_masked_tokens_are_denoised() -> None:
+    model = tiny_generator()
+    rows: list[int] = []
+    layer = model.transcoder.denoiser.condition
+    layer.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    config = with_settings(mask_schedule="linear", guidance_scale=1.0)
+    Sampler(config).sample(model, torch.tensor([0]), seeds=[1])
+    assert rows == [16, 12, 8, 4]
+
+
+def test_progress_is_reported() -> None:
+    model = tiny_generator()
+    seen: list[Progress] = []
+    codes = Sampler(BASE).sample(model, torch.tensor([0]), seeds=[1], on_iteration=seen.append)
+    assert [state.iteration for state in seen] == [1, 2, 3, 4]
+    masked = [int(state.is_masked.sum()) for state in seen]
+    assert masked == sorted(masked, reverse=True)
+    assert masked[-1] == 0
+    for state in seen:
+        assert state.codes[state.is_masked].abs().sum() == 0
+        assert torch.equal(state.codes[~state.is_masked], codes[~state.is_masked])
+
+
+def test_model_is_used_in_evaluation_mode_and_left_as_it_was() -> None:
+    model = tiny_generator(dropout=0.5).train()
+    first = Sampler(BASE).sample(model, torch.tensor([0]), seeds=[1])
+    assert model.training
+    assert torch.equal(first, Sampler(BASE).sample(model.eval(), torch.tensor([0]), seeds=[1]))
+
+
+def test_class_embeddings_can_be_given() -> None:
+    model = tiny_generator()
+    classes = torch.tensor([0, 2])
+    table = model.transformer.class_embedding.weight
+    by_id = Sampler(BASE).sample(model, classes, seeds=[1, 2])
+    by_row = Sampler(BASE).sample(model, table[classes].detach(), seeds=[1, 2])
+    assert torch.equal(by_id, by_row)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_ids": torch.tensor([4])}, r"0\.\.3 \(3 is the null class\), got \[4\]"),
+        ({"class_ids": torch.tensor([-1])}, "class_ids must be"),
+        ({"class_ids": torch.zeros(1, 5)}, r"class embeddings must have shape \(batch, 32\)"),
+        ({"known_codes": torch.zeros(1, 16, 6)}, "known_codes and is_masked go together"),
+        (
+            {"known_codes": torch.zeros(1, 16, 5), "is_masked": torch.ones(1, 16).bool()},
+            r"codes must have shape",
+        ),
+        (
+            {"known_codes": torch.zeros(1, 16, 6), "is_masked": torch.ones(1, 16)},
+            "is_masked must be bool",
+        ),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(change: dict[str, Tensor], message: str) -> None:
+    arguments: dict[str, Any] = {"class_ids": torch.tensor([0]), **change}
+    with pytest.raises(ValueError, match=message):
+        Sampler(BASE).sample(tiny_generator(), **arguments)
