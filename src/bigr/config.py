@@ -83,13 +83,6 @@ def check(config: DictConfig) -> None:
         ConfigError: naming the key and the fix.
     """
     _check_missing(config)
-    for key, node in sorted(_nodes(config), key=lambda item: item[0]):
-        _check_node(key, node)
-    if "task" in config:
-        _check_sizes(config)
-        _check_training(config)
-    for key in ("generator", "autoencoder", "task.autoencoder"):
-        _check_exists(key, OmegaConf.select(config, key))
     for key in ("seed", "data.seed", "evaluation.seed"):
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < 0):
@@ -98,6 +91,15 @@ def check(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigError(f"{key} must be a positive integer, got {value!r}.")
+    if "trainer" in config:
+        _check_trainer(config.trainer)
+    for key, node in sorted(_nodes(config), key=lambda item: item[0]):
+        _check_node(key, node)
+    if "task" in config:
+        _check_sizes(config)
+        _check_data(config.data)
+    for key in ("generator", "autoencoder", "task.autoencoder"):
+        _check_exists(key, OmegaConf.select(config, key))
 
 
 def _check_missing(config: DictConfig) -> None:
@@ -170,8 +172,7 @@ def _check_sizes(config: DictConfig) -> None:
             )
 
 
-def _check_training(config: DictConfig) -> None:
-    trainer = config.trainer
+def _check_trainer(trainer: DictConfig) -> None:
     for name in ("max_steps", "max_epochs", "num_nodes", "accumulate_grad_batches"):
         value = trainer[name]
         if value is not None and not isinstance(value, int):
@@ -193,7 +194,10 @@ def _check_training(config: DictConfig) -> None:
             "the command on every node with srun or torchrun (or set NODE_RANK, MASTER_ADDR and "
             "MASTER_PORT)."
         )
-    root = config.data.get("root")
+
+
+def _check_data(data: DictConfig) -> None:
+    root = data.get("root")
     if root is not None:
         for name in ("train", "val"):
             folder = Path(str(root)).expanduser() / name

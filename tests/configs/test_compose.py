@@ -1,0 +1,190 @@
+"""Every combination of the configuration groups composes, and has the sizes it should have."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from bigr.checkpoints.released import autoencoder_to_released, generator_to_released
+from bigr.cli import quote_numbers
+from bigr.config import HINTS, config_dir, register_resolvers
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.bigr import BiGR
+
+MODELS = ("l", "xl", "xxl")
+CODES = ("d24", "d32")
+RESOLUTIONS = ("256", "512")
+RELEASED = {
+    ("l", "d24", "256"): "bigr_L_d24",
+    ("xl", "d24", "256"): "bigr_XL_d24",
+    ("xxl", "d24", "256"): "bigr_XXL_d24",
+    ("xxl", "d32", "256"): "bigr_XXL_d32",
+    ("l", "d32", "512"): "bigr_L_d32_512",
+}
+RELEASED_AUTOENCODERS = {
+    ("d24", "256"): "bae_d24",
+    ("d32", "256"): "bae_d32",
+    ("d32", "512"): "bae_d32_512",
+}
+PATHS = ["paths.output=/tmp/x"]
+
+
+@pytest.fixture(autouse=True)
+def _hydra() -> Iterator[None]:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+def compose(name: str, *overrides: str) -> DictConfig:
+    return hydra.compose(name, quote_numbers([*overrides, *PATHS]))
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "resolution"), list(itertools.product(MODELS, CODES, RESOLUTIONS))
+)
+def test_model_code_resolution(model: str, code: str, resolution: str) -> None:
+    config = compose("train", f"model={model}", f"code={code}", f"resolution={resolution}")
+    sizes, code_sizes = instantiate(config.model), instantiate(config.code)
+    with torch.device("meta"):
+        generator = BiGR(sizes)
+        BinaryAutoencoder(code_sizes)
+    side = int(resolution) // 16
+    assert sizes.code_dim == code_sizes.code_dim == int(code[1:])
+    assert sizes.grid_size == code_sizes.grid_size == side
+    assert generator.transformer.position_table.shape == (1, side**2, sizes.dim)
+    assert config.data.image_size == int(resolution)
+    assert sizes.num_classes == 1000
+
+
+@pytest.mark.parametrize("choice", RELEASED, ids="-".join)
+def test_generators_are_the_released_ones(conformance: Path, choice: tuple[str, str, str]) -> None:
+    model, code, resolution = choice
+    table = json.loads((conformance / "released_checkpoint_shapes.json").read_text())
+    config = compose("train", f"model={model}", f"code={code}", f"resolution={resolution}")
+    with torch.device("meta"):
+        generator = BiGR(instantiate(config.model))
+        released = generator_to_released(generator.state_dict(), 256)
+    expected = {name: tuple(shape) for name, shape in table[RELEASED[choice]].items()}
+    assert shapes(released) == expected
+
+
+@pytest.mark.parametrize("choice", RELEASED_AUTOENCODERS, ids="-".join)
+def test_autoencoders_are_the_released_ones(conformance: Path, choice: tuple[str, str]) -> None:
+    code, resolution = choice
+    table = json.loads((conformance / "released_checkpoint_shapes.json").read_text())
+    config = compose("train", f"code={code}", f"resolution={resolution}")
+    with torch.device("meta"):
+        autoencoder = BinaryAutoencoder(instantiate(config.code))
+        released = autoencoder_to_released(autoencoder.state_dict())
+    expected = {name: tuple(shape) for name, shape in table[RELEASED_AUTOENCODERS[choice]].items()}
+    assert shapes(released) == expected
+
+
+def test_only_the_512_l_has_a_wider_transcoder() -> None:
+    wide = compose("train", "model=l", "resolution=512").model
+    assert (wide.denoiser_blocks, wide.denoiser_dim) == (6, 1280)
+    plain = compose("train", "model=l", "resolution=256").model
+    assert (plain.denoiser_blocks, plain.denoiser_dim) == (3, 1024)
+    assert compose("train", "model=xl", "resolution=512").model.denoiser_blocks == 6
+
+
+GROUPS = [
+    ("train", group, option)
+    for group in (
+        "model code resolution task data sampler trainer strategy callbacks logger paths hydra "
+        "debug experiment"
+    ).split()
+    for option in options(group)
+]
+GROUPS += [
+    (name, group, option)
+    for name in ("sample", "evaluate")
+    for group in ("sampler", "paths", "hydra", "sweep")
+    for option in options(group)
+]
+GROUPS += [("sample", "application", o) for o in options("application")]
+GROUPS += [("evaluate", "evaluation", o) for o in options("evaluation")]
+
+
+@pytest.mark.parametrize(("name", "group", "option"), GROUPS, ids=lambda part: str(part))
+def test_every_option_of_every_group_composes(name: str, group: str, option: str) -> None:
+    config = compose(name, f"{group}={option}")
+    for key in OmegaConf.missing_keys(config) & HINTS.keys():
+        OmegaConf.update(config, key, "given")
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    for target in targets(resolved):
+        assert callable(hydra.utils.get_object(target)), target
+
+
+def targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+def test_every_group_is_covered() -> None:
+    folders = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    assert folders - {group for _, group, _ in GROUPS} == {"variant"}
+
+
+@pytest.mark.parametrize("option", options("experiment"))
+def test_experiments_name_their_command(option: str) -> None:
+    header = (config_dir() / "experiment" / f"{option}.yaml").read_text().split("defaults:")[0]
+    assert f"python -m bigr.train experiment={option}" in header
+    assert "# Expected:" in header
+
+
+@pytest.mark.parametrize("size", MODELS)
+def test_paper_samplers(size: str) -> None:
+    sampler = instantiate(compose("sample", f"sampler=paper_{size}").sampler)
+    expected = {"l": (20, 0.17), "xl": (25, 0.25), "xxl": (25, 0.30)}[size]
+    assert (sampler.num_iterations, sampler.gumbel_temperature) == expected
+    assert (sampler.guidance_scale, sampler.num_denoise_steps) == (2.5, 100)
+
+
+@pytest.mark.parametrize(
+    ("option", "per_gpu", "gpus"),
+    [("bigr_l_256", 128, 8), ("bigr_xl_256", 64, 8), ("bigr_xxl_256", 16, 32)],
+)
+def test_global_batch_is_the_papers(option: str, per_gpu: int, gpus: int) -> None:
+    config = compose("train", f"experiment={option}")
+    assert config.data.batch_size == per_gpu
+    assert config.trainer.devices * config.trainer.num_nodes == gpus
+    assert per_gpu * gpus == (1024 if option == "bigr_l_256" else 512)
+    assert config.callbacks.ema.decay == 0.9999
+    assert config.trainer.gradient_clip_val == 1.0
+    assert config.task.optimizer.lr == 1e-4
+
+
+def test_numbers_of_groups_are_quoted() -> None:
+    assert quote_numbers(["resolution=512", "seed=3", "model=l"]) == [
+        "resolution='512'",
+        "seed=3",
+        "model=l",
+    ]
+    assert quote_numbers(["resolution=256,512"]) == ["resolution='256','512'"]
