@@ -65,7 +65,12 @@ def job(config: DictConfig) -> float | None:
 
 def _quieten() -> None:
     """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    for message in (
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*your dataloader is not resumable.*",  # ours is, through its data module
+        "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
+    ):
+        warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip:" not in record.getMessage()
     )

@@ -110,10 +110,22 @@ def test_only_the_512_l_has_a_wider_transcoder() -> None:
 
 GROUPS = [
     ("train", group, option)
-    for group in (
-        "model code resolution task data sampler trainer strategy callbacks logger paths hydra "
-        "debug experiment"
-    ).split()
+    for group in [
+        "model",
+        "code",
+        "resolution",
+        "task",
+        "data",
+        "sampler",
+        "trainer",
+        "strategy",
+        "callbacks",
+        "logger",
+        "paths",
+        "hydra",
+        "debug",
+        "experiment",
+    ]
     for option in options(group)
 ]
 GROUPS += [

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
+from bigr.data.seeds import mixed_seed
+
 
 class ResumableBatchSampler(Sampler[list[int]]):
     """Batches of indices whose position survives a restart in mid-epoch.
@@ -46,7 +48,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = divmod(self.consumed, len(self))
-        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        generator = torch.Generator().manual_seed(mixed_seed("epoch", self.seed, epoch))
         order = torch.randperm(self.num_samples, generator=generator)
         size = self.batch_size * self.num_ranks
         for index in range(start, len(self)):

@@ -10,9 +10,9 @@ import lightning
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
+from bigr.data.seeds import mixed_seed
 
-WORD = 2**63
+SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 class Configuration(Protocol):
@@ -22,11 +22,8 @@ class Configuration(Protocol):
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for one step on one process, far from those of neighbouring steps and ranks.
-
-    Python's hash of a tuple of integers is the same in every process.
-    """
-    return hash((seed, step, rank, 0xB16)) % WORD
+    """A seed for one step on one process; validation steps count down from -1."""
+    return mixed_seed("step", seed, step, rank)
 
 
 class TrainingModule(lightning.LightningModule):

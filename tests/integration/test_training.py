@@ -1,0 +1,298 @@
+"""Training through Lightning: exact after an interruption, averaged right, with what it saves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from tests.models import tiny_autoencoder
+
+from bigr import (
+    BiGRConfig,
+    BinaryAutoencoderConfig,
+    SamplerConfig,
+    load_autoencoder,
+    load_generator,
+)
+from bigr.checkpoints.native import save_autoencoder
+from bigr.training.autoencoder import AutoencoderModule
+from bigr.training.callbacks import EMA, ExportWeights, ReconstructionGrid, SampleGrid
+from bigr.training.data import DigitsDataModule
+from bigr.training.generator import GeneratorModule
+from bigr.training.module import TrainingModule
+from bigr.training.optimizers import adamw, warmup_cosine
+
+SIZES = BinaryAutoencoderConfig(
+    code_dim=6,
+    image_size=16,
+    base_channels=32,
+    channel_multipliers=(1, 1, 1),
+    embed_dim=32,
+    res_blocks=1,
+    attn_resolutions=(),
+)
+GENERATOR = BiGRConfig(
+    dim=32,
+    num_layers=2,
+    num_heads=2,
+    grid_size=4,
+    code_dim=6,
+    num_classes=10,
+    denoiser_dim=32,
+    denoiser_blocks=1,
+    feed_forward_multiple=32,
+    dropout=0.2,
+)
+BATCH = 256  # five batches an epoch
+DECAY = 0.8
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    autoencoder = tiny_autoencoder(image_size=16, channel_multipliers=(1, 1, 1))
+    return save_autoencoder(autoencoder, tmp_path_factory.mktemp("codes") / "a.safetensors")
+
+
+def build(kind: str, codes: Path) -> TrainingModule:
+    lightning.seed_everything(3, verbose=False)
+    schedule = functools.partial(warmup_cosine, total_steps=40, warmup_steps=2)
+    if kind == "generator":
+        return GeneratorModule(
+            GENERATOR,
+            functools.partial(adamw, lr=1e-2),
+            lr_scheduler=schedule,
+            autoencoder=str(codes),
+            seed=5,
+        )
+    optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
+    return AutoencoderModule(SIZES, optimizer, lr_scheduler=schedule, seed=5)
+
+
+def fit(
+    module: TrainingModule,
+    folder: Path,
+    steps: int,
+    *callbacks: Callback,
+    resume: Path | None = None,
+    **settings: Any,
+) -> lightning.Trainer:
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        **{"enable_checkpointing": False, "limit_val_batches": 0, **settings},
+    )
+    data = DigitsDataModule(batch_size=BATCH, seed=7)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        self.values.append(outputs["loss"].item())
+
+
+class Stop(Callback):
+    """Breaks off in the middle, as a signal or a crash would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+@pytest.mark.parametrize("stop", [3, 5, 8])
+def test_resumed_equals_uninterrupted(tmp_path: Path, codes: Path, kind: str, stop: int) -> None:
+    """In mid-epoch and at its boundary: weights, average, optimiser and losses, bit for bit."""
+
+    def callbacks(folder: Path) -> list[Callback]:
+        saver = ModelCheckpoint(
+            folder, save_last=True, every_n_train_steps=1, save_top_k=1, save_on_exception=False
+        )
+        return [EMA(DECAY), saver]
+
+    whole = Losses()
+    fit(
+        build(kind, codes),
+        tmp_path,
+        12,
+        whole,
+        *callbacks(tmp_path / "whole"),
+        enable_checkpointing=True,
+    )
+    broken, rest = Losses(), Losses()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(
+            build(kind, codes),
+            tmp_path,
+            12,
+            Stop(stop),
+            broken,
+            *callbacks(tmp_path / "broken"),
+            enable_checkpointing=True,
+        )
+    last = tmp_path / "broken" / "last.ckpt"
+    fit(
+        build(kind, codes),
+        tmp_path,
+        12,
+        rest,
+        *callbacks(tmp_path / "broken"),
+        resume=last,
+        enable_checkpointing=True,
+    )
+    assert len(whole.values) == 12
+    assert len(set(whole.values)) == 12
+    assert broken.values + rest.values == whole.values
+    first, second = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "broken")
+    )
+    assert equal(first["state_dict"], second["state_dict"])
+    assert equal(first["current_model_state"], second["current_model_state"])
+    moments = [c["optimizer_states"][0]["state"][0]["exp_avg"] for c in (first, second)]
+    assert torch.equal(*moments)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_average_is_the_formula(tmp_path: Path, codes: Path, every: int) -> None:
+    """e <- decay e + (1 - decay) w after every n-th step, from the weights of the first."""
+    history: list[dict[str, torch.Tensor]] = []
+
+    class Record(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            history.append({k: v.clone() for k, v in module.model.state_dict().items()})
+
+    module = build("generator", codes)
+    fit(module, tmp_path, 9, Record(), EMA(DECAY, every))
+    updates = history[every - 1 :: every]
+    average = {name: tensor.double() for name, tensor in updates[0].items()}
+    for weights in updates[1:]:
+        for name, tensor in weights.items():
+            average[name] = DECAY * average[name] + (1 - DECAY) * tensor.double()
+    final = module.model.state_dict()
+    for name, tensor in average.items():
+        torch.testing.assert_close(final[name].double(), tensor, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(final["transformer.norm.weight"], history[-1]["transformer.norm.weight"])
+
+
+def test_validation_sees_the_average_and_an_exception_there_swaps_nothing(
+    tmp_path: Path, codes: Path
+) -> None:
+    class Break(Callback):
+        def on_validation_batch_start(self, *_: Any) -> None:
+            raise RuntimeError("lost the disk")
+
+    saver = ModelCheckpoint(tmp_path, save_last=True, save_on_exception=True)
+    with pytest.raises(RuntimeError, match="lost the disk"):
+        fit(
+            build("generator", codes),
+            tmp_path,
+            10,
+            EMA(DECAY),
+            Break(),
+            saver,
+            enable_checkpointing=True,
+            limit_val_batches=1,
+        )
+    module = build("generator", codes)
+    fit(module, tmp_path, 5, EMA(DECAY))
+    saved = next(iter(tmp_path.glob("*.ckpt")))
+    checkpoint = torch.load(saved, weights_only=True)
+    average = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+    assert equal(average, module.model.state_dict())
+    assert not equal(checkpoint["state_dict"], checkpoint["current_model_state"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "load"), [("generator", load_generator), ("autoencoder", load_autoencoder)]
+)
+def test_checkpoints_and_exports_hold_the_average_and_the_configuration(
+    tmp_path: Path, codes: Path, kind: str, load: Callable[[Path], Any]
+) -> None:
+    module = build(kind, codes)
+    module.run_config = {"seed": 5, "task": {"nested": [1, 2]}}
+    saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=4)
+    fit(
+        module,
+        tmp_path,
+        4,
+        EMA(DECAY),
+        saver,
+        ExportWeights(str(tmp_path)),
+        enable_checkpointing=True,
+    )
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["bigr"]["run"] == module.run_config
+    network = module.model if kind == "generator" else module.autoencoder
+    for path in (tmp_path / "last.ckpt", tmp_path / f"{kind}.safetensors"):
+        loaded = load(path)
+        assert loaded.config == network.config
+        assert equal(loaded.state_dict(), network.state_dict())
+    assert not any("quantizer" in name for name in checkpoint["state_dict"]) or kind != "generator"
+
+
+def test_pictures_are_drawn_and_change_nothing(tmp_path: Path, codes: Path) -> None:
+    """Training with and without sample grids ends with the same weights."""
+    sampler = SamplerConfig(num_iterations=2, num_denoise_steps=3, guidance_scale=1.0)
+    grids = {
+        "generator": SampleGrid(sampler, num_per_class=2, folder=str(tmp_path)),
+        "autoencoder": ReconstructionGrid(num_images=4, columns=2, folder=str(tmp_path)),
+    }
+    for kind, grid in grids.items():
+        drawn, plain = build(kind, codes), build(kind, codes)
+        fit(drawn, tmp_path, 6, EMA(DECAY), grid, limit_val_batches=2)
+        fit(plain, tmp_path, 6, EMA(DECAY))
+        assert equal(drawn.state_dict(), plain.state_dict())
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "samples_0000005.png",
+        "reconstructions_0000005.png",
+    }
+
+
+@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+def test_loss_falls(tmp_path: Path, codes: Path, kind: str) -> None:
+    losses = Losses()
+    fit(build(kind, codes), tmp_path, 40, losses)
+    first, last = sum(losses.values[:5]), sum(losses.values[-5:])
+    assert last < {"generator": 0.96, "autoencoder": 0.85}[kind] * first
+
+
+def test_wrong_autoencoder_is_refused(codes: Path) -> None:
+    module = GeneratorModule(
+        BiGRConfig(**{**vars(GENERATOR), "code_dim": 7}),
+        functools.partial(adamw, lr=1e-2),
+        autoencoder=str(codes),
+    )
+    with pytest.raises(ValueError, match=r"code_dim 7 .* decodes code_dim 6"):
+        module.check(DigitsDataModule())
+
+
+def test_images_without_an_autoencoder_are_refused(tmp_path: Path) -> None:
+    module = GeneratorModule(GENERATOR, functools.partial(adamw, lr=1e-2))
+    with pytest.raises(ValueError, match=r"set task\.autoencoder to the checkpoint of a B-AE"):
+        fit(module, tmp_path, 1)

@@ -1,0 +1,73 @@
+"""Precision and recall against loops, and against what they must be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigr.metrics.digits import balanced_labels, share_of_copies
+from bigr.metrics.manifold import nearest_radii, precision_recall
+
+
+def brute_radii(points: list[list[float]], k: int) -> list[float]:
+    return [
+        sorted(math.dist(p, q) for j, q in enumerate(points) if j != i)[k - 1]
+        for i, p in enumerate(points)
+    ]
+
+
+def brute_share(queries: list[list[float]], points: list[list[float]], k: int) -> float:
+    radii = brute_radii(points, k)
+    inside = [
+        any(math.dist(q, p) <= r for p, r in zip(points, radii, strict=True)) for q in queries
+    ]
+    return sum(inside) / len(queries)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_against_loops(k: int) -> None:
+    generator = torch.Generator().manual_seed(k)
+    generated = torch.randn(60, 4, generator=generator)
+    real = torch.randn(45, 4, generator=generator) * 1.5 + 0.4
+    result = precision_recall(generated, real, k)
+    assert result.precision == brute_share(generated.tolist(), real.tolist(), k)
+    assert result.recall == brute_share(real.tolist(), generated.tolist(), k)
+    assert 0.1 < result.recall < result.precision <= 1
+    assert nearest_radii(real, k).tolist() == pytest.approx(brute_radii(real.tolist(), k))
+
+
+def cloud(seed: int, centre: float = 0.0) -> Tensor:
+    return torch.randn(200, 3, generator=torch.Generator().manual_seed(seed)) + centre
+
+
+def test_equal_far_and_collapsed_sets() -> None:
+    assert precision_recall(cloud(0), cloud(0), 3) == (1.0, 1.0)
+    assert precision_recall(cloud(0), cloud(1, 100.0), 3) == (0.0, 0.0)
+    collapsed = cloud(2)[:1] + 1e-4 * cloud(3)
+    result = precision_recall(collapsed, cloud(0), 3)
+    assert result.precision == 1.0
+    assert result.recall < 0.05
+
+
+def test_too_few_points_are_refused() -> None:
+    with pytest.raises(ValueError, match="k=3 nearest neighbours need more than 3 points, got 3"):
+        precision_recall(cloud(0)[:3], cloud(1), 3)
+
+
+def test_copies_are_counted() -> None:
+    originals = torch.rand(5, 3, 4, 4)
+    images = torch.cat([originals[:2], torch.rand(6, 3, 4, 4)])
+    assert share_of_copies(images, originals) == 2 / 8
+    assert share_of_copies(images + 1e-4 / 255, originals) == 2 / 8
+
+
+@pytest.mark.parametrize("count", [10, 15, 1000])
+def test_balanced_labels(count: int) -> None:
+    labels = balanced_labels(count)
+    counts = torch.bincount(labels, minlength=10)
+    assert len(labels) == count
+    assert counts.max() - counts.min() <= 1
+    assert labels.tolist() == sorted(labels.tolist())
