@@ -85,6 +85,7 @@ class DigitsEvaluation:
         generated = report.score(images, labels)
         training = report.training_scores(self.count)
         reading = report.reading()
+        shown = max(1, min(SHOWN_PER_CLASS, self.count // NUM_CLASSES))
         return Evaluation(
             metrics={
                 "generated": dataclasses.asdict(generated),
@@ -95,7 +96,7 @@ class DigitsEvaluation:
             },
             rows=_rows(generated, training, reading),
             pictures={
-                "samples.png": (_first_of_each(images, labels), SHOWN_PER_CLASS),
+                "samples.png": (_first_of_each(images, labels, shown), shown),
                 "reconstructions.png": _reconstructions(report),
                 "inpainting.png": self._inpainting(models, report),
             },
@@ -128,7 +129,7 @@ class DigitsEvaluation:
         return torch.cat(columns, dim=1).flatten(0, 1), repeats + 2
 
 
-def _first_of_each(images: Tensor, labels: Tensor, per_class: int = SHOWN_PER_CLASS) -> Tensor:
+def _first_of_each(images: Tensor, labels: Tensor, per_class: int) -> Tensor:
     """The first ``per_class`` images of every class, class by class."""
     chosen = [images[labels == label][:per_class] for label in range(NUM_CLASSES)]
     return torch.cat(chosen)

@@ -21,6 +21,7 @@ from bigr.sampling.schedules import (
     gumbel_temperature_at,
     num_masked_after,
 )
+from bigr.sampling.selection import first, most_confident
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Sampler:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config = self.config
         denoiser = PreparedDenoiser(model.transcoder, config.num_denoise_steps)
-        # The only wait for the device: from here on the host knows how many tokens are masked.
+        # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
         for iteration in range(1, config.num_iterations + 1):
@@ -113,7 +114,7 @@ class Sampler:
             num_new = [before - after for before, after in zip(left, remaining, strict=True)]
             if any(num_new):
                 state = _Iteration(model, denoiser, noise, config, iteration)
-                codes, is_masked = state.unmask(class_ids, codes, is_masked, sum(left), num_new)
+                codes, is_masked = state.unmask(class_ids, codes, is_masked, num_new)
             left = remaining
             if on_iteration is not None:
                 on_iteration(Progress(iteration, config.num_iterations, codes, is_masked))
@@ -167,80 +168,68 @@ class _Iteration:
     iteration: int
 
     def unmask(
-        self,
-        class_ids: Tensor,
-        codes: Tensor,
-        is_masked: Tensor,
-        num_masked: int,
-        num_new: list[int],
+        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor, num_new: list[int]
     ) -> tuple[Tensor, Tensor]:
-        """Decide ``num_new`` (B) tokens of the ``num_masked`` masked ones in the batch."""
-        device = codes.device
-        counts = torch.tensor(num_new, device=device)
-        is_predicted = is_masked
-        num_predicted = num_masked
-        if self.config.order != "confidence":
-            # The order doesn't depend on the prediction, so only chosen tokens need one.
-            is_predicted = _first(self.order_scores(is_masked), is_masked, counts)
-            num_predicted = sum(num_new)
-        tokens = _indices(is_predicted, num_predicted)
-        probs = self.predict(class_ids, codes, is_masked, tokens)
+        """Decide ``num_new`` (B) of the masked tokens."""
+        counts = torch.tensor(num_new, device=codes.device)
+        bit_probs = self.predictor(class_ids, codes, is_masked)
         if self.config.order == "confidence":
-            is_new = _first(self.confidence(probs, tokens, is_masked), is_masked, counts)
-            chosen = is_new.flatten()[tokens]
+            is_new, all_probs = most_confident(bit_probs, self.head_start(), is_masked, counts)
+            tokens = _indices(is_new, sum(num_new))
+            probs = all_probs[tokens]
         else:
-            is_new = is_predicted
-            chosen = torch.ones_like(tokens, dtype=torch.bool)
-        bits = self.draw(probs, tokens)
-        flat = codes.flatten(0, 1).clone()
-        flat[tokens] = torch.where(chosen[:, None], bits, flat[tokens])
-        return flat.view_as(codes), is_masked & ~is_new
+            # The order doesn't depend on the prediction, so only chosen tokens need one.
+            is_new = first(self.order_scores(is_masked), is_masked, counts)
+            tokens = _indices(is_new, sum(num_new))
+            probs = bit_probs(tokens)
+        decided = codes.flatten(0, 1).index_copy(0, tokens, self.draw(probs, tokens))
+        return decided.view_as(codes), is_masked & ~is_new
 
-    def predict(
-        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor, tokens: Tensor
-    ) -> Tensor:
-        """Bit probabilities (M, K) of ``tokens`` (M,)."""
+    def predictor(
+        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """Run the transformer; gives the function from tokens (M,) to bit probabilities (M, K)."""
         model = self.model
         scale = guidance_scale_at(self.iteration, self.config)
         classes = model.transformer.embed_classes(class_ids)
         null = model.transformer.class_embedding.weight[-1].expand_as(classes)
-        condition, unconditional = None, None
-        if scale == 1.0:
-            condition = _gather(model.condition(codes, classes, is_masked), tokens)
-        elif scale == 0.0:
-            condition = _gather(model.condition(codes, null, is_masked), tokens)
+        if scale in (0.0, 1.0):
+            chosen = classes if scale == 1.0 else null
+            condition = model.condition(codes, chosen, is_masked).flatten(0, 1)
+            unconditional = None
         else:
             both = model.condition(
                 torch.cat([codes, codes]),
                 torch.cat([classes, null]),
                 torch.cat([is_masked, is_masked]),
             )
-            condition, unconditional = (_gather(half, tokens) for half in both.chunk(2))
-        return self.denoiser.bit_probs(
-            condition,
-            unconditional,
-            tokens,
-            self.noise,
-            iteration=self.iteration,
-            guidance_scale=scale,
-            temperature=self.config.temperature,
-        )
+            condition, unconditional = both.flatten(0, 1).chunk(2)
+
+        def bit_probs(tokens: Tensor) -> Tensor:
+            return self.denoiser.bit_probs(
+                condition[tokens],
+                None if unconditional is None else unconditional[tokens],
+                tokens,
+                self.noise,
+                iteration=self.iteration,
+                guidance_scale=scale,
+                temperature=self.config.temperature,
+            )
+
+        return bit_probs
+
+    def head_start(self) -> Tensor | None:
+        """tau * Gumbel, (B, N), which is added to the confidence; None without."""
+        temperature = gumbel_temperature_at(self.iteration, self.config)
+        if temperature == 0:
+            return None
+        return temperature * gumbel(self.noise.order_uniforms(self.iteration))
 
     def draw(self, probs: Tensor, tokens: Tensor) -> Tensor:
         """Bits (M, K) ~ Bernoulli(``probs``), or the likelier ones."""
         if self.config.deterministic_bits:
             return (probs > 0.5).float()
         return (self.noise.bit_uniforms(self.iteration, -1, tokens) < probs).float()
-
-    def confidence(self, probs: Tensor, tokens: Tensor, is_masked: Tensor) -> Tensor:
-        """mean_k |2 p_k - 1| + tau * Gumbel, (B, N); masked tokens only."""
-        scores = torch.zeros(is_masked.numel(), device=probs.device)
-        scores[tokens] = (2.0 * probs - 1.0).abs().mean(dim=-1)
-        scores = scores.view_as(is_masked)
-        temperature = gumbel_temperature_at(self.iteration, self.config)
-        if temperature > 0:
-            scores = scores + temperature * gumbel(self.noise.order_uniforms(self.iteration))
-        return scores
 
     def order_scores(self, is_masked: Tensor) -> Tensor:
         """Scores (B, N) of the orders that don't look at the prediction."""
@@ -251,22 +240,6 @@ class _Iteration:
         return raster.expand_as(is_masked)
 
 
-def _first(scores: Tensor, is_masked: Tensor, counts: Tensor) -> Tensor:
-    """The ``counts`` (B,) masked tokens with the highest ``scores`` (B, N), as a (B, N) mask.
-
-    Ties go to the lower index, so that the result doesn't depend on the device.
-    """
-    scores = scores.masked_fill(~is_masked, float("-inf"))
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    ranks = order.argsort(dim=1)
-    return (ranks < counts[:, None]) & is_masked
-
-
 def _indices(is_chosen: Tensor, count: int) -> Tensor:
     """Flat indices of the ``count`` True entries, without waiting for the device."""
     return is_chosen.flatten().logical_not().argsort(stable=True)[:count]
-
-
-def _gather(values: Tensor, tokens: Tensor) -> Tensor:
-    """Rows ``tokens`` (M,) of ``values`` (B, N, D): (M, D)."""
-    return values.flatten(0, 1)[tokens]

@@ -15,6 +15,7 @@ from torch import Tensor
 from bigr import BiGR, Sampler, SamplerConfig
 from bigr.sampling.noise import SeededNoise
 from bigr.sampling.sampler import Progress
+from bigr.sampling.schedules import num_masked_after
 
 BASE = SamplerConfig(
     guidance_scale=2.0, num_iterations=4, gumbel_temperature=0.3, num_denoise_steps=6
@@ -178,9 +179,31 @@ def test_only_masked_tokens_are_denoised() -> None:
     rows: list[int] = []
     layer = model.transcoder.denoiser.condition
     layer.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
-    config = with_settings(mask_schedule="linear", guidance_scale=1.0)
+    config = with_settings(mask_schedule="linear", guidance_scale=1.0, gumbel_temperature=0.0)
     Sampler(config).sample(model, torch.tensor([0]), seeds=[1])
     assert rows == [16, 12, 8, 4]
+    rows.clear()
+    config = with_settings(mask_schedule="linear", guidance_scale=1.0, order="random")
+    Sampler(config).sample(model, torch.tensor([0]), seeds=[1])
+    assert rows == [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("flip_logit", [-4.0, -1.0])
+def test_tokens_that_cannot_win_are_not_denoised(flip_logit: float) -> None:
+    """Sure of its bits, as trained models are, most tokens needn't be denoised; same codes."""
+    model = tiny_generator(grid_size=8, std=0.1)
+    with torch.no_grad():
+        model.transcoder.denoiser.output.bias.fill_(flip_logit)
+    rows: list[int] = []
+    layer = model.transcoder.denoiser.condition
+    layer.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    config = with_settings(num_iterations=8, guidance_scale=1.0)
+    actual = Sampler(config).sample(model, torch.tensor([0, 1]), seeds=[3, 4])
+    noise = SeededNoise(torch.tensor([3, 4]), 64, 6, torch.device("cpu"))
+    expected = plain.sample(double(model), model.config, config, torch.tensor([0, 1]), noise)
+    assert torch.equal(actual.double(), expected)
+    everything = 2 * sum(num_masked_after(i, 64, config) for i in range(8))
+    assert sum(rows) < {-4.0: 0.4, -1.0: 0.95}[flip_logit] * everything
 
 
 def test_progress_is_reported() -> None:

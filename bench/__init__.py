@@ -1,0 +1,1 @@
+"""Benchmarks: ours against the plain implementation of the tests, in one process."""

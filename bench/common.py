@@ -1,0 +1,77 @@
+"""Timing in pairs: both sides in one process, by turns, so that a busy machine disturbs both."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from bigr import BiGR, BiGRConfig
+
+SIZES = BiGRConfig(
+    dim=256,
+    num_layers=8,
+    num_heads=8,
+    grid_size=16,
+    code_dim=24,
+    num_classes=1000,
+    denoiser_dim=256,
+    denoiser_blocks=3,
+    dropout=0.0,
+    class_dropout=0.0,
+)
+
+
+def arguments(description: str | None, rounds: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="runs of each side")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def randomised(config: BiGRConfig) -> BiGR:
+    """A model whose zero-initialised layers aren't zero, as after training."""
+    torch.manual_seed(0)
+    model = BiGR(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.abs().max() == 0:
+                parameter.normal_(0.0, 0.05)
+    return model
+
+
+def confident(config: BiGRConfig) -> BiGR:
+    """The same, but as sure of its bits as trained models: flips have a probability of about 3%.
+
+    The sampler leaves out tokens that can't win, and how many those are depends on this. The
+    model of ``make demo`` has a mean confidence of 0.95.
+    """
+    model = randomised(config)
+    with torch.no_grad():
+        model.transcoder.denoiser.output.bias.fill_(-3.5)
+    return model
+
+
+def compare(
+    name: str, plain: Callable[[], object], ours: Callable[[], object], rounds: int
+) -> float:
+    """Print medians and their ratio; the first round of each side is not counted."""
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    for _ in range(rounds + 1):
+        for side, function in (("plain", plain), ("ours", ours)):
+            began = time.perf_counter()
+            function()
+            seconds[side].append(time.perf_counter() - began)
+    medians = {side: statistics.median(values[1:]) for side, values in seconds.items()}
+    ratio = medians["plain"] / medians["ours"]
+    print(
+        f"{name}: plain {medians['plain']:.3f} s, ours {medians['ours']:.3f} s, "
+        f"{ratio:.2f}x as fast (medians of {rounds}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__})"
+    )
+    return ratio

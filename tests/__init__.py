@@ -1,0 +1,1 @@
+"""Tests, and the plain implementation that they and the benchmarks compare with."""

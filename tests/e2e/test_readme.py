@@ -1,0 +1,94 @@
+"""What the README says can be done, can be done."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from tests.conftest import REPOSITORY
+from tests.models import tiny_generator
+
+import bigr
+from bigr.cli import quote_numbers
+from bigr.config import config_dir, register_resolvers
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.config import BinaryAutoencoderConfig
+
+README = (REPOSITORY / "README.md").read_text()
+SHELL = "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
+COMMANDS = re.findall(r"^python -m bigr\.(\w+) ([^#\n]*)", SHELL, flags=re.MULTILINE)
+
+
+def test_length() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def test_there_are_commands() -> None:
+    assert {module for module, _ in COMMANDS} == {"train", "sample", "evaluate", "convert"}
+
+
+@pytest.mark.parametrize(("module", "arguments"), COMMANDS)
+def test_commands_compose(module: str, arguments: str) -> None:
+    if module == "convert":
+        pytest.skip("no configuration; run in tests/unit/test_convert.py")
+    register_resolvers()
+    words = [
+        word
+        for word in quote_numbers(shlex.split(arguments))
+        if word not in ("-m", "--cfg", "job") and "hydra." not in word
+    ]
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = hydra.compose(
+            module, [word for word in quote_numbers(words) if "hydra." not in word]
+        )
+    assert config
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", SHELL, flags=re.MULTILINE))
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_files_exist() -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (REPOSITORY / link).is_file(), link
+
+
+def test_groups_are_all_choices() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", README, flags=re.MULTILINE)
+    for groups, choices in rows:
+        for group, part in zip(
+            re.findall(r"`(\w+)`", groups), choices.split("; `auto`"), strict=False
+        ):
+            folder = config_dir() / group
+            if not folder.is_dir():
+                continue
+            named = set(re.findall(r"`(\w+)`", part))
+            if group == "strategy":
+                named.add("auto")
+            assert named <= {path.stem for path in folder.glob("*.yaml")}, group
+            assert named >= {path.stem for path in folder.glob("*.yaml")}, group
+
+
+def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of the README, with small models in the place of the released ones."""
+    code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert code
+    generator = tiny_generator(grid_size=16, code_dim=24, num_classes=400)
+    autoencoder = BinaryAutoencoder(
+        BinaryAutoencoderConfig(
+            code_dim=24, image_size=256, base_channels=32, embed_dim=32, res_blocks=1
+        )
+    )
+    monkeypatch.setattr(bigr, "load_generator", lambda _: generator, raising=False)
+    monkeypatch.setattr(bigr, "load_autoencoder", lambda _: autoencoder, raising=False)
+    names: dict[str, torch.Tensor] = {}
+    exec(code[1], names)
+    assert names["codes"].shape == (3, 256, 24)
+    assert names["images"].shape == (3, 3, 256, 256)
