@@ -41,12 +41,17 @@ def run(name: str, job: Job) -> None:
     wants_traceback = bool(os.environ.get(FULL_ERROR))
     os.environ[FULL_ERROR] = "1"  # Hydra hands on exceptions instead of printing its own words
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
+    checked = _Job(name, job, wants_traceback)
     try:
-        main(_checked(name, job, wants_traceback))()
+        main(checked)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
         _fail(name, explain(error, name))
+    except OSError as error:
+        if wants_traceback or checked.has_started:
+            raise
+        _fail(name, f"{error.strerror}: {error.filename}. Choose another hydra.run.dir=….")
     except KeyboardInterrupt:
         sys.exit(f"bigr.{name}: interrupted.")
 
@@ -64,21 +69,26 @@ def quote_numbers(overrides: Sequence[str]) -> list[str]:
     return quoted
 
 
-def _checked(name: str, job: Job, wants_traceback: bool) -> Job:
-    """``job`` after the checks; its user errors end the process without Hydra's own words."""
+class _Job:
+    """A job after the checks; its user errors end the process without Hydra's own words."""
 
-    def checked_job(config: DictConfig) -> Any:
+    def __init__(self, name: str, job: Job, wants_traceback: bool) -> None:
+        self.name = name
+        self.job = job
+        self.wants_traceback = wants_traceback
+        self.has_started = False
+
+    def __call__(self, config: DictConfig) -> Any:
+        self.has_started = True
         try:
             with user_errors():
                 check(config)
-            return job(config)
+            return self.job(config)
         except UserError as error:
             launcher = str(HydraConfig.get().launcher["_target_"])
-            if wants_traceback or not launcher.endswith("BasicLauncher"):
+            if self.wants_traceback or not launcher.endswith("BasicLauncher"):
                 raise  # another process has to hear of it
-            _fail(name, str(error))
-
-    return checked_job
+            _fail(self.name, str(error))
 
 
 def _fail(name: str, message: str) -> NoReturn:

@@ -164,6 +164,12 @@ def _check_sizes(config: DictConfig) -> None:
         pairs += [(f"model.{k}", config.model[k], f"the code group's {k}", sizes[k]) for k in sizes]
         classes = config.data.num_classes
         pairs.append(("model.num_classes", config.model.num_classes, "data.num_classes", classes))
+        steps, levels = config.sampler.num_denoise_steps, config.model.num_diffusion_steps
+        if config.model.objective != "direct" and steps > levels:
+            raise ConfigError(
+                f"sampler.num_denoise_steps={steps} must not be more than "
+                f"model.num_diffusion_steps={levels}."
+            )
     for key, value, other, expected in pairs:
         if value != expected:
             raise ConfigError(

@@ -33,7 +33,7 @@ def job(config: DictConfig) -> float | None:
     from rich.console import Console
 
     from bigr.data.images import save_grid
-    from bigr.evaluation.devices import load_models
+    from bigr.evaluation.devices import check_sampler, load_models
     from bigr.evaluation.progress import progress
 
     with cli.user_errors():
@@ -41,6 +41,7 @@ def job(config: DictConfig) -> float | None:
         evaluation = instantiate(config.evaluation)
         evaluation.check(models)
         sampler = instantiate(config.sampler)
+        check_sampler(models, sampler)
 
     output = Path(config.paths.output)
     output.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bigr import cli
 from bigr.config import ConfigError, resolved
@@ -22,18 +22,13 @@ def main() -> None:
 def job(config: DictConfig) -> None:
     """Sample classes; write ``samples.png`` and one PNG an image."""
     with cli.user_errors():
-        classes = [int(label) for label in config.application.classes]
-        per_class = config.application.num_per_class
-        if not classes or not isinstance(per_class, int) or per_class < 1:
-            raise ConfigError(
-                "application.classes and application.num_per_class must not be empty."
-            )
+        classes, per_class = _classes(config.application)
         settings = resolved(config)
 
     import torch
 
     from bigr.data.images import save_grid, save_image
-    from bigr.evaluation.devices import load_models
+    from bigr.evaluation.devices import check_sampler, load_models
     from bigr.evaluation.generate import generate
     from bigr.evaluation.progress import progress
 
@@ -46,6 +41,7 @@ def job(config: DictConfig) -> None:
                 f"({known} is the null class), for example 'application.classes=[0,1,2]'."
             )
         sampler = instantiate(config.sampler)
+        check_sampler(models, sampler)
 
     output = Path(config.paths.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -65,6 +61,23 @@ def job(config: DictConfig) -> None:
         seed = config.seed + index
         save_image(image, output / "images" / f"class_{label:04d}_seed_{seed:06d}.png")
     log.info("%s", save_grid(images, output / "samples.png", columns))
+
+
+def _classes(application: DictConfig) -> tuple[list[int], int]:
+    """Class ids and images of each."""
+    classes, per_class = application.classes, application.num_per_class
+    if isinstance(classes, int):
+        classes = [classes]
+    is_list = isinstance(classes, list | ListConfig) and len(classes) > 0
+    if not is_list or not all(isinstance(label, int) for label in classes):
+        raise ConfigError(
+            f"application.classes must be a list of numbers such as [207,360], got {classes!r}."
+        )
+    if not isinstance(per_class, int) or per_class < 1:
+        raise ConfigError(
+            f"application.num_per_class must be a positive integer, got {per_class!r}."
+        )
+    return list(classes), per_class
 
 
 if __name__ == "__main__":

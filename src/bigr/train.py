@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from pathlib import Path
@@ -52,6 +53,7 @@ def job(config: DictConfig) -> float | None:
             data.prepare_data()
             data.setup("fit")
             module.check(data)
+            _check_resume(resume, module)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from error
     log.info("%s: %s parameters", module.kind, f"{_num_parameters(module):,}")
@@ -117,6 +119,24 @@ def _resume(resume: str | None, output: Path) -> str | None:
             "earlier run, or resume=auto."
         )
     return str(Path(resume).expanduser())
+
+
+def _check_resume(resume: str | None, module: Any) -> None:
+    """Compare the checkpoint's sizes with the module's, before the trainer loads it."""
+    if resume is None:
+        return
+    from bigr.checkpoints.read import read_checkpoint
+
+    saved = read_checkpoint(resume, module.kind).config or {}
+    ours = dataclasses.asdict(module.network_config)
+    for name, value in ours.items():
+        # Training checkpoints hold tuples or lists, by the way they were saved.
+        before = tuple(saved[name]) if isinstance(value, tuple) else saved.get(name)
+        if before != value:
+            raise ConfigError(
+                f"resume={resume} was trained with {name}={before}, and this run has "
+                f"{name}={value}: use the settings of its run (config.yaml beside checkpoints/)."
+            )
 
 
 def _metric(name: str | None, metrics: Any) -> float | None:

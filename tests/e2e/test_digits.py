@@ -94,7 +94,6 @@ def test_evaluate(trained: Path) -> None:
     metrics = json.loads((trained / "evaluation" / "metrics.json").read_text())
     assert metrics["generated"]["count"] == 60
     assert 0 <= metrics["generated"]["accuracy"] < 0.6  # ten steps don't draw digits
-    assert metrics["training_split"]["accuracy"] > metrics["generated"]["accuracy"]
     assert metrics["reader_accuracy"]["originals"] == pytest.approx(0.989, abs=0.002)
     samples = Image.open(trained / "evaluation" / "samples.png")
     assert samples.size == (6 * 66 + 2, 10 * 66 + 2)

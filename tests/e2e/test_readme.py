@@ -20,7 +20,9 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
 
 README = (REPOSITORY / "README.md").read_text()
-SHELL = "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
+FENCES = README.split("```")[1::2]
+SHELL = "\n".join(fence for fence in FENCES if fence.startswith("\n"))
+(PYTHON,) = [fence.removeprefix("python") for fence in FENCES if fence.startswith("python")]
 COMMANDS = re.findall(r"^python -m bigr\.(\w+) ([^#\n]*)", SHELL, flags=re.MULTILINE)
 
 
@@ -38,7 +40,7 @@ def test_commands_compose(module: str, arguments: str) -> None:
         pytest.skip("no configuration; run in tests/unit/test_convert.py")
     register_resolvers()
     words = [
-        word
+        re.sub(r"=([\d.]+),.*", r"=\1", word)  # the first value of a sweep
         for word in quote_numbers(shlex.split(arguments))
         if word not in ("-m", "--cfg", "job") and "hydra." not in word
     ]
@@ -78,8 +80,6 @@ def test_groups_are_all_choices() -> None:
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The code of the README, with small models in the place of the released ones."""
-    code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert code
     generator = tiny_generator(grid_size=16, code_dim=24, num_classes=400)
     autoencoder = BinaryAutoencoder(
         BinaryAutoencoderConfig(
@@ -89,6 +89,6 @@ def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(bigr, "load_generator", lambda _: generator, raising=False)
     monkeypatch.setattr(bigr, "load_autoencoder", lambda _: autoencoder, raising=False)
     names: dict[str, torch.Tensor] = {}
-    exec(code[1], names)
+    exec(PYTHON, names)
     assert names["codes"].shape == (3, 256, 24)
     assert names["images"].shape == (3, 3, 256, 256)

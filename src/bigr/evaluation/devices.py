@@ -6,6 +6,8 @@ import torch
 
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.evaluation.generate import Models
+from bigr.models.diffusion import denoising_steps
+from bigr.sampling.config import SamplerConfig
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,6 +29,13 @@ def pick_device(name: str) -> torch.device:
             "device=auto takes what there is."
         ) from error
     return device
+
+
+def check_sampler(models: Models, sampler: SamplerConfig) -> None:
+    """Raise ``ValueError`` if the generator can't be sampled with these settings."""
+    config = models.generator.config
+    if config.objective != "direct":
+        denoising_steps(sampler.num_denoise_steps, config.num_diffusion_steps)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:

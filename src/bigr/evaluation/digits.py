@@ -12,7 +12,12 @@ from torch import Tensor
 
 from bigr.data.digits import NUM_CLASSES
 from bigr.evaluation.generate import Models, generate
-from bigr.metrics.digits import DigitScores, DigitsReport, balanced_labels
+from bigr.metrics.digits import (
+    NUM_NEIGHBOURS,
+    DigitScores,
+    DigitsReport,
+    balanced_labels,
+)
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.applications import null_classes, token_mask
 from bigr.sampling.config import SamplerConfig
@@ -51,6 +56,11 @@ class DigitsEvaluation:
         batch_size: int = 250,
         seed: int = 0,
     ) -> None:
+        if count <= NUM_NEIGHBOURS:
+            raise ValueError(
+                f"evaluation.count={count} is too small: {NUM_NEIGHBOURS} nearest neighbours need "
+                f"more than {NUM_NEIGHBOURS} images (1,000 give steady figures)."
+            )
         self.count = count
         self.batch_size = batch_size
         self.seed = seed

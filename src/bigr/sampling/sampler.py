@@ -46,7 +46,7 @@ class Sampler:
     def __init__(self, config: SamplerConfig) -> None:
         self.config = config
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(
         self,
         model: BiGR,
@@ -93,7 +93,7 @@ class Sampler:
         finally:
             model.train(was_training)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(
         self,
         model: BiGR,

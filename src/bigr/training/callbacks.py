@@ -62,6 +62,17 @@ class EMA(WeightAveraging):
         pl_module: lightning.LightningModule,
     ) -> None:
         """Leave the average in the module, and keep the raw weights for a late checkpoint."""
+        self._leave_average(pl_module)
+
+    def on_fit_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """The same where no step was left to train: ``on_train_end`` isn't called then."""
+        self._leave_average(pl_module)
+
+    def _leave_average(self, pl_module: lightning.LightningModule) -> None:
         if not self._is_swapped:
             self._swap_models(pl_module)
 
