@@ -1,0 +1,32 @@
+"""The public API, and what importing it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.processes import python
+
+import bigr
+
+
+def test_names_load() -> None:
+    for name in bigr.__all__:
+        assert getattr(bigr, name).__name__ == name
+    assert set(bigr.__all__) <= set(dir(bigr))
+    with pytest.raises(AttributeError, match="has no attribute 'Sampla'"):
+        _ = bigr.Sampla  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import bigr", ["torch", "lightning", "hydra", "sklearn", "wandb"]),
+        ("import bigr.config", ["torch", "lightning", "sklearn", "wandb"]),
+        ("from bigr import Sampler, load_generator", ["lightning", "hydra", "sklearn", "wandb"]),
+    ],
+)
+def test_imports_are_light(tmp_path: Path, statement: str, absent: list[str]) -> None:
+    code = f"{statement}; import sys; print([n for n in {absent} if n in sys.modules])"
+    result = python("-c", code, cwd=tmp_path)
+    assert result.stdout.strip() == "[]", result.stderr
