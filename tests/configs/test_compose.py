@@ -36,7 +36,7 @@ RELEASED_AUTOENCODERS = {
     ("d32", "256"): "bae_d32",
     ("d32", "512"): "bae_d32_512",
 }
-PATHS = ["paths.output=/tmp/x"]
+PATHS = ["paths.output=out"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Bernoulli diffusion with the linear schedule, in closed form (REFERENCE: binary transcoder).
+"""Bernoulli diffusion with the linear schedule, in closed form (BiGR, arXiv 2410.14672).
 
 Noise level t runs from 0 (clean bits) to T (fair coin flips). One step keeps a bit with
 probability beta_t = (T - t) / (T - t + 1) and redraws it fairly otherwise, so the products

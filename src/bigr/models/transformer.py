@@ -54,7 +54,7 @@ class MaskedTransformer(nn.Module):
         self.register_buffer("rotary", table, persistent=False)
 
     def reset_parameters(self) -> None:
-        """Initialise as REFERENCE (generator, init)."""
+        """N(0, init_std) weights, zero biases and adaLN projection; the mask token is N(0, 1)."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.init_std)

@@ -41,7 +41,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class Sampler:
-    """Entropy-ordered sampling (BiGR, section 3.3) with the settings of ``config``."""
+    """Entropy-ordered sampling (BiGR, arXiv 2410.14672) with the settings of ``config``."""
 
     def __init__(self, config: SamplerConfig) -> None:
         self.config = config

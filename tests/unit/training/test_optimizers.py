@@ -13,7 +13,7 @@ from bigr.training.optimizers import adamw, warmup_cosine
 
 
 def test_what_decays() -> None:
-    """REFERENCE: no decay on 1-D parameters, biases and the whole transcoder."""
+    """The paper: no decay on 1-D parameters, biases and the whole transcoder."""
     model = tiny_generator()
     optimizer = adamw(model, lr=1e-4, weight_decay=0.02)
     decaying, others = optimizer.param_groups
