@@ -10,11 +10,10 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tests import plain  # noqa: E402
-
 from bench.common import SIZES, arguments, compare, confident, randomised  # noqa: E402
 from bigr import BiGR, Sampler, SamplerConfig  # noqa: E402
 from bigr.sampling.noise import SeededNoise  # noqa: E402
+from tests import plain  # noqa: E402
 
 BATCH = 8
 MIN_IN_COMMON = 0.9

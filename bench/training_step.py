@@ -12,10 +12,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import SIZES, arguments, compare, randomised  # noqa: E402
-from tests import plain  # noqa: E402
-
 from bigr.models.masking import draw_training_mask  # noqa: E402
 from bigr.training.optimizers import adamw  # noqa: E402
+from tests import plain  # noqa: E402
 
 BATCH = 16
 DECAY = 0.9999

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.models import tiny_autoencoder, tiny_generator
-from tests.processes import python
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
+from tests.models import tiny_autoencoder, tiny_generator
+from tests.processes import python
 
 RUN = """
 import sys

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import torch
-from tests.numbers import relative_error
 from torch import Tensor
 
 from bigr import BinaryAutoencoder
 from bigr.checkpoints.load import load_discriminator
+from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.numbers import relative_error
 from torch import Tensor
 
 from bigr import BiGR
 from bigr.models.diffusion import keep_probability, noised_bit_probs
 from bigr.models.transcoder import BinaryTranscoder
+from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.numbers import relative_error
 from torch import Tensor
 
 from bigr import BiGR, Sampler, SamplerConfig
 from bigr.checkpoints.released import SCHEDULE, schedule_tables
 from bigr.models.diffusion import keep_probability
 from bigr.sampling.denoise import PreparedDenoiser
+from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]
 

@@ -15,9 +15,9 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from tests.processes import environment, python
 
 from bigr import load_autoencoder, load_generator
+from tests.processes import environment, python
 
 SHORT = (
     "data.batch_size=256",

@@ -10,14 +10,14 @@ import hydra
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from tests.conftest import REPOSITORY
-from tests.models import tiny_generator
 
 import bigr
 from bigr.cli import quote_numbers
 from bigr.config import config_dir, register_resolvers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
+from tests.conftest import REPOSITORY
+from tests.models import tiny_generator
 
 README = (REPOSITORY / "README.md").read_text()
 FENCES = README.split("```")[1::2]

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import REPOSITORY
 from tests.processes import python
 

@@ -11,7 +11,6 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from tests.models import tiny_autoencoder
 
 from bigr import (
     BiGRConfig,
@@ -27,6 +26,7 @@ from bigr.training.data import DigitsDataModule
 from bigr.training.generator import GeneratorModule
 from bigr.training.module import TrainingModule
 from bigr.training.optimizers import adamw, warmup_cosine
+from tests.models import tiny_autoencoder
 
 SIZES = BinaryAutoencoderConfig(
     code_dim=6,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.processes import python
 
 import bigr
+from tests.processes import python
 
 
 def test_names_load() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tests.models import tiny_autoencoder, tiny_generator
 
 from bigr import load_autoencoder, load_generator
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.convert import main
+from tests.models import tiny_autoencoder, tiny_generator
 
 
 def same(first: Path, second: Path) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.models import tiny_autoencoder, tiny_generator
 
 from bigr import load_autoencoder, load_generator
 from bigr.checkpoints.errors import CheckpointError
@@ -21,6 +20,7 @@ from bigr.checkpoints.load import check_pair, load_discriminator
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.checkpoints.released import generator_to_released
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+from tests.models import tiny_autoencoder, tiny_generator
 
 
 def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models import tiny_autoencoder
 
 from bigr import BinaryAutoencoderConfig
 from bigr.models.codes import grid_to_tokens, tokens_to_grid
+from tests.models import tiny_autoencoder
 
 
 def test_codes_are_drawn_from_the_bit_probabilities() -> None:

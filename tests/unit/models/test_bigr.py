@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from tests import plain
-from tests.models import tiny_generator
-from tests.numbers import relative_error
 from torch import Tensor
 
 from bigr import BiGR, BiGRConfig
+from tests import plain
+from tests.models import tiny_generator
+from tests.numbers import relative_error
 
 
 def batch(model: BiGR, size: int = 5) -> tuple[Tensor, Tensor, Tensor]:

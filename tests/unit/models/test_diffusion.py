@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 import torch
-from tests import plain
 
 from bigr.models.diffusion import (
     denoising_steps,
@@ -15,6 +14,7 @@ from bigr.models.diffusion import (
     noised_bit_probs,
     posterior_bit_probs,
 )
+from tests import plain
 
 T = 8
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
-from tests import plain
-from tests.models import tiny_generator
 from torch import Tensor
 
 from bigr import BiGR, Sampler, SamplerConfig
 from bigr.sampling.noise import SeededNoise
 from bigr.sampling.sampler import Progress
 from bigr.sampling.schedules import num_masked_after
+from tests import plain
+from tests.models import tiny_generator
 
 BASE = SamplerConfig(
     guidance_scale=2.0, num_iterations=4, gumbel_temperature=0.3, num_denoise_steps=6

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.models import tiny_generator
 
 from bigr.training.module import step_seed
 from bigr.training.optimizers import adamw, warmup_cosine
+from tests.models import tiny_generator
 
 
 def test_what_decays() -> None:
