@@ -48,10 +48,11 @@ def run(name: str, job: Job) -> None:
         if wants_traceback:
             raise
         _fail(name, explain(error, name))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if wants_traceback or checked.has_started:
             raise
-        _fail(name, f"{error.strerror}: {error.filename}. Choose another hydra.run.dir=….")
+        where = "" if isinstance(error, ValueError) else " Choose another hydra.run.dir=…."
+        _fail(name, f"{error}.{where}")
     except KeyboardInterrupt:
         sys.exit(f"bigr.{name}: interrupted.")
 
@@ -107,7 +108,11 @@ def user_errors() -> Iterator[None]:
         if cause is None or not isinstance(cause, ValueError | TypeError | OSError):
             raise
         key = re.search(r"full_key: (\S+)", str(error))
-        raise UserError(f"{key[1]}: {cause}" if key else str(cause)) from error
+        prefix = f"{key[1]}: " if key and not str(cause).startswith(key[1]) else ""
+        raise UserError(f"{prefix}{cause}") from error
+    except OmegaConfBaseException as error:
+        problem = str(error).splitlines()[0]
+        raise UserError(f"{problem}: the configuration lacks it, or can't compute it.") from error
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
 

@@ -83,7 +83,7 @@ def check(config: DictConfig) -> None:
         ConfigError: naming the key and the fix.
     """
     _check_missing(config)
-    for key in ("seed", "data.seed", "evaluation.seed"):
+    for key in ("seed", "data.seed", "evaluation.seed", "data.num_workers"):
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < 0):
             raise ConfigError(f"{key} must be an integer of at least 0, got {value!r}.")

@@ -54,7 +54,8 @@ def job(config: DictConfig) -> float | None:
     report.write_text(json.dumps(result.metrics, indent=2) + "\n")
     log.info("%s", report)
     Console().print(_table(result.rows))
-    return _figure(config.optimized_metric, result.metrics)
+    with cli.user_errors():
+        return _figure(config.optimized_metric, result.metrics)
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> Any:

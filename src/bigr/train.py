@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +16,10 @@ from bigr import cli
 from bigr.config import ConfigError, resolved
 
 log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+TERMINATED = 143
+"""Exit codes as shells give them for SIGINT and SIGTERM."""
 
 
 def main() -> None:
@@ -36,33 +41,67 @@ def job(config: DictConfig) -> float | None:
     log.info("run folder: %s", output)
 
     _quieten()
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    with cli.user_errors():
+        run = _build(config, settings, resume)
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(settings, output / "config.yaml")
+    log.info("%s: %s parameters", run.module.kind, f"{_num_parameters(run.module):,}")
+    for logger in run.trainer.loggers:
+        logger.log_hyperparams(_flat(settings))
+    trainer = run.trainer
+    try:
+        trainer.fit(run.module, datamodule=run.data, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
+        is_terminated = isinstance(stop, SIGTERMException)
+        log.info("%s at step %d; %s", *_how_to_go_on(is_terminated, trainer.global_step, output))
+        sys.exit(TERMINATED if is_terminated else INTERRUPTED)
+    for name, value in sorted(trainer.callback_metrics.items()):
+        log.info("%s: %.4f", name, float(value))
+    with cli.user_errors():
+        return _metric(config.optimized_metric, trainer.callback_metrics)
+
+
+class _Run(NamedTuple):
+    """What a configuration builds."""
+
+    trainer: Any
+    module: Any
+    data: Any
+
+
+def _build(config: DictConfig, settings: dict[str, Any], resume: str | None) -> _Run:
+    """Everything up to the first step, with all that can be checked.
+
+    Raises:
+        ValueError: if something doesn't fit.
+    """
     import lightning
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(settings, output / "config.yaml")
-    with cli.user_errors():
-        lightning.seed_everything(config.seed, workers=True, verbose=False)
-        data = instantiate(config.data)
-        module = instantiate(config.task)
-        module.run_config = settings
-        callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
-        loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
-        try:
-            trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers or False)
-            data.prepare_data()
-            data.setup("fit")
-            module.check(data)
-            _check_resume(resume, module)
-        except MisconfigurationException as error:
-            raise ConfigError(f"trainer: {error}") from error
-    log.info("%s: %s parameters", module.kind, f"{_num_parameters(module):,}")
-    for logger in loggers:
-        logger.log_hyperparams(_flat(settings))
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    for name, value in sorted(trainer.callback_metrics.items()):
-        log.info("%s: %.4f", name, float(value))
-    return _metric(config.optimized_metric, trainer.callback_metrics)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    data = instantiate(config.data)
+    module = instantiate(config.task)
+    module.run_config = settings
+    callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
+    loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
+    try:
+        trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers or False)
+        data.prepare_data()
+        data.setup("fit")
+        module.check(data)
+        _check_resume(resume, module)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    return _Run(trainer, module, data)
+
+
+def _how_to_go_on(is_terminated: bool, step: int, output: Path) -> tuple[str, int, str]:
+    what = "terminated" if is_terminated else "interrupted"
+    if not (output / "checkpoints" / "last.ckpt").exists():
+        return what, step, "nothing was saved yet"
+    return what, step, f"go on with the same command and hydra.run.dir={output} resume=auto"
 
 
 def _quieten() -> None:

@@ -126,54 +126,40 @@ def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["generator", "autoencoder"])
-@pytest.mark.parametrize("stop", [3, 5, 8])
-def test_resumed_equals_uninterrupted(tmp_path: Path, codes: Path, kind: str, stop: int) -> None:
-    """In mid-epoch and at its boundary: weights, average, optimiser and losses, bit for bit."""
+@pytest.mark.parametrize(("stop", "on_exception"), [(3, False), (5, False), (5, True), (8, True)])
+def test_resumed_equals_uninterrupted(
+    tmp_path: Path, codes: Path, kind: str, stop: int, on_exception: bool
+) -> None:
+    """Weights, average, optimiser and losses, bit for bit, in mid-epoch and at its boundary.
 
-    def callbacks(folder: Path) -> list[Callback]:
+    Once from a checkpoint of the last step, once from the one that is saved on the way out, when
+    a batch has already been fetched.
+    """
+
+    def run(name: str, *callbacks: Callback, resume: Path | None = None) -> Path:
         saver = ModelCheckpoint(
-            folder, save_last=True, every_n_train_steps=1, save_top_k=1, save_on_exception=False
+            tmp_path / name,
+            save_last=True,
+            every_n_train_steps=100 if on_exception else 1,
+            save_on_exception=on_exception,
         )
-        return [EMA(DECAY), saver]
+        callbacks = (*callbacks, EMA(DECAY), saver)
+        module = build(kind, codes)
+        trainer = fit(module, tmp_path, 12, *callbacks, resume=resume, enable_checkpointing=True)
+        trainer.save_checkpoint(tmp_path / name / "end.ckpt")
+        return tmp_path / name / "end.ckpt"
 
-    whole = Losses()
-    fit(
-        build(kind, codes),
-        tmp_path,
-        12,
-        whole,
-        *callbacks(tmp_path / "whole"),
-        enable_checkpointing=True,
-    )
-    broken, rest = Losses(), Losses()
+    whole, broken, rest = Losses(), Losses(), Losses()
+    first = torch.load(run("whole", whole), weights_only=True)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        fit(
-            build(kind, codes),
-            tmp_path,
-            12,
-            Stop(stop),
-            broken,
-            *callbacks(tmp_path / "broken"),
-            enable_checkpointing=True,
-        )
-    last = tmp_path / "broken" / "last.ckpt"
-    fit(
-        build(kind, codes),
-        tmp_path,
-        12,
-        rest,
-        *callbacks(tmp_path / "broken"),
-        resume=last,
-        enable_checkpointing=True,
-    )
-    assert len(whole.values) == 12
-    assert len(set(whole.values)) == 12
+        run("broken", Stop(stop), broken)
+    resumed = run("broken", rest, resume=tmp_path / "broken" / "last.ckpt")
+    second = torch.load(resumed, weights_only=True)
+    assert len(whole.values) == len(set(whole.values)) == 12
     assert broken.values + rest.values == whole.values
-    first, second = (
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "broken")
-    )
     assert equal(first["state_dict"], second["state_dict"])
     assert equal(first["current_model_state"], second["current_model_state"])
+    assert not equal(first["state_dict"], first["current_model_state"])
     moments = [c["optimizer_states"][0]["state"][0]["exp_avg"] for c in (first, second)]
     assert torch.equal(*moments)
 

@@ -54,8 +54,9 @@ class GeneratorModule(TrainingModule):
         module = self._frozen.module
         return None if module is None else module.to(self.device)
 
-    def check(self, data: Any) -> None:  # noqa: ARG002
-        """Raise ``ValueError`` if the B-AE's codes aren't those that the generator learns."""
+    def check(self, data: Any) -> None:
+        """Raise ``ValueError`` also if the B-AE's codes aren't those that the generator learns."""
+        super().check(data)
         if self._frozen.module is not None:
             check_pair(self.model, self._frozen.module)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -64,8 +66,15 @@ class TrainingModule(lightning.LightningModule):
         """The same draws in every validation run, so that its losses can be compared."""
         torch.manual_seed(step_seed(self.seed, -1 - batch_idx, self.global_rank))
 
-    def check(self, data: Any) -> None:
-        """Raise ``ValueError`` if this module can't learn from the data module ``data``."""
+    def check(self, data: Any) -> None:  # noqa: ARG002
+        """Raise ``ValueError`` if this module can't learn, or not from the data module ``data``."""
+        for name, factory in vars(self).items():
+            if isinstance(factory, functools.partial):
+                try:
+                    inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords)
+                except TypeError as error:
+                    key = f"task.{name.removesuffix('_factory')}"
+                    raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
 
     def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         """What ``configure_optimizers`` returns for ``optimizer``."""
@@ -84,6 +93,9 @@ class TrainingModule(lightning.LightningModule):
 
 
 def batch_counter(module: lightning.LightningModule) -> int:
-    """Training batches seen since the very start, restored on resume."""
+    """Training batches finished since the very start, restored on resume.
+
+    A batch that an interruption broke off doesn't count: it is trained again.
+    """
     progress = module.trainer.fit_loop.epoch_loop.batch_progress
-    return int(progress.total.ready)
+    return int(progress.total.processed)  # type: ignore[attr-defined]  # declared too narrowly
