@@ -110,6 +110,7 @@ def _quieten() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*your dataloader is not resumable.*",  # ours is, through its data module
         "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
+        "Experiment logs directory .* exists and is not empty.*",  # its rows are kept
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(

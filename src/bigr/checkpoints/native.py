@@ -55,6 +55,9 @@ def _save(tensors: dict[str, Tensor], about: dict[str, Any], path: str | os.Path
         metadata[key] = value if is_text else json.dumps(dataclasses.asdict(value))
     part = target.with_name(f".{target.name}.part")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, part, metadata=metadata)
+    part.touch()
+    permissions = part.stat().st_mode
+    save_file(contiguous, part, metadata=metadata)  # makes it unreadable for others
+    part.chmod(permissions)
     os.replace(part, target)
     return target

@@ -45,6 +45,9 @@ def test_own_format_keeps_weights_and_every_setting(tmp_path: Path) -> None:
         assert equal(loaded, generator)
         assert loaded.config == generator.config
         assert not loaded.training
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    assert path.stat().st_mode == ordinary.stat().st_mode  # others may read it, too
     assert torch.equal(loaded.transformer.rotary, generator.transformer.rotary)
     assert torch.equal(loaded.mask_counts, generator.mask_counts)
 

@@ -1,0 +1,55 @@
+"""Loggers that outlive an interruption."""
+
+from __future__ import annotations
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """``save_dir/name/metrics.csv``, continued by a run that goes on.
+
+    Lightning's own logger deletes the earlier rows. Here those before the first step that is logged
+    again stay; the steps after it are done anew, and so are their rows.
+
+    Args:
+        save_dir: the run's folder.
+        name: of the folder in it.
+    """
+
+    def __init__(self, save_dir: str, name: str = "csv") -> None:
+        # Every row at once: a killed run has those of all its checkpoints.
+        super().__init__(save_dir, name, version="", flush_logs_every_n_steps=1)
+        self._file = Path(self.log_dir) / "metrics.csv"
+        self._earlier = _rows(self._file)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace | None = None) -> None:
+        """Write ``hparams.yaml``, the first thing a run does."""
+        super().log_hyperparams(params)  # makes the writer, and that deletes the file
+        self._write(self._earlier)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Record the metrics of a step."""
+        if self._earlier and step is not None:
+            self._write([row for row in self._earlier if int(row["step"]) < step])
+            self._earlier = []
+        super().log_metrics(metrics, step)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._file.unlink(missing_ok=True)
+        self.experiment.metrics = rows
+        self.save()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
