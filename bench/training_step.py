@@ -38,7 +38,7 @@ def main() -> None:
         with torch.no_grad():
             torch._foreach_lerp_(average, list(ours.parameters()), 1 - DECAY)
 
-    plain_optimizer = adamw(reference, lr=1e-4)
+    plain_optimizer = adamw(reference, lr=1e-4, fused=False)
     for group in plain_optimizer.param_groups:
         group["foreach"] = False
     plain_average = {n: p.detach().clone() for n, p in reference.named_parameters()}

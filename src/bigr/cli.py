@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -115,6 +116,22 @@ def user_errors() -> Iterator[None]:
         raise UserError(f"{problem}: the configuration lacks it, or can't compute it.") from error
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
+    for message in (
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*your dataloader is not resumable.*",  # ours is, through its data module
+        "Couldn't infer the batch indices.*",  # those of codes are in the batch
+        "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
+        "Experiment logs directory .* exists and is not empty.*",  # its rows are kept
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    logging.getLogger("lightning.pytorch").propagate = False  # it has a handler of its own
 
 
 def explain(error: Exception, name: str) -> str:

@@ -23,14 +23,24 @@ CHECKED = {
     "bigr.SamplerConfig": SamplerConfig,
 }
 HINTS = {
-    "data.root": "the folder that holds train/<class>/ and val/<class>/",
+    "data.root": "the folder with the images or codes",
     "task.autoencoder": "the checkpoint of the B-AE whose codes are learnt",
     "generator": "the generator's checkpoint",
-    "autoencoder": "the checkpoint of the generator's B-AE",
+    "autoencoder": "the B-AE's checkpoint",
+    "output": "the folder for the codes",
 }
+POSITIVE = (
+    "batch_size",
+    "num_draws",
+    "shard_size",
+    "data.batch_size",
+    "evaluation.batch_size",
+    "evaluation.count",
+)
 LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "NODE_RANK", "GROUP_RANK", "LSB_JOBID")
 EXTRAS = {"lightning.pytorch.loggers.TensorBoardLogger": ("tensorboard", "tensorboard")}
 PRECISIONS = ("bf16-mixed", "16-mixed", "32-true", "bf16-true", "64-true", "bf16", "16", "32", "64")
+CODES = "bigr.training.codes_data.CodesDataModule"
 TASKS = {
     "bigr.training.generator.GeneratorModule": "generator",
     "bigr.training.autoencoder.AutoencoderModule": "autoencoder",
@@ -58,6 +68,7 @@ def register_resolvers() -> None:
     """What ``${bigr.…}`` means in the configuration; may be called again."""
     resolvers: dict[str, Callable[..., Any]] = {
         "bigr.grid_size": _grid_size,
+        "bigr.num_classes": _num_classes,
         "bigr.product": lambda a, b: float(a) * float(b),
         "bigr.wandb_offline": lambda: os.environ.get("WANDB_MODE") != "online",
     }
@@ -68,6 +79,13 @@ def register_resolvers() -> None:
 def _grid_size(code: DictConfig) -> int:
     """Tokens per side of a code node."""
     return int(code.image_size) // 2 ** (len(code.channel_multipliers) - 1)
+
+
+def _num_classes(root: str | None, default: int) -> int:
+    """Class folders of the training set; ``default`` where there are none to count."""
+    from bigr.data.sources.find import count_classes
+
+    return default if root is None else count_classes(Path(str(root))) or default
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -87,7 +105,7 @@ def check(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < 0):
             raise ConfigError(f"{key} must be an integer of at least 0, got {value!r}.")
-    for key in ("batch_size", "data.batch_size", "evaluation.batch_size", "evaluation.count"):
+    for key in POSITIVE:
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigError(f"{key} must be a positive integer, got {value!r}.")
@@ -97,7 +115,8 @@ def check(config: DictConfig) -> None:
         _check_node(key, node)
     if "task" in config:
         _check_sizes(config)
-        _check_data(config.data)
+    if "data" in config:
+        _check_data(config)
     for key in ("generator", "autoencoder", "task.autoencoder"):
         _check_exists(key, OmegaConf.select(config, key))
 
@@ -158,10 +177,13 @@ def _check_node(key: str, node: DictConfig) -> None:
 
 def _check_sizes(config: DictConfig) -> None:
     """What belongs together and can be overridden apart."""
-    pairs = [("data.image_size", config.data.image_size, "code.image_size", config.code.image_size)]
+    pairs: list[tuple[str, Any, str, Any]] = []
+    if "image_size" in config.data:
+        sizes = (config.data.image_size, config.code.image_size)
+        pairs = [("data.image_size", sizes[0], "code.image_size", sizes[1])]
     if TASKS.get(str(config.task["_target_"])) == "generator":
-        sizes = {"code_dim": config.code.code_dim, "grid_size": _grid_size(config.code)}
-        pairs += [(f"model.{k}", config.model[k], f"the code group's {k}", sizes[k]) for k in sizes]
+        codes = {"code_dim": config.code.code_dim, "grid_size": _grid_size(config.code)}
+        pairs += [(f"model.{k}", config.model[k], f"the code group's {k}", codes[k]) for k in codes]
         classes = config.data.num_classes
         pairs.append(("model.num_classes", config.model.num_classes, "data.num_classes", classes))
         steps, levels = config.sampler.num_denoise_steps, config.model.num_diffusion_steps
@@ -202,16 +224,22 @@ def _check_trainer(trainer: DictConfig) -> None:
         )
 
 
-def _check_data(data: DictConfig) -> None:
-    root = data.get("root")
-    if root is not None:
-        for name in ("train", "val"):
-            folder = Path(str(root)).expanduser() / name
-            if not folder.is_dir():
-                raise ConfigError(
-                    f"data.root={root} has no folder {name}/: give the one that holds "
-                    "train/<class>/ and val/<class>/."
-                )
+def _check_data(config: DictConfig) -> None:
+    root = config.data.get("root")
+    if root is not None and not Path(str(root)).expanduser().is_dir():
+        raise ConfigError(f"data.root={root}: there is no such folder, seen from {Path.cwd()}.")
+    task = config.get("task")
+    if task is None:
+        return
+    has_codes = str(config.data["_target_"]) == CODES
+    is_generator = TASKS.get(str(task["_target_"])) == "generator"
+    if has_codes and not is_generator:
+        raise ConfigError("a B-AE learns images, and this data are codes: choose another data=….")
+    if is_generator and not has_codes and task.autoencoder is None:
+        raise ConfigError(
+            f"still needed: task.autoencoder ({HINTS['task.autoencoder']}), because this data are "
+            "images. Add task.autoencoder=… to the command, or train on codes."
+        )
 
 
 def _has_gpu() -> bool:

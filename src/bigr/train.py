@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,8 +39,10 @@ def job(config: DictConfig) -> float | None:
         _check_codes(config)
     log.info("run folder: %s", output)
 
-    _quieten()
+    cli.quieten_lightning()
     from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from bigr.data.broken import TooManyBrokenError
 
     with cli.user_errors():
         run = _build(config, settings, resume)
@@ -53,6 +54,8 @@ def job(config: DictConfig) -> float | None:
     trainer = run.trainer
     try:
         trainer.fit(run.module, datamodule=run.data, ckpt_path=resume, weights_only=True)
+    except TooManyBrokenError as error:
+        raise cli.UserError(str(error)) from error
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         is_terminated = isinstance(stop, SIGTERMException)
         log.info("%s at step %d; %s", *_how_to_go_on(is_terminated, trainer.global_step, output))
@@ -102,21 +105,6 @@ def _how_to_go_on(is_terminated: bool, step: int, output: Path) -> tuple[str, in
     if not (output / "checkpoints" / "last.ckpt").exists():
         return what, step, "nothing was saved yet"
     return what, step, f"go on with the same command and hydra.run.dir={output} resume=auto"
-
-
-def _quieten() -> None:
-    """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
-    for message in (
-        ".*isinstance.treespec, LeafSpec.*",
-        ".*your dataloader is not resumable.*",  # ours is, through its data module
-        "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
-        "Experiment logs directory .* exists and is not empty.*",  # its rows are kept
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
-    )
-    logging.getLogger("lightning.pytorch").propagate = False  # it has a handler of its own
 
 
 def _num_parameters(module: Any) -> int:

@@ -75,7 +75,7 @@ CASES = [
     (
         "train",
         f"{DIGITS} data=imagenet data.root=nowhere",
-        "data.root=nowhere has no folder train/",
+        "data.root=nowhere: there is no such folder",
     ),
     (
         "train",
@@ -93,9 +93,34 @@ CASES = [
         "task.autoencoder=nowhere.th: there is no such file",
     ),
     (
+        "train",
+        "experiment=digits_generator",
+        "still needed: task.autoencoder (the checkpoint of the B-AE whose codes are learnt)",
+    ),
+    (
+        "train",
+        f"{DIGITS} data=digits_codes data.root=.",
+        "a B-AE learns images, and this data are codes",
+    ),
+    (
+        "tokenize",
+        "experiment=digits",
+        "still needed: autoencoder (the B-AE's checkpoint) and output (the folder for the codes)",
+    ),
+    (
+        "tokenize",
+        "experiment=digits autoencoder=a.safetensors output=o num_draws=0",
+        "num_draws must be a positive integer, got 0",
+    ),
+    (
+        "tokenize",
+        "autoencoder=a.safetensors output=o data.root=nowhere",
+        "data.root=nowhere: there is no such folder",
+    ),
+    (
         "sample",
         "",
-        "still needed: autoencoder (the checkpoint of the generator's B-AE) and generator",
+        "still needed: autoencoder (the B-AE's checkpoint) and generator",
     ),
     ("sample", "generator=g.safetensors autoencoder=junk.pt", "junk.pt is not a checkpoint"),
     (

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from bigr.data.seeds import mixed_seed
+from bigr.data.sources.base import MIXED_BLOCKS
 
 
 class ResumableBatchSampler(Sampler[list[int]]):
@@ -22,19 +26,32 @@ class ResumableBatchSampler(Sampler[list[int]]):
         seed: of the order.
         rank: this process.
         num_ranks: processes.
+        num_views: of each sample one view is drawn; the batch holds sample * num_views + view.
+        blocks: first sample of each run that is read as a whole; then these runs are shuffled, and
+            samples within each 16 of them. None shuffles everything.
 
     Raises:
         ValueError: if the data doesn't fill one global batch.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, num_ranks: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        num_views: int = 1,
+        blocks: NDArray[np.int64] | None = None,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
+        self.num_views = num_views
+        self.blocks = None if blocks is None else torch.from_numpy(blocks)
         self.consumed = 0
         """Batches handed out since the first epoch; set it to resume."""
         if len(self) == 0:
@@ -48,10 +65,21 @@ class ResumableBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = divmod(self.consumed, len(self))
-        generator = torch.Generator().manual_seed(mixed_seed("epoch", self.seed, epoch))
-        order = torch.randperm(self.num_samples, generator=generator)
+        order = self._order(epoch)
         size = self.batch_size * self.num_ranks
         for index in range(start, len(self)):
             self.consumed += 1  # before the yield: the last batch, too, counts as handed out
             mine = order[index * size + self.rank : (index + 1) * size : self.num_ranks]
             yield mine.tolist()
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(mixed_seed("epoch", self.seed, epoch))
+        order = torch.randperm(self.num_samples, generator=generator)
+        if self.blocks is not None:
+            places = torch.randperm(len(self.blocks), generator=generator) // MIXED_BLOCKS
+            block = torch.searchsorted(self.blocks, order, right=True) - 1
+            order = order[places[block].argsort(stable=True)]
+        if self.num_views > 1:
+            views = torch.randint(self.num_views, (self.num_samples,), generator=generator)
+            order = order * self.num_views + views
+        return order

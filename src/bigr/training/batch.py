@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from bigr.data.broken import BrokenImage
+
 
 class Batch(NamedTuple):
     """Images or codes, with labels."""
@@ -16,3 +18,5 @@ class Batch(NamedTuple):
     """(B, 3, H, W) float in [0, 1]."""
     codes: Tensor | None = None
     """(B, N, K) float 0/1."""
+    broken: tuple[BrokenImage, ...] = ()
+    """Images that others stand in for."""

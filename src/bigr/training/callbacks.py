@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from bigr.sampling.sampler import Sampler
 from bigr.training.autoencoder import AutoencoderModule
 from bigr.training.batch import Batch
 from bigr.training.generator import GeneratorModule
+
+log = logging.getLogger(__name__)
 
 
 class EMA(WeightAveraging):
@@ -116,8 +119,8 @@ class PictureCallback(Callback):
         self.folder = folder
         self.columns = columns
 
-    def images(self, module: Any, batch: Batch) -> Tensor:
-        """What to draw, (n, 3, H, W) in [0, 1]."""
+    def images(self, module: Any, batch: Batch) -> Tensor | None:
+        """What to draw, (n, 3, H, W) in [0, 1], or None."""
         raise NotImplementedError
 
     def on_validation_batch_end(
@@ -134,7 +137,9 @@ class PictureCallback(Callback):
         if is_first and trainer.is_global_zero and not trainer.sanity_checking:
             with torch.random.fork_rng(devices=[]), torch.inference_mode():
                 torch.manual_seed(0)
-                self._write(trainer, self.images(pl_module, batch))
+                images = self.images(pl_module, batch)
+                if images is not None:
+                    self._write(trainer, images)
 
     def _write(self, trainer: lightning.Trainer, images: Tensor) -> None:
         folder = Path(self.folder or Path(trainer.default_root_dir) / "pictures")
@@ -175,18 +180,15 @@ class SampleGrid(PictureCallback):
         super().__init__("samples", folder, columns=num_per_class)
         self.sampler = Sampler(sampler)
         self.num_classes = num_classes
+        self._has_told = False
 
-    def images(self, module: GeneratorModule, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Sample and decode; needs the B-AE.
-
-        Raises:
-            ValueError: without one.
-        """
+    def images(self, module: GeneratorModule, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """Sample and decode; without a B-AE there is nothing to decode with, and no picture."""
         if module.autoencoder is None:
-            raise ValueError(
-                "Sample grids need a B-AE to decode with: set task.autoencoder to its checkpoint, "
-                "or leave them out with ~callbacks.sample_grid."
-            )
+            if not self._has_told:
+                log.info("no pictures of samples: set task.autoencoder to have some")
+                self._has_told = True
+            return None
         rows = min(self.num_classes, module.model.config.num_classes)
         classes = torch.arange(rows).repeat_interleave(self.columns)
         codes = self.sampler.sample(module.model, classes, seeds=range(len(classes)))

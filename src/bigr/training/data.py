@@ -1,7 +1,8 @@
-"""DataModules: where batches come from."""
+"""DataModules of images: where batches come from."""
 
 from __future__ import annotations
 
+import abc
 from pathlib import Path
 from typing import Any
 
@@ -11,94 +12,86 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bigr.data.batches import ResumableBatchSampler
-from bigr.data.digits import NUM_CLASSES, LabelledImages, load_digits
-from bigr.data.image_folder import ClassFolders
+from bigr.data.broken import BrokenImages
+from bigr.data.decoding import check_decoder
+from bigr.data.digits import NUM_CLASSES, load_digits
+from bigr.data.image_set import ImageSet, MemoryImages, Sample
+from bigr.data.seeds import mixed_seed
+from bigr.data.sources.find import find_source
 from bigr.models.config import check_positive_ints
 from bigr.training.batch import Batch
 from bigr.training.module import batch_counter
 
-Sample = tuple[Tensor, Any]
-
 
 def collate(samples: list[Sample]) -> Batch:
-    """Images (3, H, W) and labels to a batch; uint8 images are scaled to [0, 1]."""
-    images = torch.stack([image for image, _ in samples])
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
-    return Batch(torch.tensor([int(label) for _, label in samples]), images=images)
+    """Samples to a batch."""
+    return Batch(
+        torch.tensor([sample.label for sample in samples]),
+        images=torch.stack([sample.image for sample in samples]),
+        broken=tuple(image for sample in samples for image in sample.broken),
+    )
 
 
-class ImageDataModule(lightning.LightningDataModule):
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [0, 1]; floats stay."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
     """Base: a training set in resumable random order and a validation set in its own order.
 
     Args:
         num_classes: that the labels may have.
-        image_size: side of the images in pixels.
         batch_size: per device.
         num_workers: loader processes.
-        flip: mirror half of the training images.
         seed: of the order.
     """
 
-    train_set: Dataset[Sample]
-    val_set: Dataset[Sample]
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        image_size: int,
-        batch_size: int,
-        num_workers: int = 0,
-        flip: bool = False,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, *, num_classes: int, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.flip = flip
         self.seed = seed
-        check_positive_ints(self, "num_classes", "image_size", "batch_size")
-        self._order: ResumableBatchSampler | None = None
+        check_positive_ints(self, "num_classes", "batch_size")
         self._resume_at = 0
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    @abc.abstractmethod
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches; every process gets its own share."""
-        trainer = self.trainer
-        size = len(self.train_set)  # type: ignore[arg-type]
-        self._order = ResumableBatchSampler(
-            size,
+
+    @abc.abstractmethod
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation batches, in order; every process gets its own share."""
+
+    def _order(self, num_samples: int, **settings: Any) -> ResumableBatchSampler:
+        order = ResumableBatchSampler(
+            num_samples,
             self.batch_size,
             seed=self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            num_ranks=trainer.world_size if trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            num_ranks=self.trainer.world_size if self.trainer else 1,
+            **settings,
         )
-        self._order.consumed = self._resume_at
-        return self._loader(self.train_set, batch_sampler=self._order)
+        order.consumed = self._resume_at
+        return order
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation batches, in order."""
-        return self._loader(self.val_set, batch_size=self.batch_size)
+    def _share(self, num_samples: int) -> list[list[int]]:
+        """This process's validation batches: every n-th sample."""
+        rank = self.trainer.global_rank if self.trainer else 0
+        mine = list(range(rank, num_samples, self.trainer.world_size if self.trainer else 1))
+        mine = mine or [rank % num_samples]  # the processes sum up together: none may have nothing
+        return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
 
-    def _loader(self, dataset: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
+    def _loader(self, dataset: Dataset[Any], order: Any, collate_fn: Any) -> DataLoader[Any]:
         return DataLoader(
             dataset,
-            collate_fn=collate,
+            batch_sampler=order,
+            collate_fn=collate_fn,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            **order,
         )
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        """Mirror half of the training images, with the step's own randomness."""
-        is_training = self.trainer is not None and self.trainer.training
-        if not (self.flip and is_training) or batch.images is None:
-            return batch
-        draws = torch.rand(len(batch.images), 1, 1, 1, device=batch.images.device)
-        return batch._replace(images=torch.where(draws < 0.5, batch.images.flip(3), batch.images))
 
     def state_dict(self) -> dict[str, int]:
         """How many training batches have been used."""
@@ -108,6 +101,85 @@ class ImageDataModule(lightning.LightningDataModule):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the last used batch."""
         self._resume_at = state["consumed"]
+
+
+class ImageDataModule(ResumableDataModule):
+    """Base for images.
+
+    Args:
+        image_size: side of the images in pixels.
+        flip: mirror half of the training images.
+        max_broken_share: above this share of broken images, training stops.
+        broken_report: where broken images are listed; None lists them nowhere.
+        **common: see :class:`ResumableDataModule`.
+    """
+
+    train_set: ImageSet | MemoryImages
+    val_set: ImageSet | MemoryImages
+    decoder = "none"
+    honour_exif = False
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        flip: bool = False,
+        max_broken_share: float = 0.001,
+        broken_report: str | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.image_size = image_size
+        self.flip = flip
+        self.max_broken_share = max_broken_share
+        self.broken_report = None if broken_report is None else Path(broken_report)
+        BrokenImages(1, max_broken_share)  # checks the share
+        check_positive_ints(self, "image_size")
+        self._broken: BrokenImages | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, once set up."""
+        return [str(label) for label in range(self.num_classes)]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches; every process gets its own share."""
+        source = getattr(self.train_set, "source", None)
+        order = self._order(len(self.train_set), blocks=None if source is None else source.blocks)
+        return self._loader(self.train_set, order, collate)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation batches, in order; every process gets its own share."""
+        return self._loader(self.val_set, self._share(len(self.val_set)), collate)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Count the broken images that others stand in for.
+
+        Raises:
+            TooManyBrokenError: if their share is above the limit.
+        """
+        if batch.broken:
+            if self._broken is None:
+                total = len(self.train_set) + len(self.val_set)
+                self._broken = BrokenImages(total, self.max_broken_share, self.broken_report)
+            self._broken.add(batch.broken)
+        return batch._replace(broken=())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Scale bytes to [0, 1]; mirror half of the training images."""
+        if batch.images is None:
+            return batch
+        images = to_float(batch.images)
+        if self.flip and self.trainer is not None and self.trainer.training:
+            is_flipped = self._draw_flips(len(images)).to(images.device, non_blocking=True)
+            images = torch.where(is_flipped[:, None, None, None], images.flip(3), images)
+        return batch._replace(images=images)
+
+    def _draw_flips(self, count: int) -> Tensor:
+        """(count,) bool: a function of seed, step and process, as everything in training."""
+        module = self.trainer.lightning_module  # type: ignore[union-attr]  # it is training
+        seed = mixed_seed("flip", self.seed, batch_counter(module), module.global_rank)
+        return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < 0.5
 
 
 class DigitsDataModule(ImageDataModule):
@@ -134,15 +206,20 @@ class DigitsDataModule(ImageDataModule):
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         """Load both splits; nothing is downloaded."""
-        self.train_set = _Pairs(load_digits("train", self.image_size))
-        self.val_set = _Pairs(load_digits("test", self.image_size))
+        self.train_set = MemoryImages(load_digits("train", self.image_size), "digits/train")
+        self.val_set = MemoryImages(load_digits("test", self.image_size), "digits/test")
 
 
-class ImageFolderDataModule(ImageDataModule):
-    """Images as ``root/train/<class>/*`` and ``root/val/<class>/*``: ADM's crop, random mirror.
+class ImageNetDataModule(ImageDataModule):
+    """ImageNet-1K, or any images in class folders: ADM's crop, random mirror.
+
+    What lies in ``root`` is told by looking, see :func:`bigr.data.sources.find.find_source`.
 
     Args:
-        root: folder with ``train`` and ``val``.
+        root: folder with folders, tars or parquet files.
+        decoder: ``torchvision``, or ``pil`` for Pillow's arithmetic exactly.
+        honour_exif: turn images the way their EXIF data says; the paper's loader doesn't.
+        **common: see :class:`ImageDataModule`.
     """
 
     def __init__(
@@ -154,6 +231,10 @@ class ImageFolderDataModule(ImageDataModule):
         num_classes: int = 1000,
         num_workers: int = 8,
         flip: bool = True,
+        decoder: str = "torchvision",
+        honour_exif: bool = False,
+        max_broken_share: float = 0.001,
+        broken_report: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -162,36 +243,44 @@ class ImageFolderDataModule(ImageDataModule):
             batch_size=batch_size,
             num_workers=num_workers,
             flip=flip,
+            max_broken_share=max_broken_share,
+            broken_report=broken_report,
             seed=seed,
         )
         self.root = Path(root).expanduser()
+        self.decoder = check_decoder(decoder)
+        self.honour_exif = honour_exif
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the class folders (wnids), once set up."""
+        return list(self.train_set.source.classes)  # type: ignore[union-attr]
+
+    def prepare_data(self) -> None:
+        """On one process of a node: make the index of tars, which the others then read."""
+        self.setup("fit")
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
-        """Index both folders.
+        """Find both splits.
 
         Raises:
-            ValueError: if a folder is missing or the number of classes is another one.
+            ValueError: if one is missing or the number of classes is another one.
         """
-        folders = {
-            name: ClassFolders(self.root / name, self.image_size) for name in ("train", "val")
-        }
-        for name, folder in folders.items():
-            if len(folder.classes) != self.num_classes:
-                raise ValueError(
-                    f"{self.root / name} has {len(folder.classes)} classes, but data.num_classes "
-                    f"is {self.num_classes}: set data.num_classes={len(folder.classes)}."
-                )
-        self.train_set, self.val_set = folders["train"], folders["val"]
-
-
-class _Pairs(Dataset[Sample]):
-    """Images and labels in memory."""
-
-    def __init__(self, data: LabelledImages) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data.labels)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.data.images[index], self.data.labels[index]
+        if hasattr(self, "val_set"):
+            return
+        train = find_source(self.root, "train")
+        if len(train.classes) != self.num_classes:
+            raise ValueError(
+                f"data.root={self.root} has {len(train.classes)} classes, but data.num_classes is "
+                f"{self.num_classes}: set data.num_classes={len(train.classes)}."
+            )
+        val = find_source(self.root, "val", train.classes)
+        self.train_set, self.val_set = (
+            ImageSet(
+                source,
+                self.image_size,
+                decoder=self.decoder,  # type: ignore[arg-type]  # checked
+                honour_exif=self.honour_exif,
+            )
+            for source in (train, val)
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import check_pair, load_autoencoder
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR, BiGRLoss
@@ -57,8 +58,15 @@ class GeneratorModule(TrainingModule):
     def check(self, data: Any) -> None:
         """Raise ``ValueError`` also if the B-AE's codes aren't those that the generator learns."""
         super().check(data)
-        if self._frozen.module is not None:
-            check_pair(self.model, self._frozen.module)
+        if self._frozen.module is None:
+            return
+        check_pair(self.model, self._frozen.module)
+        made_by = getattr(data, "tokenizer_sha256", None)
+        if made_by is not None and made_by != weights_sha256(self._frozen.module):
+            raise ValueError(
+                "task.autoencoder isn't the B-AE that made these codes (its weights differ), so "
+                "pictures would be wrong: give the right one, or task.autoencoder=null."
+            )
 
     def codes_of(self, batch: Batch) -> Tensor:
         """(B, N, K) codes of a batch, drawn from the B-AE's probabilities if it has images.

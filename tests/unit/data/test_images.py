@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from bigr.data.digits import load_digits, to_native
-from bigr.data.image_folder import ClassFolders, center_crop
 from bigr.data.images import grid_image, save_grid, save_image, to_uint8
 
 
@@ -41,52 +39,6 @@ def test_digits_split_is_fixed() -> None:
 def test_digits_of_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 8, got 20"):
         load_digits("train", 20)
-
-
-def adm_crop(array: np.ndarray, size: int) -> np.ndarray:
-    """The published centre crop, on arrays: box means, bicubic, indices."""
-    image = Image.fromarray(array)
-    while min(*image.size) >= 2 * size:
-        image = image.resize(tuple(side // 2 for side in image.size), resample=Image.BOX)
-    scale = size / min(*image.size)
-    image = image.resize(tuple(round(side * scale) for side in image.size), resample=Image.BICUBIC)
-    pixels = np.array(image)
-    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
-    return pixels[top : top + size, left : left + size]
-
-
-@pytest.mark.parametrize("size", [64, 100, 256, 500])
-def test_centre_crop_of_a_photograph(size: int) -> None:
-    photograph = load_sample_image("china.jpg")
-    cropped = np.array(center_crop(Image.fromarray(photograph), size))
-    assert cropped.shape == (size, size, 3)
-    assert np.array_equal(cropped, adm_crop(photograph, size))
-
-
-def test_centre_crop_keeps_the_centre() -> None:
-    """A white disc in the middle of a wide black picture stays in the middle."""
-    rows, columns = np.mgrid[:400, :1000]
-    disc = ((rows - 199.5) ** 2 + (columns - 499.5) ** 2 < 80**2).astype(np.uint8) * 255
-    cropped = np.array(center_crop(Image.fromarray(disc), 64)).astype(float)
-    centre = (cropped.sum(0) @ np.arange(64), cropped.sum(1) @ np.arange(64))
-    assert np.allclose(np.array(centre) / cropped.sum(), 31.5, atol=0.1)
-
-
-def test_class_folders(tmp_path: Path) -> None:
-    for index, name in enumerate(("cat", "dog")):
-        (tmp_path / name).mkdir()
-        Image.new("RGB", (50, 40), (index * 200, 10, 30)).save(tmp_path / name / "1.png")
-        Image.new("L", (40, 70), index * 200).save(tmp_path / name / "2.jpg")
-    folder = ClassFolders(tmp_path, 32)
-    assert folder.classes == ["cat", "dog"]
-    image, label = folder[2]
-    assert (image.shape, image.dtype, label) == ((3, 32, 32), torch.uint8, 1)
-    assert image[:, 5, 5].tolist() == [200, 10, 30]
-    with pytest.raises(ValueError, match=r"No folder .*nowhere"):
-        ClassFolders(tmp_path / "nowhere", 32)
-    (tmp_path / "hollow").mkdir()
-    with pytest.raises(ValueError, match="has no class folders with images"):
-        ClassFolders(tmp_path / "hollow", 32)
 
 
 def test_rounding_and_clamping() -> None:

@@ -1,0 +1,54 @@
+"""Eight bits to a byte, and back on any device.
+
+Shapes: B images, N tokens, K bits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BITS = 8
+
+
+def packed_size(seq_len: int, code_dim: int) -> int:
+    """Bytes of an image's codes: 768 for 256 tokens of 24 bits.
+
+    Raises:
+        ValueError: if the bits don't fill whole bytes.
+    """
+    if seq_len * code_dim % BITS:
+        raise ValueError(f"{seq_len} tokens of {code_dim} bits don't fill whole bytes.")
+    return seq_len * code_dim // BITS
+
+
+def pack_codes(codes: Tensor) -> Tensor:
+    """Codes to bytes, token after token, the first bit the highest (as ``numpy.packbits``).
+
+    Args:
+        codes: (B, N, K) of 0/1, any dtype.
+
+    Returns:
+        (B, N*K/8) uint8.
+    """
+    packed_size(*codes.shape[1:])
+    bits = codes.to(torch.uint8).reshape(codes.shape[0], -1, BITS)
+    return (bits << _shifts(codes.device)).sum(-1, dtype=torch.uint8)
+
+
+def unpack_codes(packed: Tensor, code_dim: int) -> Tensor:
+    """The inverse of :func:`pack_codes`.
+
+    Args:
+        packed: (B, N*K/8) uint8.
+        code_dim: K.
+
+    Returns:
+        (B, N, K) float32 of 0/1.
+    """
+    bits = (packed[..., None] >> _shifts(packed.device)) & 1
+    return bits.view(packed.shape[0], -1, code_dim).float()
+
+
+def _shifts(device: torch.device) -> Tensor:
+    return torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=device)

@@ -1,0 +1,1 @@
+"""Where encoded images lie: folders, tars, parquet; found by looking."""

@@ -1,0 +1,178 @@
+"""Images in tar files, read in place: an index of offsets is made once, then ``os.pread``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigr.data.sources.base import ImageSource, is_image
+from bigr.data.sources.folder import labels_of
+
+log = logging.getLogger(__name__)
+
+ENDING = ".bigr-index.npz"
+
+
+class TarIndex(NamedTuple):
+    """Where the images lie in a tar, sorted by name."""
+
+    names: NDArray[np.bytes_]
+    """(n,): ``<class>/<file>``, or ``<file>`` for a flat tar."""
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+class TarSource(ImageSource):
+    """Members of an uncompressed tar.
+
+    Args:
+        path: the tar.
+        index: of its images.
+        labels: one per image.
+        classes: one name per class.
+    """
+
+    def __init__(
+        self, path: Path, index: TarIndex, labels: Sequence[int], classes: Sequence[str]
+    ) -> None:
+        super().__init__(np.asarray(labels, dtype=np.int64), classes)
+        self.path = path
+        self.index = index
+        self._file: int | None = None
+
+    def name(self, index: int) -> str:
+        """Name of the member; one in a tar in the tar starts with that one's name."""
+        return os.fsdecode(bytes(self.index.names[index]))
+
+    def read(self, index: int) -> bytes:
+        """The member's bytes; shorter ones if the tar is cut off."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY)
+        return os.pread(self._file, int(self.index.sizes[index]), int(self.index.offsets[index]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}  # file descriptors stay in their process
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)  # type: ignore[arg-type]
+
+
+def read_class_tar(path: Path) -> TarSource:
+    """A tar of class folders, or ImageNet's tar of one tar per class.
+
+    Raises:
+        ValueError: if it is compressed, cut off or has images outside classes.
+    """
+    index = read_index(path)
+    owners = [os.fsdecode(bytes(name)).split("/")[0] for name in index.names]
+    if any(b"/" not in bytes(name) for name in index.names):
+        raise ValueError(f"{path} has images that are in no class folder.")
+    classes = sorted(set(owners))
+    position = {name: label for label, name in enumerate(classes)}
+    return TarSource(path, index, [position[owner] for owner in owners], classes)
+
+
+def read_flat_tar(path: Path, labels: Mapping[str, int], classes: Sequence[str]) -> TarSource:
+    """A flat tar with labels from a ground-truth file; errors as :func:`read_class_tar`."""
+    index = read_index(path)
+    names = [os.fsdecode(bytes(name)) for name in index.names]
+    return TarSource(path, index, labels_of(names, labels, path), classes)
+
+
+def read_index(path: Path) -> TarIndex:
+    """The index of a tar, made at the first call and kept beside it, or in the user's cache.
+
+    Raises:
+        ValueError: if the tar is compressed, cut off or has no images.
+    """
+    about = path.stat()
+    signature = np.array([about.st_size, about.st_mtime_ns], dtype=np.int64)
+    places = _index_places(path)
+    for place in places:
+        found = _load_index(place, signature)
+        if found is not None:
+            return found
+    log.info("%s: making an index of its images, once", path)
+    index = _make_index(path)
+    for place in places:
+        with contextlib.suppress(OSError):
+            _save_index(place, signature, index)
+            break
+    return index
+
+
+def _index_places(path: Path) -> list[Path]:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigr"
+    elsewhere = str(path.resolve()).strip(os.sep).replace(os.sep, "_")
+    return [path.with_name(path.name + ENDING), cache / (elsewhere + ENDING)]
+
+
+def _load_index(place: Path, signature: NDArray[np.int64]) -> TarIndex | None:
+    """None if it isn't there, is broken, or is of another tar."""
+    try:
+        with np.load(place, allow_pickle=False) as saved:
+            if np.array_equal(saved["signature"], signature):
+                return TarIndex(saved["names"], saved["offsets"], saved["sizes"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    return None
+
+
+def _save_index(place: Path, signature: NDArray[np.int64], index: TarIndex) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".part", delete=False) as part:
+        try:
+            np.savez(part, signature=signature, **index._asdict())
+            part.close()
+            os.chmod(part.name, 0o644)
+            os.replace(part.name, place)
+        except OSError:
+            os.unlink(part.name)
+            raise
+
+
+def _make_index(path: Path) -> TarIndex:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            found = sorted(_images(tar, "", 0))
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(
+            f"{path} can't be read as an uncompressed tar ({error}): if it is compressed, unpack "
+            "it; if its download was cut off, get it again."
+        ) from error
+    if not found:
+        raise ValueError(f"{path} has no images in it.")
+    names, offsets, sizes = zip(*found, strict=True)
+    end = max(offset + size for _, offset, size in found)
+    if end > path.stat().st_size:
+        raise ValueError(f"{path} is cut off: its download has to be finished.")
+    return TarIndex(
+        np.array(names, dtype=np.bytes_), np.array(offsets, np.int64), np.array(sizes, np.int64)
+    )
+
+
+def _images(tar: tarfile.TarFile, prefix: str, start: int) -> Iterator[tuple[bytes, int, int]]:
+    for member in tar:
+        tar.members = []  # type: ignore[attr-defined]  # or it keeps all 1.3 million
+        name = member.name.removeprefix("./")
+        if not member.isfile() or Path(name).name.startswith("."):
+            continue
+        offset = start + member.offset_data
+        if is_image(Path(name).name):
+            yield os.fsencode(prefix + name), offset, member.size
+        elif name.endswith(".tar"):
+            inner = tar.extractfile(member)
+            if inner is not None:
+                with tarfile.open(fileobj=inner, mode="r:") as nested:
+                    yield from _images(nested, f"{prefix}{Path(name).stem}/", offset)

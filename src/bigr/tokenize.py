@@ -1,0 +1,112 @@
+"""Images to packed codes: ``python -m bigr.tokenize``, all settings in ``conf/tokenize.yaml``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from bigr import cli
+from bigr.config import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Command line."""
+    cli.run("tokenize", job)
+
+
+def job(config: DictConfig) -> None:
+    """Make a store of codes, or go on with one."""
+    from bigr.data.broken import TooManyBrokenError
+    from bigr.data.codes_store import BROKEN_REPORT, StoreError, StoreWriter
+
+    cli.quieten_lightning()
+    with cli.user_errors():
+        module, trainer = _build(config)
+        writer: StoreWriter = module.writer
+    log.info("codes: %s", writer.folder)
+    try:
+        trainer.predict(module, return_predictions=False)
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            return
+        manifest = writer.finish()
+    except (StoreError, TooManyBrokenError) as error:
+        raise cli.UserError(str(error)) from error
+    except SystemExit:
+        log.info("interrupted; what is done stays: give the same command again to go on")
+        sys.exit(130)
+    for split, count in manifest["images"].items():
+        left_out = manifest["left_out"][split]
+        report = f" (see {BROKEN_REPORT})" if left_out else ""
+        log.info("%s: %d images, %d left out%s", split, count, left_out, report)
+    size = sum(path.stat().st_size for path in writer.folder.iterdir())
+    log.info("%.1f MB, %d entries an image", size / 1e6, writer.settings.entries)
+
+
+def _build(config: DictConfig) -> tuple[Any, Any]:
+    from bigr.checkpoints.identity import weights_sha256
+    from bigr.checkpoints.load import load_autoencoder
+    from bigr.data.codes_store import StoreSettings, StoreWriter
+    from bigr.data.transforms import check_views, count_views
+    from bigr.training.tokenizing import ShardWriter, TokenizeModule, TokenizeProgress
+
+    views = check_views(list(config.views))
+    if config.deterministic and config.num_draws > 1:
+        raise ConfigError(
+            f"num_draws={config.num_draws} with deterministic=true are all the same: use "
+            "num_draws=1."
+        )
+    autoencoder = load_autoencoder(config.autoencoder)
+    sizes = autoencoder.config
+    data = instantiate(config.data)
+    if data.image_size != sizes.image_size:
+        raise ConfigError(
+            f"autoencoder={config.autoencoder} is for {sizes.image_size} pixels, and "
+            f"data.image_size is {data.image_size}: choose resolution={sizes.image_size}."
+        )
+    data.prepare_data()
+    data.setup("predict")
+    pictures = {split: getattr(data, f"{split}_set") for split in config.splits}
+    settings = StoreSettings(
+        tokenizer_sha256=weights_sha256(autoencoder),
+        code_dim=sizes.code_dim,
+        grid_size=sizes.grid_size,
+        image_size=sizes.image_size,
+        num_classes=data.num_classes,
+        views=views,
+        num_views=count_views(views),
+        num_draws=config.num_draws,
+        deterministic=config.deterministic,
+        seed=config.seed,
+        decoder=data.decoder,
+        honour_exif=data.honour_exif,
+        precision=str(config.trainer.precision),
+        shard_size=config.shard_size,
+        sources={split: images.fingerprint() for split, images in pictures.items()},
+        num_images={split: len(images) for split, images in pictures.items()},
+        classes=tuple(data.classes),
+    )
+    writer = StoreWriter(Path(config.output).expanduser(), settings)
+    module = TokenizeModule(
+        autoencoder,
+        writer,
+        pictures,
+        batch_size=config.batch_size,
+        num_workers=data.num_workers,
+    )
+    callbacks = [ShardWriter(writer, data.max_broken_share), TokenizeProgress()]
+    trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=False, enable_progress_bar=False
+    )
+    return module, trainer
+
+
+if __name__ == "__main__":
+    main()
