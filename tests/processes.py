@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.context
 import os
 import subprocess
 import sys
@@ -31,3 +33,27 @@ def python(
         timeout=timeout,
         check=False,
     )
+
+
+def call_main(module: str, arguments: list[str], log: Path) -> None:
+    """An entry point in this process, one thread, its output in a file: for a child to run."""
+    import importlib
+
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.argv = [f"bigr.{module}", *arguments]
+    importlib.import_module(f"bigr.{module}").main()
+
+
+def ready_processes() -> multiprocessing.context.ForkServerContext:
+    """Children that have everything imported when they start."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["tests.processes", "hydra", "lightning", "bigr.tokenize", "bigr.training.tokenizing"]
+    )
+    return context

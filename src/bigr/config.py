@@ -231,6 +231,8 @@ def _check_data(config: DictConfig) -> None:
     task = config.get("task")
     if task is None:
         return
+    if "views" in config:
+        raise ConfigError("this experiment is one of python -m bigr.tokenize, not of bigr.train.")
     has_codes = str(config.data["_target_"]) == CODES
     is_generator = TASKS.get(str(task["_target_"])) == "generator"
     if has_codes and not is_generator:

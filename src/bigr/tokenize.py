@@ -58,6 +58,9 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.training.tokenizing import ShardWriter, TokenizeModule, TokenizeProgress
 
     views = check_views(list(config.views))
+    splits = list(config.splits)
+    if not splits or not set(splits) <= {"train", "val"} or len(set(splits)) < len(splits):
+        raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
         raise ConfigError(
             f"num_draws={config.num_draws} with deterministic=true are all the same: use "
@@ -73,7 +76,7 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
         )
     data.prepare_data()
     data.setup("predict")
-    pictures = {split: getattr(data, f"{split}_set") for split in config.splits}
+    pictures = {split: getattr(data, f"{split}_set") for split in splits}
     settings = StoreSettings(
         tokenizer_sha256=weights_sha256(autoencoder),
         code_dim=sizes.code_dim,

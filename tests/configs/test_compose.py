@@ -127,7 +127,15 @@ GROUPS = [
         "experiment",
     ]
     for option in options(group)
+    if option != "digits" or group != "experiment"
 ]
+GROUPS += [
+    ("tokenize", group, option)
+    for group in ("resolution", "trainer", "strategy", "paths", "hydra")
+    for option in options(group)
+]
+GROUPS += [("tokenize", "data", o) for o in ("imagenet", "digits")]
+GROUPS += [("tokenize", "experiment", "digits")]
 GROUPS += [
     (name, group, option)
     for name in ("sample", "evaluate")
@@ -167,7 +175,8 @@ def test_every_group_is_covered() -> None:
 @pytest.mark.parametrize("option", options("experiment"))
 def test_experiments_name_their_command(option: str) -> None:
     header = (config_dir() / "experiment" / f"{option}.yaml").read_text().split("defaults:")[0]
-    assert f"python -m bigr.train experiment={option}" in header
+    program = "tokenize" if option == "digits" else "train"
+    assert f"python -m bigr.{program} experiment={option} " in header + " "
     assert "# Expected:" in header
 
 
