@@ -1,4 +1,4 @@
-"""Convert checkpoints: ``python -m bigr.convert IN OUT``."""
+"""Convert checkpoints and codes: ``python -m bigr.convert IN OUT``."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def convert(
     """Convert ``source``, whatever its layout, to what ``target``'s suffix says.
 
     Args:
-        source: anything that ``load_generator`` or ``load_autoencoder`` reads.
-        target: ``.safetensors``, or ``.pt``/``.th`` in the released layout.
+        source: anything that ``load_generator`` or ``load_autoencoder`` reads, or a folder of
+            codes.
+        target: ``.safetensors``, or ``.pt``/``.th`` in the released layout; for codes, a folder
+            for the released trainer's files.
         num_heads: of a generator in the released layout whose heads aren't 64 wide.
         force: replace an existing file.
 
@@ -41,6 +43,8 @@ def convert(
         ValueError: if ``target`` exists or has another suffix.
         CheckpointError: if ``source`` can't be used.
     """
+    if (source / "manifest.json").is_file():
+        return _convert_codes(source, target)
     if target.suffix not in (OWN_SUFFIX, *RELEASED_SUFFIXES):
         raise ValueError(
             f"{target} must end in {OWN_SUFFIX} (this project's format) or in "
@@ -71,19 +75,31 @@ def convert(
     return f"{target}: {network}{extra}, {size:.1f} MB."
 
 
+def _convert_codes(source: Path, target: Path) -> str:
+    """A store of codes to ``train_ids.bin`` and the like."""
+    from bigr.data.codes_store import CodesStore
+    from bigr.data.released_codes import write_released
+
+    files = write_released(CodesStore(source), target)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return f"{target}: {', '.join(path.name for path in files)}, {size:.1f} MB."
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bigr.convert",
         description="Convert a checkpoint between the released layouts, Lightning's and "
-        "this project's own. The input's layout is recognised by its content, the output's is "
-        "chosen by its suffix.",
+        "this project's own, or a folder of codes to the released trainer's files. The input's "
+        "layout is recognised by its content, the output's is chosen by its suffix.",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="released .pt/.th, own, or .ckpt")
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="released .pt/.th, own, .ckpt, codes"
+    )
     parser.add_argument(
         "target",
         type=Path,
         metavar="OUT",
-        help=f"{OWN_SUFFIX}: this project's format; .pt/.th: the released one",
+        help=f"{OWN_SUFFIX}: this project's format; .pt/.th: the released one; or a folder",
     )
     parser.add_argument(
         "--num-heads",

@@ -23,7 +23,9 @@ README = (REPOSITORY / "README.md").read_text()
 FENCES = README.split("```")[1::2]
 SHELL = "\n".join(fence for fence in FENCES if fence.startswith("\n"))
 (PYTHON,) = [fence.removeprefix("python") for fence in FENCES if fence.startswith("python")]
-COMMANDS = re.findall(r"^python -m bigr\.(\w+) ([^#\n]*)", SHELL, flags=re.MULTILINE)
+DATA_FENCES = (REPOSITORY / "docs" / "data.md").read_text().split("```")[1::2]
+COMMAND = re.compile(r"^python -m bigr\.(\w+) ([^#\n]*)", flags=re.MULTILINE)
+COMMANDS = list(dict.fromkeys(COMMAND.findall("".join([SHELL, *DATA_FENCES]))))
 
 
 def test_length() -> None:
@@ -31,7 +33,13 @@ def test_length() -> None:
 
 
 def test_there_are_commands() -> None:
-    assert {module for module, _ in COMMANDS} == {"train", "sample", "evaluate", "convert"}
+    assert {module for module, _ in COMMANDS} == {
+        "train",
+        "tokenize",
+        "sample",
+        "evaluate",
+        "convert",
+    }
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -57,3 +58,15 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     own = save_generator(tiny_generator(), tmp_path / "g.safetensors")
     with pytest.raises(SystemExit, match=r"must end in \.safetensors"):
         main([str(own), str(tmp_path / "g.bin")])
+
+
+def test_codes_to_the_released_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.integration.test_data_modules import codes_of, make_store
+
+    make_store(tmp_path / "store")
+    main([str(tmp_path / "store"), str(tmp_path / "released")])
+    assert "train_ids.bin, train_lbs.bin, val_ids.bin" in capsys.readouterr().out
+    planes = np.fromfile(tmp_path / "released" / "val_ids.bin", np.uint8).reshape(3, 5, 6, 16)
+    assert np.array_equal(planes, codes_of("val").transpose(1, 0, 3, 2))
+    with pytest.raises(SystemExit, match="already there"):
+        main([str(tmp_path / "store"), str(tmp_path / "released")])
