@@ -123,6 +123,7 @@ def quieten_lightning() -> None:
     for message in (
         ".*isinstance.treespec, LeafSpec.*",
         ".*your dataloader is not resumable.*",  # ours is, through its data module
+        "Total length of `DataLoader` across ranks is zero.*",  # all was done before
         "Couldn't infer the batch indices.*",  # those of codes are in the batch
         "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
         "Experiment logs directory .* exists and is not empty.*",  # its rows are kept
@@ -164,7 +165,7 @@ def _no_such_key(key: str, name: str) -> str:
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         base = hydra.compose(name)
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
-    known = list(dict.fromkeys([*_keys(base), *groups]))
+    known = [word for word in dict.fromkeys([*_keys(base), *groups]) if word != key]
     new = f" A new key is added by +{key}=…." if "." in key else ""
     return (
         f"{key}: there is no such key.{_did_you_mean(key, known)} "

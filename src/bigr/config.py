@@ -5,7 +5,9 @@ Nothing here imports torch, so that a mistake is answered at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -82,10 +84,15 @@ def _grid_size(code: DictConfig) -> int:
 
 
 def _num_classes(root: str | None, default: int) -> int:
-    """Class folders of the training set; ``default`` where there are none to count."""
+    """Those of a store of codes, or the class folders of the training set, or ``default``."""
+    if root is None:
+        return default
+    folder = Path(str(root)).expanduser()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads((folder / "manifest.json").read_text())["settings"]["num_classes"])
     from bigr.data.sources.find import count_classes
 
-    return default if root is None else count_classes(Path(str(root))) or default
+    return count_classes(folder) or default
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.data.transforms import check_views, count_views
     from bigr.training.tokenizing import ShardWriter, TokenizeModule, TokenizeProgress
 
-    views = check_views(list(config.views))
-    splits = list(config.splits)
+    views = check_views(_listed(config.views))
+    splits = _listed(config.splits)
     if not splits or not set(splits) <= {"train", "val"} or len(set(splits)) < len(splits):
         raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
@@ -109,6 +109,11 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
         config.trainer, callbacks=callbacks, logger=False, enable_progress_bar=False
     )
     return module, trainer
+
+
+def _listed(value: Any) -> list[str]:
+    """``splits=train`` means ``splits=[train]``."""
+    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
 if __name__ == "__main__":

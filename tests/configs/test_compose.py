@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def test_every_group_is_covered() -> None:
 def test_experiments_name_their_command(option: str) -> None:
     header = (config_dir() / "experiment" / f"{option}.yaml").read_text().split("defaults:")[0]
     program = "tokenize" if option == "digits" else "train"
-    assert f"python -m bigr.{program} experiment={option} " in header + " "
+    assert re.search(rf"python -m bigr\.{program} experiment={option}\b", header)
     assert "# Expected:" in header
 
 

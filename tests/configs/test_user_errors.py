@@ -114,6 +114,12 @@ CASES = [
     ),
     (
         "tokenize",
+        "task=generator",
+        "task: there is no such key. All keys: python -m bigr.tokenize --cfg job",
+    ),
+    ("train", "experiment=digits", "is one of python -m bigr.tokenize, not of bigr.train"),
+    (
+        "tokenize",
         "autoencoder=a.safetensors output=o data.root=nowhere",
         "data.root=nowhere: there is no such folder",
     ),

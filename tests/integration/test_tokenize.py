@@ -8,13 +8,16 @@ import random
 import time
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import load_autoencoder
 from bigr.checkpoints.native import save_autoencoder
+from bigr.config import config_dir, register_resolvers
 from bigr.data.codes_store import CodesStore, read_shard
 from bigr.data.decoding import decode
 from bigr.data.packing import unpack_codes
@@ -121,6 +124,15 @@ def test_codes_are_the_tokenizers(inputs: Path, whole: Path) -> None:
     assert not torch.equal(draws[:, :, 0], draws[:, :, 1])
 
 
+def test_the_number_of_classes_follows(inputs: Path, whole: Path) -> None:
+    register_resolvers()
+    for data, root in (("imagenet", inputs), ("imagenet_codes", whole / "store")):
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = hydra.compose("train", [f"data={data}", f"data.root={root}", "paths.output=o"])
+        assert config.model.num_classes == config.data.num_classes == 3
+    assert OmegaConf.create({"n": "${bigr.num_classes:null,7}"}).n == 7
+
+
 def test_left_out_images(inputs: Path, whole: Path) -> None:
     files = [path.relative_to(inputs / "train").as_posix() for path in names_and_files(inputs)]
     bad = [f"class{n % 3}/{n:03d}.JPEG" for n in BAD]
@@ -142,7 +154,7 @@ def test_deterministic_bits(inputs: Path, tmp_path: Path) -> None:
         "-m",
         "bigr.tokenize",
         *arguments(inputs, tmp_path / "store", "deterministic=true", "num_draws=1"),
-        "splits=[val]",
+        "splits=val",
         "views=[mirror]",
         cwd=tmp_path,
     )
@@ -216,7 +228,10 @@ WRONG = {
         ["autoencoder={inputs}/other.safetensors"],
         "holds codes made with tokenizer_sha256=",
     ),
-    "views": (["views=[center]"], "holds codes made with views="),
+    "views": (
+        ["views=[center]"],
+        "holds codes made with views=['center', 'mirror'], and now it is ['center']: choose",
+    ),
     "unknown_view": (["views=[left]"], "views=['left']: give some of center, mirror, ten_crop"),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),

@@ -204,7 +204,7 @@ class StoreWriter:
         now = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         for name, value in now.items():
             if before.get(name) != value:
-                old, new = (str(v)[:16] for v in (before.get(name), value))
+                old, new = (str(v)[:64] for v in (before.get(name), value))
                 raise StoreError(
                     f"{self.folder} holds codes made with {name}={old}, and now it is {new}: "
                     "choose another output=…, or remove the folder."
@@ -222,9 +222,9 @@ class StoreWriter:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise StoreError(
-                f"{self.folder}: {needed / 1e9:.1f} GB of codes are to be written, and "
-                f"{free / 1e9:.1f} GB are free: make room, choose another output=…, or fewer views "
-                "and draws."
+                f"{self.folder}: {needed / 1e6:,.1f} MB of codes are to be written, and "
+                f"{free / 1e6:,.1f} MB are free: make room, choose another output=…, or "
+                "fewer views and draws."
             )
 
 

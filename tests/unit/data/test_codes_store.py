@@ -173,7 +173,7 @@ def test_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """19 images x 6 entries x 12 bytes; half of it done leaves less to do."""
     usage = shutil._ntuple_diskusage  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6, 1300))
-    with pytest.raises(StoreError, match=r"are to be written, and 0.0 GB are free"):
+    with pytest.raises(StoreError, match=r"are to be written, and 0.0 MB are free"):
         StoreWriter(tmp_path, SETTINGS)
     monkeypatch.undo()
     writer = StoreWriter(tmp_path, SETTINGS)
