@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import hydra
@@ -27,6 +27,13 @@ NUM_SUGGESTIONS = 3
 Job = Callable[[DictConfig], Any]
 
 
+SHORTCUTS = {
+    ("evaluate", "task=autoencoder"): "evaluation=reconstruction",
+    ("evaluate", "task=generator"): "evaluation=digits",
+}
+"""What else some choices are called."""
+
+
 class UserError(Exception):
     """Ends a command with its message instead of a traceback."""
 
@@ -38,7 +45,7 @@ def run(name: str, job: Job) -> None:
     all of them show where they were raised.
     """
     register_resolvers()
-    sys.argv[1:] = quote_numbers(sys.argv[1:])
+    sys.argv[1:] = quote_numbers(SHORTCUTS.get((name, word), word) for word in sys.argv[1:])
     wants_traceback = bool(os.environ.get(FULL_ERROR))
     os.environ[FULL_ERROR] = "1"  # Hydra hands on exceptions instead of printing its own words
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
@@ -58,7 +65,7 @@ def run(name: str, job: Job) -> None:
         sys.exit(f"bigr.{name}: interrupted.")
 
 
-def quote_numbers(overrides: Sequence[str]) -> list[str]:
+def quote_numbers(overrides: Iterable[str]) -> list[str]:
     """``resolution=256,512`` as ``resolution='256','512'``: Hydra's groups take words alone."""
     groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     quoted = []

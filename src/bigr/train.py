@@ -43,6 +43,7 @@ def job(config: DictConfig) -> float | None:
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from bigr.data.broken import TooManyBrokenError
+    from bigr.training.watch import CollapseError
 
     with cli.user_errors():
         run = _build(config, settings, resume)
@@ -54,7 +55,7 @@ def job(config: DictConfig) -> float | None:
     trainer = run.trainer
     try:
         trainer.fit(run.module, datamodule=run.data, ckpt_path=resume, weights_only=True)
-    except TooManyBrokenError as error:
+    except (TooManyBrokenError, CollapseError) as error:
         raise cli.UserError(str(error)) from error
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         is_terminated = isinstance(stop, SIGTERMException)
@@ -90,7 +91,8 @@ def _build(config: DictConfig, settings: dict[str, Any], resume: str | None) -> 
     callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
     loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
     try:
-        trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers or False)
+        trainer_settings = _for_manual_steps(config.trainer, module)
+        trainer = instantiate(trainer_settings, callbacks=callbacks, logger=loggers or False)
         data.prepare_data()
         data.setup("fit")
         module.check(data)
@@ -98,6 +100,43 @@ def _build(config: DictConfig, settings: dict[str, Any], resume: str | None) -> 
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     return _Run(trainer, module, data)
+
+
+def _for_manual_steps(settings: DictConfig, module: Any) -> DictConfig:
+    """A module that steps its optimisers itself clips and accumulates itself, too.
+
+    Its networks take part in different backward passes, which DDP has to be told.
+    """
+    if module.automatic_optimization:
+        return settings
+    settings = settings.copy()
+    if str(settings.precision).startswith("16"):
+        raise ConfigError(
+            f"trainer.precision={settings.precision} doesn't go with two optimisers: use "
+            "bf16-mixed or 32-true."
+        )
+    module.gradient_clip_val = settings.gradient_clip_val
+    module.accumulate_grad_batches = settings.accumulate_grad_batches
+    settings.gradient_clip_val, settings.accumulate_grad_batches = None, 1
+    if settings.strategy == "ddp" or (settings.strategy == "auto" and _is_parallel(settings)):
+        settings.strategy = "ddp_find_unused_parameters_true"
+    return settings
+
+
+def _is_parallel(settings: DictConfig) -> bool:
+    """Whether Lightning would take several devices."""
+    import lightning
+
+    probe = lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return probe.world_size > 1
 
 
 def _how_to_go_on(is_terminated: bool, step: int, output: Path) -> tuple[str, int, str]:

@@ -12,7 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import bigr
-from bigr.cli import quote_numbers
+from bigr.cli import SHORTCUTS, quote_numbers
 from bigr.config import config_dir, register_resolvers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
@@ -48,7 +48,7 @@ def test_commands_compose(module: str, arguments: str) -> None:
         pytest.skip("no configuration; run in tests/unit/test_convert.py")
     register_resolvers()
     words = [
-        re.sub(r"=([\d.]+),.*", r"=\1", word)  # the first value of a sweep
+        re.sub(r"=([\d.]+),.*", r"=\1", SHORTCUTS.get((module, word), word))  # a sweep's first
         for word in quote_numbers(shlex.split(arguments))
         if word not in ("-m", "--cfg", "job") and "hydra." not in word
     ]

@@ -18,6 +18,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [0, 1]; floats stay."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
 def grid_image(images: Tensor, columns: int) -> Image.Image:
     """A picture of ``images`` (n, 3, H, W) in [0, 1], ``columns`` to a row.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bigr.data.digits import NUM_CLASSES
 from bigr.evaluation.generate import Models, generate
+from bigr.evaluation.result import Evaluation
 from bigr.metrics.digits import (
     NUM_NEIGHBOURS,
     DigitScores,
@@ -25,17 +24,6 @@ from bigr.sampling.config import SamplerConfig
 SHOWN_PER_CLASS = 10
 INPAINTING_VARIANTS = 5
 MASK_GREY = 0.5
-
-
-@dataclass
-class Evaluation:
-    """What an evaluation leaves behind."""
-
-    metrics: dict[str, Any]
-    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
-    """Of the summary table: name, generated, training split, wanted."""
-    pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    """File name to images (n, 3, H, W) and columns."""
 
 
 class DigitsEvaluation:
@@ -156,7 +144,7 @@ def _reconstructions(report: DigitsReport) -> tuple[Tensor, int]:
 
 def _rows(
     generated: DigitScores, training: DigitScores, reading: dict[str, float]
-) -> list[tuple[str, str, str, str]]:
+) -> list[tuple[str, ...]]:
     return [
         (
             "read as the class asked for",

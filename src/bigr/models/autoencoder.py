@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bigr.models.config import BinaryAutoencoderConfig
 
@@ -118,8 +119,20 @@ def _middle(channels: int) -> list[nn.Module]:
     ]
 
 
+def _run(blocks: nn.Sequential, x: Tensor, recomputes: bool) -> Tensor:
+    for block in blocks:
+        is_large = isinstance(block, ResidualBlock | AttentionBlock)
+        if recomputes and is_large and torch.is_grad_enabled():
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+    return x
+
+
 class Encoder(nn.Module):
     """Images (B, 3, H, W) to features (B, C, h, w)."""
+
+    recomputes = False
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -137,8 +150,7 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.blocks(images)
-        return features
+        return _run(self.blocks, images, self.recomputes)
 
 
 class Quantizer(nn.Module):
@@ -164,6 +176,8 @@ class Quantizer(nn.Module):
 class Decoder(nn.Module):
     """Embedded codes (B, C, h, w) to images (B, 3, H, W)."""
 
+    recomputes = False
+
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
         last = len(config.channel_multipliers) - 1
@@ -188,8 +202,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, embedded: Tensor) -> Tensor:
-        images: Tensor = self.blocks(embedded)
-        return images
+        return _run(self.blocks, embedded, self.recomputes)
 
 
 class AutoencoderOutput(NamedTuple):
@@ -212,6 +225,16 @@ class BinaryAutoencoder(nn.Module):
         self.encoder = Encoder(config)
         self.quantizer = Quantizer(config)
         self.decoder = Decoder(config)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """Weight of the decoder's last convolution, where the GAN's adaptive weight is measured."""
+        weight: nn.Parameter = self.decoder.blocks[-1].weight  # type: ignore[assignment]
+        return weight
+
+    def checkpoint_activations(self, is_on: bool = True) -> None:
+        """Recompute residual and attention blocks in the backward pass instead of keeping them."""
+        self.encoder.recomputes = self.decoder.recomputes = is_on
 
     def encode(self, images: Tensor) -> Tensor:
         """Probability that each bit is 1.

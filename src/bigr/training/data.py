@@ -16,6 +16,7 @@ from bigr.data.broken import BrokenImages
 from bigr.data.decoding import check_decoder
 from bigr.data.digits import NUM_CLASSES, load_digits
 from bigr.data.image_set import ImageSet, MemoryImages, Sample
+from bigr.data.images import to_float
 from bigr.data.seeds import mixed_seed
 from bigr.data.sources.find import find_source
 from bigr.models.config import check_positive_ints
@@ -30,11 +31,6 @@ def collate(samples: list[Sample]) -> Batch:
         images=torch.stack([sample.image for sample in samples]),
         broken=tuple(image for sample in samples for image in sample.broken),
     )
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [0, 1]; floats stay."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 class ResumableDataModule(lightning.LightningDataModule, abc.ABC):

@@ -15,7 +15,7 @@ from bigr.models.bigr import BiGR, BiGRLoss
 from bigr.models.codes import grid_to_tokens
 from bigr.models.config import BiGRConfig
 from bigr.training.batch import Batch
-from bigr.training.module import SchedulerFactory, TrainingModule
+from bigr.training.module import Frozen, SchedulerFactory, TrainingModule
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 
@@ -47,13 +47,14 @@ class GeneratorModule(TrainingModule):
         self.model = BiGR(model)
         self.optimizer_factory = optimizer
         self.deterministic_codes = deterministic_codes
-        self._frozen = _Frozen(None if autoencoder is None else load_autoencoder(autoencoder))
+        self._frozen: Frozen[BinaryAutoencoder] = Frozen(
+            None if autoencoder is None else load_autoencoder(autoencoder)
+        )
 
     @property
     def autoencoder(self) -> BinaryAutoencoder | None:
         """The frozen B-AE, on this module's device."""
-        module = self._frozen.module
-        return None if module is None else module.to(self.device)
+        return self._frozen.on(self.device)
 
     def check(self, data: Any) -> None:
         """Raise ``ValueError`` also if the B-AE's codes aren't those that the generator learns."""
@@ -113,13 +114,3 @@ class GeneratorModule(TrainingModule):
     def configure_optimizers(self) -> Any:
         """Optimiser, and schedule if there is one."""
         return self.with_schedule(self.optimizer_factory(self.model))
-
-
-class _Frozen:
-    """Holds the B-AE outside the submodules: not in checkpoints, gradients or the EMA."""
-
-    def __init__(self, module: BinaryAutoencoder | None) -> None:
-        self.module = None if module is None else module.requires_grad_(False).eval()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Frozen:
-        return self

@@ -6,14 +6,16 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import lightning
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from bigr.data.seeds import mixed_seed
 
+Network = TypeVar("Network", bound=nn.Module)
 SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
@@ -21,6 +23,24 @@ class Configuration(Protocol):
     """A frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Frozen(Generic[Network]):
+    """Holds a module outside the submodules: not in checkpoints, gradients or the EMA.
+
+    Args:
+        module: or None.
+    """
+
+    def __init__(self, module: Network | None) -> None:
+        self.module = None if module is None else module.requires_grad_(False).eval()
+
+    def on(self, device: torch.device) -> Network | None:
+        """The module on a device, if there is one."""
+        return None if self.module is None else self.module.to(device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Frozen[Network]:
+        return self
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -24,13 +24,13 @@ from bigr.data.broken import BrokenImage, BrokenImages
 from bigr.data.codes_store import StoreWriter, broken_in, read_shard, shard_name
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_set import Pictures
+from bigr.data.images import to_float
 from bigr.data.packing import pack_codes
 from bigr.data.seeds import mixed_seed
 from bigr.data.transforms import View
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.noise import SeededNoise
-from bigr.training.data import to_float
 
 log = logging.getLogger(__name__)
 
