@@ -89,8 +89,8 @@ def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
         )
     autoencoder = autoencoder.to(pick_device(config.device))
     evaluation = instantiate(config.evaluation)
-    if evaluation.no_lpips:
-        log.info("no LPIPS: %s", evaluation.no_lpips)
+    for reason in evaluation.missing:
+        log.info("left out: %s", reason)
     data = instantiate(config.data)
     data.setup("validate")
 

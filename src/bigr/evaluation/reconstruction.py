@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from bigr.checkpoints.cached import CachedFileError
 from bigr.data.images import to_float
 from bigr.evaluation.result import Evaluation
-from bigr.losses.perceptual import PerceptualFileError, load_lpips
+from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
+from bigr.metrics.fid import load_fid, update_fid
 from bigr.models.autoencoder import BinaryAutoencoder
 
+Network = TypeVar("Network", bound=nn.Module)
 COLUMNS = 8
 ROWS = 4
 SSIM_WINDOW = 11
@@ -43,6 +46,7 @@ class ReconstructionEvaluation:
         seed: of the drawn bits.
         perceptual_file: VGG16's weights for LPIPS; None is torch's hub cache. Without the file
             there is no LPIPS.
+        inception_file: the same for the FID of the reconstructions.
 
     Raises:
         ValueError: if ``count`` is below 1.
@@ -56,21 +60,26 @@ class ReconstructionEvaluation:
         deterministic: bool = False,
         seed: int = 0,
         perceptual_file: str | None = None,
+        inception_file: str | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.count = count
         self.deterministic = deterministic
         self.seed = seed
         self.perceptual_file = perceptual_file
-        self.no_lpips = ""
-        """Why there is none, or nothing."""
-        self.lpips: nn.Module | None = None
+        self.missing: list[str] = []
+        """Why there is no LPIPS or FID."""
+        self.lpips = self._optional(load_lpips, perceptual_file)
+        self.fid = self._optional(load_fid, inception_file)
+
+    def _optional(self, load: Callable[[str | None], Network], given: str | None) -> Network | None:
         try:
-            self.lpips = load_lpips(perceptual_file)
-        except PerceptualFileError as error:
-            if perceptual_file is not None:
+            return load(given)
+        except CachedFileError as error:
+            if given is not None:
                 raise
-            self.no_lpips = str(error)
+            self.missing.append(str(error))
+            return None
 
     @torch.inference_mode()
     def __call__(
@@ -98,6 +107,10 @@ class ReconstructionEvaluation:
             output = autoencoder(x, deterministic=self.deterministic, generator=generator)
             y = output.reconstruction.clamp(0, 1)
             usage.update(output.codes)
+            if self.fid is not None:
+                self.fid.to(device)
+                update_fid(self.fid, x, real=True)
+                update_fid(self.fid, y, real=False)
             for name, value in self._figures(x, y).items():
                 means.setdefault(name, MeanMetric().to(device)).update(value, len(x))
             if start < ROWS * COLUMNS:
@@ -105,6 +118,9 @@ class ReconstructionEvaluation:
             if on_batch is not None:
                 on_batch(len(x))
         metrics: dict[str, Any] = {name: float(mean.compute()) for name, mean in means.items()}
+        if self.fid is not None:
+            metrics["rfid"] = float(self.fid.compute())
+            self.fid.reset()
         bits = usage.compute()
         metrics["bits"] = {
             "dead": int(bits.dead),
@@ -158,6 +174,8 @@ def _rows(metrics: dict[str, Any], code_dim: int) -> list[tuple[str, ...]]:
         rows.append(("SSIM", f"{metrics['ssim']:.4f}"))
     if "lpips" in metrics:
         rows.append(("LPIPS (VGG16)", f"{metrics['lpips']:.4f}"))
+    if "rfid" in metrics:
+        rows.append(("FID of the reconstructions", f"{metrics['rfid']:.3f}"))
     return [
         *rows,
         ("dead bits", f"{bits['dead']} of {code_dim}"),

@@ -13,10 +13,12 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from bigr.checkpoints.cached import CachedFileError
 from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.transfer import load_for_finetuning
-from bigr.losses.perceptual import PerceptualFileError, load_lpips
+from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
+from bigr.metrics.fid import load_fid, update_fid
 from bigr.models.autoencoder import AutoencoderOutput, BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig, check_range
 from bigr.models.discriminator import PatchDiscriminator
@@ -45,6 +47,8 @@ class AutoencoderModule(TrainingModule):
         mse_weight: of the squared error.
         perceptual_weight: of LPIPS; 0 goes without VGG16.
         perceptual_file: VGG16's weights; None is torch's hub cache.
+        rfid: whether validation measures the FID of reconstructions.
+        inception_file: Inception's weights for that; None is torch's hub cache.
         code_weight: of the bits' variance; above 0, it makes the encoder sure of its bits.
         gan: the discriminator and its settings; None trains without.
         init_from: a checkpoint to start from, released or own, discriminator included; with other
@@ -65,6 +69,8 @@ class AutoencoderModule(TrainingModule):
         mse_weight: float = 0.0,
         perceptual_weight: float = 0.0,
         perceptual_file: str | None = None,
+        rfid: bool = False,
+        inception_file: str | None = None,
         code_weight: float = 0.0,
         gan: GANConfig | None = None,
         init_from: str | None = None,
@@ -85,8 +91,8 @@ class AutoencoderModule(TrainingModule):
         if perceptual_weight > 0:
             try:
                 self._lpips = Frozen(load_lpips(perceptual_file))
-            except PerceptualFileError as error:
-                raise PerceptualFileError(
+            except CachedFileError as error:
+                raise CachedFileError(
                     f"{error} The key is task.perceptual_file; task.perceptual_weight=0 trains "
                     "without LPIPS."
                 ) from error
@@ -108,6 +114,7 @@ class AutoencoderModule(TrainingModule):
         """Largest norm of each network's gradient; ours to apply where there is a discriminator."""
         self.accumulate_grad_batches = 1
         """Batches per optimiser step; ours to count where there is a discriminator."""
+        self._fid: Frozen[nn.Module] = Frozen(load_fid(inception_file) if rfid else None)
         self.bit_usage = Frozen(BitUsage(autoencoder.code_dim))
 
     def images_of(self, batch: Batch) -> Tensor:
@@ -154,13 +161,22 @@ class AutoencoderModule(TrainingModule):
         lpips = self._lpips.on(self.device)
         if lpips is not None:
             metrics["lpips"] = lpips(y, images, normalize=True).mean()
+        fid: Any = self._fid.on(self.device)
+        if fid is not None:
+            update_fid(fid, images, real=True)
+            update_fid(fid, y, real=False)
         usage = self.bit_usage.on(self.device)
         if usage is not None:
             usage.update(output.codes)
         self._log("val", metrics, len(images))
 
     def on_validation_epoch_end(self) -> None:
-        """How the bits were used over the whole split."""
+        """How the bits were used over the whole split, and the FID of its reconstructions."""
+        fid: Any = self._fid.on(self.device)
+        if fid is not None:
+            if not self.trainer.sanity_checking:
+                self.log("val/rfid", fid.compute().float())
+            fid.reset()
         usage = self.bit_usage.on(self.device)
         if usage is None:
             return

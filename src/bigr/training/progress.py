@@ -30,6 +30,7 @@ class ProgressBar(LightningProgressBar):
         self._is_enabled = True
         self._started = 0.0
         self._first = 0
+        self._last = -1
 
     def disable(self) -> None:
         """Called by Lightning on all processes but the first."""
@@ -61,6 +62,9 @@ class ProgressBar(LightningProgressBar):
     ) -> None:
         """Move on."""
         step, total = trainer.global_step, self._total(trainer)
+        if step == self._last:  # a batch of an accumulation
+            return
+        self._last = step
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
             if step % 10 == 0 or step == total:  # reading the figures waits for the device

@@ -10,8 +10,9 @@ import torch
 import torchvision
 from torch import nn
 
+from bigr.checkpoints.cached import CachedFileError, find_cached
 from bigr.losses import perceptual
-from bigr.losses.perceptual import PerceptualFileError, load_lpips, vgg_file
+from bigr.losses.perceptual import VGG, load_lpips
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_lpips_is_the_formula(
 ) -> None:
     """Unit features of five layers, squared differences, the bundled weights, means."""
     path, features = random_vgg
-    monkeypatch.setattr(perceptual, "VGG_HASH", "")
+    monkeypatch.setattr(perceptual, "VGG", VGG._replace(hash=""))
     hub = torch.hub.get_dir()
     network = load_lpips(str(path))
     assert torch.hub.get_dir() == hub
@@ -61,10 +62,10 @@ def test_lpips_is_the_formula(
 def test_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     place = tmp_path / "checkpoints" / "vgg16-397923af.pth"
-    with pytest.raises(PerceptualFileError, match=r"put it there, or name it") as error:
-        vgg_file()
+    with pytest.raises(CachedFileError, match=r"put it there, or name it") as error:
+        find_cached(VGG)
     assert str(place) in str(error.value)
     place.parent.mkdir()
     place.write_bytes(b"half a download")
-    with pytest.raises(PerceptualFileError, match="must start with 397923af"):
-        vgg_file()
+    with pytest.raises(CachedFileError, match="must start with 397923af"):
+        find_cached(VGG)
