@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-SIDE = 64
-STEP = 128
+SIDE = 32
+STEP = 96
 
 
 def main() -> None:
