@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Handwritten digits end to end: B-AE, generator, samples, figures. About 6 minutes on 2 CPU cores.
+# Handwritten digits end to end: B-AE, generator, samples, figures. About 7 minutes on 2 CPU cores.
 # Interrupted, it goes on where it was; to start over, remove the folder.
 #   scripts/demo_digits.sh [folder, by default outputs/demo]
 set -euo pipefail

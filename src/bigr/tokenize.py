@@ -24,7 +24,8 @@ def main() -> None:
 def job(config: DictConfig) -> None:
     """Make a store of codes, or go on with one."""
     from bigr.data.broken import TooManyBrokenError
-    from bigr.data.codes_store import BROKEN_REPORT, StoreError, StoreWriter
+    from bigr.data.codes_store import StoreError
+    from bigr.data.codes_writer import BROKEN_REPORT, StoreWriter
 
     cli.quieten_lightning()
     with cli.user_errors():
@@ -53,7 +54,8 @@ def job(config: DictConfig) -> None:
 def _build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.checkpoints.identity import weights_sha256
     from bigr.checkpoints.load import load_autoencoder
-    from bigr.data.codes_store import StoreSettings, StoreWriter
+    from bigr.data.codes_store import StoreSettings
+    from bigr.data.codes_writer import StoreWriter
     from bigr.data.transforms import check_views, count_views
     from bigr.training.tokenizing import ShardWriter, TokenizeModule, TokenizeProgress
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from bigr.data.files import sha256
 
 
 class CachedFileError(ValueError):
@@ -42,16 +43,8 @@ def find_cached(file: CachedFile, given: str | None = None) -> Path:
             f"{file.purpose} needs {file.name}, and there is no {path}: get "
             f"{file.folder}/{file.name} and put it there, or name it in {file.key}=…."
         )
-    if not _sha256(path).startswith(file.hash):
+    if not sha256(path).startswith(file.hash):
         raise CachedFileError(
             f"{path} isn't {file.name}: its SHA-256 must start with {file.hash}. Get it again."
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()

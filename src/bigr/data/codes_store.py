@@ -14,11 +14,8 @@ but in its ``broken`` (JSON bytes).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import mmap
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigr.data.broken import BrokenImage
+from bigr.data.files import sha256
 
 MANIFEST = "manifest.json"
-BROKEN_REPORT = "broken_files.txt"
 FORMAT = "bigr-codes"
 VERSION = 1
-SPACE_MARGIN = 1.02
 DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
-MAX_CLASSES = 2**16
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -87,145 +82,6 @@ class StoreSettings:
 def shard_name(split: str, number: int) -> str:
     """File name of a shard."""
     return f"{split}-{number:05d}.safetensors"
-
-
-class StoreWriter:
-    """Writes a store, or goes on with one.
-
-    Args:
-        folder: of the store.
-        settings: what it holds.
-
-    Raises:
-        StoreError: if the folder holds something else, can't be written or has too little space.
-    """
-
-    def __init__(self, folder: Path, settings: StoreSettings) -> None:
-        self.folder = folder
-        self.settings = settings
-        if settings.num_classes > MAX_CLASSES:
-            raise StoreError(f"a store takes {MAX_CLASSES} classes, got {settings.num_classes}.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._check_same()
-            self._check_space()
-            if not (folder / MANIFEST).exists():
-                _write(folder / MANIFEST, _manifest(settings, None))
-        except OSError as error:
-            raise StoreError(
-                f"{folder} can't be written ({error.strerror}): choose another output=…."
-            ) from error
-
-    def has(self, split: str, number: int) -> bool:
-        """Whether a shard is there; then it is whole."""
-        return (self.folder / shard_name(split, number)).exists()
-
-    def write(
-        self,
-        split: str,
-        number: int,
-        codes: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        indices: NDArray[np.int64],
-        broken: list[tuple[int, BrokenImage]],
-    ) -> None:
-        """Write a shard; it has its name only once it is safely on disk.
-
-        Args:
-            split: ``train`` or ``val``.
-            number: of the shard.
-            codes: (n, V, bytes).
-            labels: (n,).
-            indices: (n,) of the images in their source.
-            broken: images left out, with their indices.
-
-        Raises:
-            StoreError: if the disk is full or fails.
-        """
-        from safetensors.numpy import save
-
-        left_out = json.dumps([[index, *image] for index, image in broken]).encode()
-        data = save(
-            {
-                "codes": np.ascontiguousarray(codes),
-                "labels": labels.astype(np.uint16),
-                "indices": indices.astype(np.uint32),
-                "broken": np.frombuffer(left_out, dtype=np.uint8),
-            }
-        )
-        try:
-            _write(self.folder / shard_name(split, number), data)
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder} can't be written ({error.strerror}): what is done stays; make room "
-                "and give the same command again to go on."
-            ) from error
-
-    def finish(self) -> dict[str, Any]:
-        """Check that nothing is missing, write the checksums and the report; may be repeated.
-
-        Returns:
-            The manifest.
-
-        Raises:
-            StoreError: if a shard is missing or broken.
-        """
-        shards: dict[str, list[dict[str, Any]]] = {}
-        broken: list[BrokenImage] = []
-        for split in self.settings.num_images:
-            shards[split] = []
-            for number in range(self.settings.num_shards(split)):
-                path = self.folder / shard_name(split, number)
-                if not path.is_file():
-                    raise StoreError(f"{path} is missing: give the same command again.")
-                arrays = read_shard(path)
-                broken += [image for _, image in broken_in(arrays)]
-                about = {"file": path.name, "images": len(arrays["labels"]), "sha256": sha256(path)}
-                shards[split].append(about)
-        for part in self.folder.glob(".*.part"):
-            part.unlink()
-        if broken:
-            lines = "".join(f"{image.name}: {image.reason}\n" for image in broken)
-            _write(self.folder / BROKEN_REPORT, lines.encode())
-        manifest = _manifest(self.settings, shards)
-        _write(self.folder / MANIFEST, manifest)
-        return dict(json.loads(manifest))
-
-    def _check_same(self) -> None:
-        path = self.folder / MANIFEST
-        if not path.exists():
-            strays = [name for name in _names(self.folder) if name.endswith(".safetensors")]
-            if strays:
-                raise StoreError(
-                    f"{self.folder} holds {strays[0]}, but no {MANIFEST}: choose another output=…."
-                )
-            return
-        before = read_manifest(self.folder)["settings"]
-        now = json.loads(json.dumps(dataclasses.asdict(self.settings)))
-        for name, value in now.items():
-            if before.get(name) != value:
-                old, new = (str(v)[:64] for v in (before.get(name), value))
-                raise StoreError(
-                    f"{self.folder} holds codes made with {name}={old}, and now it is {new}: "
-                    "choose another output=…, or remove the folder."
-                )
-
-    def _check_space(self) -> None:
-        settings = self.settings
-        missing = sum(
-            min(settings.shard_size, count - number * settings.shard_size)
-            for split, count in settings.num_images.items()
-            for number in range(settings.num_shards(split))
-            if not self.has(split, number)
-        )
-        needed = int(missing * settings.entries * settings.entry_bytes * SPACE_MARGIN)
-        free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise StoreError(
-                f"{self.folder}: {needed / 1e6:,.1f} MB of codes are to be written, and "
-                f"{free / 1e6:,.1f} MB are free: make room, choose another output=…, or "
-                "fewer views and draws."
-            )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -378,47 +234,3 @@ def broken_in(arrays: Arrays) -> list[tuple[int, BrokenImage]]:
     """Images that a shard left out, with their indices."""
     listed = json.loads(arrays["broken"].tobytes())
     return [(index, BrokenImage(name, reason)) for index, name, reason in listed]
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _manifest(settings: StoreSettings, shards: dict[str, list[dict[str, Any]]] | None) -> bytes:
-    """Without ``shards``, the store isn't complete."""
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "settings": dataclasses.asdict(settings),
-    }
-    if shards is not None:
-        written = {split: sum(s["images"] for s in listed) for split, listed in shards.items()}
-        manifest["images"] = written
-        manifest["left_out"] = {
-            split: settings.num_images[split] - count for split, count in written.items()
-        }
-        manifest["shards"] = shards
-    return (json.dumps(manifest, indent=1) + "\n").encode()
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """To a temporary name, to the disk, then into place."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

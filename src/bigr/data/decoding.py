@@ -63,17 +63,6 @@ def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool =
         raise BrokenImageError(str(error)) from error
 
 
-def decode_pil(data: bytes, *, honour_exif: bool = False) -> Image.Image:
-    """The same as a Pillow image, by Pillow alone.
-
-    Raises:
-        BrokenImageError: if it can't be decoded.
-    """
-    return Image.fromarray(
-        decode(data, decoder="pil", honour_exif=honour_exif).permute(1, 2, 0).numpy()
-    )
-
-
 def _decode_jpeg(data: bytes, honour_exif: bool) -> Tensor | None:
     """None for component counts that are Pillow's."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)

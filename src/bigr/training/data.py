@@ -252,10 +252,6 @@ class ImageNetDataModule(ImageDataModule):
         """Names of the class folders (wnids), once set up."""
         return list(self.train_set.source.classes)  # type: ignore[union-attr]
 
-    def prepare_data(self) -> None:
-        """On one process of a node: make the index of tars, which the others then read."""
-        self.setup("fit")
-
     def setup(self, stage: str) -> None:  # noqa: ARG002
         """Find both splits.
 

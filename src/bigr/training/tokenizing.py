@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from bigr.data.broken import BrokenImage, BrokenImages
-from bigr.data.codes_store import StoreWriter, broken_in, read_shard, shard_name
+from bigr.data.codes_store import broken_in, read_shard, shard_name
+from bigr.data.codes_writer import StoreWriter
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_set import Pictures
 from bigr.data.images import to_float

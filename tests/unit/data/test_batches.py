@@ -78,7 +78,7 @@ def test_blocks_are_read_nearby() -> None:
     assert [index // 10 for index in order[:160]] != list(range(16))
 
 
-def test_order_is_the_same_with_other_processes_and_views_resume() -> None:
+def test_resumed_in_mid_epoch_the_views_are_the_same() -> None:
     whole = take(ResumableBatchSampler(100, 10, seed=3, num_views=2), 25)
     resumed = ResumableBatchSampler(100, 10, seed=3, num_views=2)
     resumed.consumed = 13

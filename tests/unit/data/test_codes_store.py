@@ -15,7 +15,8 @@ import torch
 
 from bigr.data import codes_store
 from bigr.data.broken import BrokenImage
-from bigr.data.codes_store import CodesStore, StoreError, StoreSettings, StoreWriter
+from bigr.data.codes_store import CodesStore, StoreError, StoreSettings
+from bigr.data.codes_writer import StoreWriter
 from bigr.data.packing import pack_codes, packed_size, unpack_codes
 from bigr.data.released_codes import ReleasedCodes, write_released
 
