@@ -163,5 +163,5 @@ def _fill(
     model.to_empty(device="cpu")
     model.load_state_dict(weights)
     if isinstance(model, BiGR):
-        model.reset_buffers()
+        model.transformer.reset_buffers()
     return model.eval()

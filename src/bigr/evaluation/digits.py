@@ -106,7 +106,7 @@ class DigitsEvaluation:
         side = images.shape[-1]
         hidden = torch.zeros(len(images), side, side, dtype=torch.bool)
         hidden[:, :, side // 2 :] = True
-        device = models.generator.mask_counts.device
+        device = models.generator.device
         with torch.inference_mode():
             bit_probs = models.autoencoder.encode(images.to(device))
             codes = models.autoencoder.quantize(bit_probs, deterministic=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
-from bigr.models.masking import draw_training_mask, training_mask_counts
+from bigr.models.draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 
@@ -27,29 +27,21 @@ class BiGRLoss(NamedTuple):
     """(B, N) mean over bits."""
     token_accuracy: Tensor
     """(B, N) mean over bits."""
-    timesteps: Tensor
-    """(B, N) noise levels in 1..T."""
-    is_masked: Tensor
-    """(B, N) bool."""
 
 
 class BiGR(nn.Module):
     """The generator: which bits belong to the masked tokens, given the others and the class."""
-
-    mask_counts: Tensor
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
         self.config = config
         self.transformer = MaskedTransformer(config)
         self.transcoder = BinaryTranscoder(config)
-        self.reset_buffers()
 
-    def reset_buffers(self) -> None:
-        """Compute the buffers that checkpoints don't hold (needed after a meta-device build)."""
-        self.transformer.reset_buffers()
-        counts = training_mask_counts(self.config.seq_len)
-        self.register_buffer("mask_counts", counts, persistent=False)
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.position_table.device
 
     def check_codes(self, codes: Tensor) -> None:
         """Raise ``ValueError`` unless ``codes`` is (B, N, K) of this model's N and K."""
@@ -100,13 +92,28 @@ class BiGR(nn.Module):
             raise ValueError(f"layer must be in {-depth}..{depth - 1}, got {layer}.")
         return self.transformer.hidden_states(codes, class_ids, None, layer % depth + 1)[:, 1:]
 
+    def draw(self, batch_size: int, generator: torch.Generator | None = None) -> TrainingDraws:
+        """The randomness of one training step but dropout, on this model's device.
+
+        Args:
+            batch_size: images.
+            generator: on this model's device; None uses the global one. The number of masked
+                tokens comes from it if it is the CPU's, and from the CPU's global one otherwise.
+        """
+        is_host = generator is not None and generator.device.type == "cpu"
+        num_masked = draw_num_masked(self.config.seq_len, generator if is_host else None)
+        return draw_training(
+            self.config, batch_size, num_masked=num_masked, generator=generator, device=self.device
+        )
+
     def loss(
         self,
         codes: Tensor,
         class_ids: Tensor,
         *,
-        is_masked: Tensor | None = None,
+        draws: TrainingDraws | None = None,
         generator: torch.Generator | None = None,
+        masked_only: bool = False,
     ) -> BiGRLoss:
         """Training loss of one batch, averaged over the bits of masked tokens.
 
@@ -114,40 +121,57 @@ class BiGR(nn.Module):
             codes: (B, N, K) bits as floats.
             class_ids: (B,) int64 in 0..num_classes-1; in training mode a share
                 ``config.class_dropout`` of them becomes the null class.
-            is_masked: (B, N) bool; None draws the training mask: s ~ U{0..N-1},
-                max(1, floor(N cos(pi/2 s/N))) tokens of every image.
-            generator: on the device of ``codes``; None uses the global one.
+            draws: what is masked and noised; None draws it, see :meth:`draw`.
+            generator: for that.
+            masked_only: leave the other tokens out of the transcoder: the same loss with less
+                arithmetic, but other shapes in each step.
 
         Raises:
             ValueError: if ``codes`` doesn't fit this model.
         """
         self.check_codes(codes)
-        batch_size, seq_len, code_dim = codes.shape
+        draws = self.draw(len(codes), generator) if draws is None else draws
         if self.training:
-            class_ids = self.drop_classes(class_ids, generator)
-        if is_masked is None:
-            is_masked = draw_training_mask(batch_size, self.mask_counts, generator)
-        condition = self.condition(codes, class_ids, is_masked)
-        x_0 = codes.reshape(-1, code_dim)
-        t, x_t = self.transcoder.draw_noise(x_0, generator)
-        bits = self.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1))
-
-        shape = (batch_size, seq_len)
-        token_loss = bits.loss.mean(dim=-1).view(shape)
-        token_accuracy = bits.is_correct.float().mean(dim=-1).view(shape)
+            null = self.config.null_class
+            class_ids = torch.where(draws.is_unconditional, null, class_ids)
+        condition = self.condition(codes, class_ids, draws.is_masked)
+        if masked_only:
+            return self._masked_loss(codes, condition, draws)
+        token_loss, token_accuracy = self._token_loss(codes, condition, draws)
         # A multiplication instead of indexing: the shapes stay static and nothing syncs.
-        share = is_masked.float() / is_masked.sum()
+        share = draws.is_masked.float() / draws.is_masked.sum()
         return BiGRLoss(
             loss=(token_loss * share).sum(),
             bit_accuracy=(token_accuracy * share).sum(),
             token_loss=token_loss.detach(),
             token_accuracy=token_accuracy,
-            timesteps=t.view(shape),
-            is_masked=is_masked,
         )
 
-    def drop_classes(self, class_ids: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Replace a share ``config.class_dropout`` of the labels by the null class."""
-        draws = torch.rand(class_ids.shape, generator=generator, device=class_ids.device)
-        is_dropped = draws < self.config.class_dropout
-        return torch.where(is_dropped, self.config.null_class, class_ids)
+    def _masked_loss(self, codes: Tensor, condition: Tensor, draws: TrainingDraws) -> BiGRLoss:
+        """The same from the masked tokens alone; per-token parts are zero elsewhere."""
+        places = draws.masked_first()[..., None]
+
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor.gather(1, places.expand(-1, -1, tensor.shape[-1]))
+
+        fewer = draws._replace(
+            timesteps=chosen(draws.timesteps[..., None])[..., 0], noise=chosen(draws.noise)
+        )
+        losses, accuracies = self._token_loss(chosen(codes), chosen(condition), fewer)
+        nothing = torch.zeros_like(draws.is_masked, dtype=losses.dtype)
+        return BiGRLoss(
+            loss=losses.mean(),
+            bit_accuracy=accuracies.mean(),
+            token_loss=nothing.scatter(1, places[..., 0], losses.detach()),
+            token_accuracy=nothing.scatter(1, places[..., 0], accuracies),
+        )
+
+    def _token_loss(
+        self, codes: Tensor, condition: Tensor, draws: TrainingDraws
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of every token, (B, n)."""
+        x_0, t = codes.flatten(0, 1), draws.timesteps.flatten()
+        x_t = self.transcoder.noised(x_0, t, draws.noise.flatten(0, 1))
+        bits = self.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1))
+        losses, accuracies = bits.loss.mean(dim=-1), bits.is_correct.float().mean(dim=-1)
+        return losses.view(codes.shape[:2]), accuracies.view(codes.shape[:2])

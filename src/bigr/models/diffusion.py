@@ -85,8 +85,3 @@ def denoising_steps(num_denoise_steps: int, num_steps: int) -> list[int]:
     spacing = 1.0 / (num_denoise_steps - 1)
     levels = [1 + int(i * spacing * (num_steps - 1)) for i in range(num_denoise_steps - 1)]
     return [num_steps, *reversed(levels)]
-
-
-def draw_bits(bit_probs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw every bit from Bernoulli(``bit_probs``); 0.0 or 1.0, shape and dtype kept."""
-    return torch.bernoulli(bit_probs, generator=generator)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from bigr.models.config import BiGRConfig
 from bigr.models.denoiser import Denoiser
 from bigr.models.diffusion import (
-    draw_bits,
     keep_probability,
     noised_bit_probs,
     posterior_bit_probs,
@@ -61,23 +60,19 @@ class BinaryTranscoder(nn.Module):
         """
         return -signs * bit_logits if self.config.objective == "flip" else bit_logits
 
-    def draw_noise(
-        self, x_0: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """One noise level per token, t ~ U{1..T}, and x_t ~ q(x_t | x_0).
+    def noised(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t ~ q(x_t | x_0).
 
         Args:
             x_0: (M, K) bits.
-            generator: on the device of ``x_0``.
+            t: (M,) noise levels in 1..T.
+            noise: (M, K) uniform in [0, 1).
 
         Returns:
-            t (M,) int64 and x_t (M, K). Without diffusion, t = T.
+            (M, K) of 0.0 and 1.0.
         """
-        steps = self.config.num_diffusion_steps
-        low = steps if self.config.objective == "direct" else 1
-        t = torch.randint(low, steps + 1, x_0.shape[:1], generator=generator, device=x_0.device)
-        keep = keep_probability(t, steps)[:, None]
-        return t, draw_bits(noised_bit_probs(x_0, keep), generator)
+        keep = keep_probability(t, self.config.num_diffusion_steps)[:, None]
+        return (noise < noised_bit_probs(x_0, keep)).to(x_0.dtype)
 
     def loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> BitLoss:
         """Loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).

@@ -77,7 +77,7 @@ class Sampler:
         Raises:
             ValueError: if shapes, classes or seeds don't fit.
         """
-        device = model.mask_counts.device
+        device = model.device
         class_ids = class_ids.to(device)
         codes, is_masked = _start(model, class_ids, known_codes, is_masked)
         image_noise = SeededNoise(

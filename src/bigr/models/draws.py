@@ -1,0 +1,81 @@
+"""The randomness of a training step, drawn at once: the loss itself has none.
+
+Shapes: B batch, N tokens, K bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bigr.models.config import BiGRConfig
+
+
+class TrainingDraws(NamedTuple):
+    """What is masked, noised and dropped."""
+
+    num_masked: int
+    """Tokens hidden in every image; known on the host, so that shapes may depend on it."""
+    is_masked: Tensor
+    """(B, N) bool, True = to be predicted."""
+    is_unconditional: Tensor
+    """(B,) bool: the label becomes the null class, in training mode."""
+    timesteps: Tensor
+    """(B, N) int64 noise levels in 1..T; T without diffusion."""
+    noise: Tensor
+    """(B, N, K) uniform in [0, 1): a noisy bit is 1 where it lies below q(x_t = 1 | x_0)."""
+
+    def rows(self, rows: slice) -> TrainingDraws:
+        """Those of some of the images."""
+        return TrainingDraws(self.num_masked, *(tensor[rows] for tensor in self[1:]))
+
+    def masked_first(self) -> Tensor:
+        """(B, num_masked) positions of the masked tokens, in their order; nothing waits."""
+        order = (~self.is_masked).to(torch.uint8).argsort(dim=1, stable=True)
+        return order[:, : self.num_masked]
+
+
+def training_mask_count(seq_len: int, step: int) -> int:
+    """max(1, floor(N cos(pi/2 s/N))): tokens that are hidden if ``step`` s in 0..N-1 was drawn."""
+    return max(1, math.floor(seq_len * math.cos(math.pi / 2 * step / seq_len)))
+
+
+def draw_num_masked(seq_len: int, generator: torch.Generator | None = None) -> int:
+    """:func:`training_mask_count` of s ~ U{0..N-1}; ``generator`` is one of the CPU."""
+    step = torch.randint(seq_len, (), generator=generator, device="cpu")
+    return training_mask_count(seq_len, int(step))
+
+
+def draw_training(
+    config: BiGRConfig,
+    batch_size: int,
+    *,
+    num_masked: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainingDraws:
+    """Everything that a training step leaves to chance but dropout.
+
+    Args:
+        config: of the generator.
+        batch_size: B.
+        num_masked: tokens to hide in every image, from :func:`draw_num_masked`: one for the whole
+            batch, uniformly chosen in each image.
+        generator: on ``device``; None uses the global one.
+        device: of the result. Nothing here waits for it.
+    """
+    size = (batch_size, config.seq_len)
+    levels = config.num_diffusion_steps
+    lowest = levels if config.objective == "direct" else 1
+    drops = torch.rand(batch_size, generator=generator, device=device)
+    places = torch.rand(size, generator=generator, device=device)
+    return TrainingDraws(
+        num_masked=num_masked,
+        is_masked=places.argsort(dim=1).argsort(dim=1) < num_masked,
+        is_unconditional=drops < config.class_dropout,
+        timesteps=torch.randint(lowest, levels + 1, size, generator=generator, device=device),
+        noise=torch.rand(*size, config.code_dim, generator=generator, device=device),
+    )
