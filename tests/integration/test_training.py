@@ -22,8 +22,9 @@ from bigr import (
 from bigr.checkpoints.native import save_autoencoder
 from bigr.models.discriminator import DiscriminatorConfig
 from bigr.training.autoencoder import AutoencoderModule
-from bigr.training.callbacks import EMA, ExportWeights, ReconstructionGrid, SampleGrid
+from bigr.training.callbacks import ExportWeights, ReconstructionGrid, SampleGrid
 from bigr.training.data import DigitsDataModule
+from bigr.training.ema import EMA
 from bigr.training.gan import GANConfig
 from bigr.training.generator import GeneratorModule
 from bigr.training.module import TrainingModule

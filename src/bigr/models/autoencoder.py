@@ -278,7 +278,9 @@ class BinaryAutoencoder(nn.Module):
         bit_probs = bit_probs.detach()
         if deterministic:
             return (bit_probs > 0.5).to(bit_probs.dtype)
-        return torch.bernoulli(bit_probs, generator=generator)
+        # Not torch.bernoulli: on a GPU it ends the process where a probability is NaN.
+        uniform = torch.rand(bit_probs.shape, generator=generator, device=bit_probs.device)
+        return (uniform < bit_probs).to(bit_probs.dtype)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, K, h, w) of 0/1 to images (B, 3, H, W), around [0, 1], not clamped.

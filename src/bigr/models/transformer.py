@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bigr.models.config import BiGRConfig
 from bigr.models.layers import RMSNorm, TransformerLayer, rotary_table
@@ -23,6 +24,8 @@ class MaskedTransformer(nn.Module):
     """
 
     rotary: Tensor
+    recomputes = False
+    """Keep no activations inside layers, compute them again in the backward pass."""
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
@@ -84,8 +87,12 @@ class MaskedTransformer(nn.Module):
         classes = self.embed_classes(class_ids)
         modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
         x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
+        recomputes = self.recomputes and torch.is_grad_enabled()
         for layer in self.layers[:num_layers]:
-            x = layer(x, modulation, self.rotary)
+            if recomputes:
+                x = checkpoint(layer, x, modulation, self.rotary, use_reentrant=False)
+            else:
+                x = layer(x, modulation, self.rotary)
         return x
 
     def forward(self, codes: Tensor, class_ids: Tensor, is_masked: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from bigr.models.config import BinaryAutoencoderConfig, check_range
 from bigr.models.discriminator import PatchDiscriminator
 from bigr.training.batch import Batch
 from bigr.training.gan import Adversary, GANConfig, OptimizerFactory
+from bigr.training.guard import GradientGuard
 from bigr.training.module import Frozen, SchedulerFactory, TrainingModule
-from bigr.training.watch import CollapseError
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class AutoencoderModule(TrainingModule):
             ``code_dim`` the quantizer starts anew.
         recompute_activations: keep less in memory and compute it again in the backward pass.
         channels_last: memory format of images and weights; faster on most GPUs, slower on CPUs.
-        stop_on_nan: end the run before a step whose gradient isn't finite.
         lr_scheduler: see :class:`TrainingModule`; the discriminator's rate follows.
         seed: see :class:`TrainingModule`.
+        max_skipped_steps: see :class:`TrainingModule`; for each network.
     """
 
     def __init__(
@@ -76,11 +76,12 @@ class AutoencoderModule(TrainingModule):
         init_from: str | None = None,
         recompute_activations: bool = False,
         channels_last: bool = False,
-        stop_on_nan: bool = True,
         lr_scheduler: SchedulerFactory | None = None,
         seed: int = 0,
+        max_skipped_steps: int = 10,
     ) -> None:
-        super().__init__("autoencoder", autoencoder, lr_scheduler, seed)
+        super().__init__("autoencoder", autoencoder, lr_scheduler, seed, max_skipped_steps)
+        self.critic_guard = GradientGuard(max_skipped_steps)
         self.l1_weight = l1_weight
         self.mse_weight = mse_weight
         self.perceptual_weight = perceptual_weight
@@ -97,7 +98,6 @@ class AutoencoderModule(TrainingModule):
                     "without LPIPS."
                 ) from error
         self.optimizer_factory = optimizer
-        self.stop_on_nan = stop_on_nan
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.autoencoder = BinaryAutoencoder(autoencoder)
         self.discriminator: PatchDiscriminator | None = None
@@ -201,11 +201,14 @@ class AutoencoderModule(TrainingModule):
         first = own if isinstance(own, dict) else {"optimizer": own}
         return first, {"optimizer": other}
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Without a discriminator, Lightning makes the step: look at its gradient first."""
-        if self.automatic_optimization:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            self._log_norm("autoencoder", self._clipped(parameters, None))
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Encoder, quantizer and decoder."""
+        network = self.autoencoder
+        return {
+            "encoder": list(network.encoder.parameters()),
+            "quantizer": list(network.quantizer.parameters()),
+            "decoder": list(network.decoder.parameters()),
+        }
 
     def _reconstruction_loss(
         self, output: AutoencoderOutput, images: Tensor
@@ -243,15 +246,14 @@ class AutoencoderModule(TrainingModule):
             parts["gan_loss"], parts["gan_weight"] = term.gan_loss, term.adaptive_weight
         self.manual_backward(loss * share)
         if is_step:
-            norm = self._clipped(self.autoencoder.parameters(), self.gradient_clip_val)
-            self._log_norm("autoencoder", norm)
+            self.guarded(self.guard, optimizer, self.parts(), self.gradient_clip_val)
         if is_adversarial:
             d_loss, real, fake = adversary.loss(images, output.reconstruction)
             parts.update(discriminator_loss=d_loss, logits_real=real, logits_fake=fake)
             self.manual_backward(d_loss * share)
             if is_step:
-                norm = self._clipped(adversary.network.parameters(), self.gradient_clip_val)
-                self._log_norm("discriminator", norm)
+                critic = {"discriminator": list(adversary.network.parameters())}
+                self.guarded(self.critic_guard, other, critic, self.gradient_clip_val)
         if not is_step:
             return loss
         if is_adversarial:
@@ -278,22 +280,6 @@ class AutoencoderModule(TrainingModule):
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
 
-    def _clipped(self, parameters: Any, limit: float | None) -> Tensor:
-        """Norm of the gradient before it is clipped to ``limit``.
-
-        Raises:
-            CollapseError: if it isn't finite, before any weight has changed.
-        """
-        trained = [p for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if limit is None else limit)
-        if self.stop_on_nan and not bool(torch.isfinite(norm)):
-            raise CollapseError(
-                f"the gradient is {float(norm)} at step {self.global_step}: the run stops with the "
-                "weights of the step before. Lower task.optimizer.lr, or set "
-                "trainer.gradient_clip_val; task.stop_on_nan=false goes on."
-            )
-        return norm
-
     def _start_from(self, path: str) -> None:
         for line in load_for_finetuning(self.autoencoder, path):
             log.info("%s", line)
@@ -306,9 +292,6 @@ class AutoencoderModule(TrainingModule):
             self.discriminator.load_state_dict(found.state_dict())
         else:
             log.info("%s has a discriminator of other sizes: it starts anew", path)
-
-    def _log_norm(self, network: str, norm: Tensor) -> None:
-        self.log(f"train/grad_norm_{network}", norm)
 
     def _log(self, split: str, metrics: dict[str, Any], count: int) -> None:
         shown = ("train/loss", "val/psnr")

@@ -1,4 +1,4 @@
-"""Callbacks: moving average of the weights, pictures while training, weights to use afterwards."""
+"""Callbacks: pictures while training, weights to use afterwards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.images import grid_image, save_grid
@@ -24,83 +23,6 @@ from bigr.training.batch import Batch
 from bigr.training.generator import GeneratorModule
 
 log = logging.getLogger(__name__)
-
-
-class EMA(WeightAveraging):
-    """Exponential moving average of all weights; validation and what is left after fit use it.
-
-    A checkpoint's ``state_dict`` holds the average, its ``current_model_state`` the raw weights,
-    whenever it is saved: also during validation, after an exception, and after training.
-
-    Args:
-        decay: share of the old average kept per update.
-        every_n_steps: optimiser steps between updates.
-    """
-
-    def __init__(self, decay: float = 0.9999, every_n_steps: int = 1) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}.")
-        if every_n_steps < 1:
-            raise ValueError(
-                f"callbacks.ema.every_n_steps must be at least 1, got {every_n_steps}."
-            )
-        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self.every_n_steps = every_n_steps
-        self._is_swapped = False
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every n-th optimiser step, counted from the last update."""
-        del epoch_idx
-        return (
-            step_idx is not None and step_idx + 1 - self._latest_update_step >= self.every_n_steps
-        )
-
-    def _swap_models(self, pl_module: lightning.LightningModule) -> None:
-        super()._swap_models(pl_module)
-        self._is_swapped = not self._is_swapped
-
-    def on_train_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """Leave the average in the module, and keep the raw weights for a late checkpoint."""
-        self._leave_average(pl_module)
-
-    def on_fit_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """The same where no step was left to train: ``on_train_end`` isn't called then."""
-        self._leave_average(pl_module)
-
-    def _leave_average(self, pl_module: lightning.LightningModule) -> None:
-        if not self._is_swapped:
-            self._swap_models(pl_module)
-
-    def on_exception(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-        exception: BaseException,  # noqa: ARG002
-    ) -> None:
-        """Undo the swap of a validation run that broke off."""
-        if self._is_swapped:
-            self._swap_models(pl_module)
-
-    def on_save_checkpoint(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
-    ) -> None:
-        """Average under ``state_dict``, raw weights under ``current_model_state``."""
-        super().on_save_checkpoint(trainer, pl_module, checkpoint)
-        if self._is_swapped:
-            average = checkpoint["current_model_state"]
-            checkpoint["current_model_state"] = checkpoint["state_dict"]
-            checkpoint["state_dict"] = average
 
 
 class PictureCallback(Callback):

@@ -21,7 +21,7 @@ from bigr.data.seeds import mixed_seed
 from bigr.data.sources.find import find_source
 from bigr.models.config import check_positive_ints
 from bigr.training.batch import Batch
-from bigr.training.module import batch_counter
+from bigr.training.module import batch_counter, batch_place
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -51,6 +51,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
         self.seed = seed
         check_positive_ints(self, "num_classes", "batch_size")
         self._resume_at = 0
+        self._train_order: ResumableBatchSampler | None = None
 
     @abc.abstractmethod
     def train_dataloader(self) -> DataLoader[Any]:
@@ -67,10 +68,18 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             num_ranks=self.trainer.world_size if self.trainer else 1,
+            group=self.trainer.accumulate_grad_batches if self.trainer else 1,
             **settings,
         )
         order.consumed = self._resume_at
+        self._train_order = order
         return order
+
+    def describe_batch(self, consumed: int) -> dict[str, Any]:
+        """Which samples the training batch after ``consumed`` others holds."""
+        if self._train_order is None:
+            raise RuntimeError("there is no training order yet")
+        return self._train_order.describe(consumed)
 
     def _share(self, num_samples: int) -> list[list[int]]:
         """This process's validation batches: every n-th sample."""
@@ -172,10 +181,10 @@ class ImageDataModule(ResumableDataModule):
         return batch._replace(images=images)
 
     def _draw_flips(self, count: int) -> Tensor:
-        """(count,) bool: a function of seed, step and process, as everything in training."""
-        module = self.trainer.lightning_module  # type: ignore[union-attr]  # it is training
-        seed = mixed_seed("flip", self.seed, batch_counter(module), module.global_rank)
-        return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < 0.5
+        """(count,) bool: a function of seed, step and place in the global batch."""
+        place = batch_place(self.trainer, count)  # type: ignore[arg-type]  # it is training
+        generator = place.generator(mixed_seed("flip", self.seed), "cpu")
+        return torch.rand(place.total, generator=generator)[place.rows] < 0.5
 
 
 class DigitsDataModule(ImageDataModule):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import check_pair, load_autoencoder
+from bigr.data.seeds import mixed_seed
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR, BiGRLoss
 from bigr.models.codes import grid_to_tokens
 from bigr.models.config import BiGRConfig
+from bigr.models.draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.training.batch import Batch
-from bigr.training.module import Frozen, SchedulerFactory, TrainingModule
+from bigr.training.compiling import Compiled, CompileMode, wants_compiling
+from bigr.training.module import Frozen, SchedulerFactory, TrainingModule, step_seed
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 
@@ -30,7 +36,13 @@ class GeneratorModule(TrainingModule):
         autoencoder: checkpoint of the B-AE that turns images into codes on the fly; frozen, and
             not part of this module's checkpoints. Not needed for data that has codes.
         deterministic_codes: bits [p > 0.5] instead of drawn ones.
+        compile: ``auto`` compiles on GPUs; True, False.
+        recompute_activations: of every transformer layer in the backward pass: less memory, a
+            third more time.
+        masked_only: leave known tokens out of the transcoder; ``auto`` does unless compiled, for
+            then shapes have to stay the same. The loss is the same.
         seed: see :class:`TrainingModule`.
+        max_skipped_steps: see :class:`TrainingModule`.
     """
 
     def __init__(
@@ -41,20 +53,39 @@ class GeneratorModule(TrainingModule):
         lr_scheduler: SchedulerFactory | None = None,
         autoencoder: str | None = None,
         deterministic_codes: bool = False,
+        compile: CompileMode = "auto",  # noqa: A002
+        recompute_activations: bool = False,
+        masked_only: CompileMode = "auto",
         seed: int = 0,
+        max_skipped_steps: int = 10,
     ) -> None:
-        super().__init__("generator", model, lr_scheduler, seed)
+        super().__init__("generator", model, lr_scheduler, seed, max_skipped_steps)
         self.model = BiGR(model)
+        self.model.transformer.recomputes = recompute_activations
         self.optimizer_factory = optimizer
         self.deterministic_codes = deterministic_codes
+        self.compile_mode = compile
+        self.masked_only = masked_only
         self._frozen: Frozen[BinaryAutoencoder] = Frozen(
             None if autoencoder is None else load_autoencoder(autoencoder)
         )
+        self._loss: Compiled = Compiled(self.model.loss, is_on=False)
+        self.outcome: BiGRLoss | None = None
+        """Of the last step, for callbacks."""
+        self.draws: TrainingDraws | None = None
+        """Of the last step."""
 
     @property
     def autoencoder(self) -> BinaryAutoencoder | None:
         """The frozen B-AE, on this module's device."""
         return self._frozen.on(self.device)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Transformer and transcoder."""
+        return {
+            "transformer": list(self.model.transformer.parameters()),
+            "transcoder": list(self.model.transcoder.parameters()),
+        }
 
     def check(self, data: Any) -> None:
         """Raise ``ValueError`` also if the B-AE's codes aren't those that the generator learns."""
@@ -68,6 +99,11 @@ class GeneratorModule(TrainingModule):
                 "task.autoencoder isn't the B-AE that made these codes (its weights differ), so "
                 "pictures would be wrong: give the right one, or task.autoencoder=null."
             )
+
+    def on_fit_start(self) -> None:
+        """Decide about compiling, now that the devices are known."""
+        is_on = wants_compiling(self.compile_mode, self.device)
+        self._loss = Compiled(self.model.loss, is_on=is_on)
 
     def codes_of(self, batch: Batch) -> Tensor:
         """(B, N, K) codes of a batch, drawn from the B-AE's probabilities if it has images.
@@ -84,21 +120,52 @@ class GeneratorModule(TrainingModule):
             )
         with torch.no_grad():
             bit_probs = self.autoencoder.encode(batch.images)
-            codes = self.autoencoder.quantize(bit_probs, deterministic=self.deterministic_codes)
+            if self.deterministic_codes or not self.trainer.training:
+                codes = self.autoencoder.quantize(bit_probs, deterministic=self.deterministic_codes)
+            else:
+                codes = (self._draw_uniform(bit_probs) < bit_probs).to(bit_probs.dtype)
         return grid_to_tokens(codes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch."""
-        return self.step(batch, "train").loss
+        size = len(batch.labels)
+        place = self.place(size)
+        config = self.model.config
+        host, device = (place.generator(self.seed, where) for where in ("cpu", self.device))
+        draws = draw_training(
+            config,
+            place.total,
+            num_masked=draw_num_masked(config.seq_len, host),
+            generator=device,
+            device=self.device,
+        ).rows(place.rows)
+        return self._step(batch, "train", draws).loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same loss on held-out images, without dropout."""
-        self.step(batch, "val")
+        seed = step_seed(self.seed, -1 - batch_idx, self.global_rank)
+        config, size = self.model.config, len(batch.labels)
+        num_masked = draw_num_masked(config.seq_len, torch.Generator().manual_seed(seed))
+        generator = torch.Generator(self.device).manual_seed(seed)
+        draws = draw_training(
+            config, size, num_masked=num_masked, generator=generator, device=self.device
+        )
+        self._step(batch, "val", draws)
 
-    def step(self, batch: Batch, split: str) -> BiGRLoss:
+    def _step(self, batch: Batch, split: str, draws: TrainingDraws) -> BiGRLoss:
         """Loss and bit accuracy, logged."""
-        outcome = self.model.loss(self.codes_of(batch), batch.labels)
         is_training = split == "train"
+        codes = self.codes_of(batch)
+        if is_training:
+            is_short = not self._loss.is_on if self.masked_only == "auto" else self.masked_only
+            loss = self._loss
+        else:
+            is_short, loss = True, self.model.loss  # type: ignore[assignment]
+        # A compiled loss must not see a number that changes with every step.
+        given = draws if is_short else draws._replace(num_masked=0)
+        outcome: BiGRLoss = loss(codes, batch.labels, draws=given, masked_only=bool(is_short))
+        if is_training:
+            self.outcome, self.draws = outcome, draws
         for name, value in (("loss", outcome.loss), ("bit_accuracy", outcome.bit_accuracy)):
             self.log(
                 f"{split}/{name}",
@@ -110,6 +177,13 @@ class GeneratorModule(TrainingModule):
                 batch_size=len(batch.labels),
             )
         return outcome
+
+    def _draw_uniform(self, like: Tensor) -> Tensor:
+        """Uniform numbers for this process's images, of the global batch's."""
+        place = self.place(len(like))
+        generator = place.generator(mixed_seed("codes", self.seed), like.device)
+        whole = torch.rand(place.total, *like.shape[1:], generator=generator, device=like.device)
+        return whole[place.rows]
 
     def configure_optimizers(self) -> Any:
         """Optimiser, and schedule if there is one."""

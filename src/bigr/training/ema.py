@@ -1,0 +1,170 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+CURRENT = "current_model_state"
+"""Where a checkpoint holds the raw weights; its ``state_dict`` is the average."""
+
+
+class EMA(Callback):
+    """Exponential moving average of all trained weights; validation and what fit leaves use it.
+
+    e <- decay e + (1 - decay) w, from the weights at the first update on. Lightning's own callback
+    reads a counter back from the device at every update; this one never waits.
+
+    Args:
+        decay: share of the old average kept per update.
+        every_n_steps: optimiser steps between updates.
+
+    Raises:
+        ValueError: if one of them is out of range.
+    """
+
+    def __init__(self, decay: float = 0.9999, every_n_steps: int = 1) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}.")
+        if every_n_steps < 1:
+            raise ValueError(
+                f"callbacks.ema.every_n_steps must be at least 1, got {every_n_steps}."
+            )
+        self.decay = decay
+        self.every_n_steps = every_n_steps
+        self._average: dict[str, Tensor] = {}
+        self._last_step = 0
+        self._is_swapped = False
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Update after every n-th optimiser step, counted from the last update."""
+        step = trainer.global_step
+        if step - self._last_step < self.every_n_steps:
+            return
+        self._last_step = step
+        weights = _trained(pl_module)
+        if not self._average:
+            self._average = {name: weight.clone() for name, weight in weights.items()}
+        else:
+            average = [self._average[name] for name in weights]
+            torch._foreach_lerp_(average, list(weights.values()), 1 - self.decay)
+
+    def on_validation_epoch_start(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """Put the average in."""
+        self._swap(pl_module)
+
+    def on_validation_epoch_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """Take it out."""
+        self._swap(pl_module)
+
+    def on_train_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """Leave the average in the module, and keep the raw weights for a late checkpoint."""
+        self._leave_average(pl_module)
+
+    def on_fit_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """The same where no step was left to train: ``on_train_end`` isn't called then."""
+        self._leave_average(pl_module)
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        """Undo the swap of a validation run that broke off."""
+        if self._is_swapped:
+            self._swap(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it was last updated."""
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there; earlier versions used Lightning's name."""
+        self._last_step = state_dict.get("last_step", state_dict.get("latest_update_step", 0))
+
+    def on_save_checkpoint(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Average under ``state_dict``, raw weights under ``current_model_state``."""
+        if not self._average:
+            return
+        # While they are swapped, the module holds the average and this object the raw weights.
+        module, ours = checkpoint["state_dict"], {**checkpoint["state_dict"], **self._average}
+        average, raw = (module, ours) if self._is_swapped else (ours, module)
+        checkpoint["state_dict"], checkpoint[CURRENT] = average, raw
+
+    def on_load_checkpoint(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Both sets of weights; Lightning has already loaded ``state_dict`` into the module."""
+        self._average = {}
+        if CURRENT not in checkpoint:
+            return
+        names = [name for name, _ in pl_module.named_parameters()]
+        average = checkpoint["state_dict"]
+        self._average = {name: average[name] for name in names if name in average}
+        pl_module.load_state_dict(checkpoint[CURRENT])
+
+    def on_train_start(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+    ) -> None:
+        """Move a loaded average to where the weights are."""
+        if self._average:
+            self._average = {
+                name: self._average[name].to(weight) if name in self._average else weight.clone()
+                for name, weight in _trained(pl_module).items()
+            }
+
+    def _leave_average(self, module: lightning.LightningModule) -> None:
+        if not self._is_swapped:
+            self._swap(module)
+
+    def _swap(self, module: lightning.LightningModule) -> None:
+        if not self._average:
+            return
+        weights = _trained(module)
+        average = [self._average[name] for name in weights]
+        kept = [tensor.clone() for tensor in average]
+        torch._foreach_copy_(average, list(weights.values()))
+        torch._foreach_copy_(list(weights.values()), kept)
+        self._is_swapped = not self._is_swapped
+
+
+def _trained(module: lightning.LightningModule) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}

@@ -1,0 +1,109 @@
+"""Gradients: their norms, clipping, and no step with one that isn't finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LOOK_EVERY = 25
+"""Steps between two looks at a counter on a GPU, each of which waits for it."""
+
+
+class GradientGuard:
+    """Clips gradients by their norm and skips steps whose gradient isn't finite.
+
+    A loss that isn't finite has such a gradient, on all processes at once, for gradients are summed
+    up over them. With a fused Adam the decision stays on the device: nothing waits for it.
+
+    Args:
+        max_skipped: so many skipped steps in a row are borne, one more is too many.
+
+    Raises:
+        ValueError: if ``max_skipped`` is negative.
+    """
+
+    def __init__(self, max_skipped: int) -> None:
+        if not isinstance(max_skipped, int) or max_skipped < 0:
+            raise ValueError(
+                f"task.max_skipped_steps must be an integer of at least 0, got {max_skipped!r}."
+            )
+        self.max_skipped = max_skipped
+        self._counts: Tensor | None = None
+        self._initial = (0, 0)
+        self._steps = 0
+
+    def apply(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parts: Mapping[str, Iterable[nn.Parameter]],
+        limit: float | None,
+    ) -> dict[str, Tensor]:
+        """Before the optimiser's step.
+
+        Args:
+            optimizer: of all these parameters.
+            parts: parameters by the name of their part of the network.
+            limit: largest norm of the whole gradient; None doesn't clip.
+
+        Returns:
+            Norm of each part's gradient and of the whole, before clipping, as ``all``.
+        """
+        parameters = {name: [p for p in part if p.grad is not None] for name, part in parts.items()}
+        norms = {
+            name: torch.nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])
+            for name, part in parameters.items()
+            if part
+        }
+        total = torch.stack(list(norms.values())).norm()
+        everything = [p for part in parameters.values() for p in part]
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(everything, limit, total)
+        is_bad = ~torch.isfinite(total)
+        self._count(is_bad)
+        original: Any = getattr(optimizer, "optimizer", optimizer)  # within Lightning's wrapper
+        if getattr(original, "_step_supports_amp_scaling", False):
+            original.found_inf = is_bad.float()
+        elif bool(is_bad):
+            for parameter in everything:
+                parameter.grad = None
+        return {**norms, "all": total}
+
+    def is_too_much(self) -> bool:
+        """Whether too many steps in a row were skipped; on a GPU it looks every 25 steps."""
+        if self._counts is None or (self._counts.is_cuda and self._steps % LOOK_EVERY):
+            return False
+        return self.in_a_row > self.max_skipped
+
+    @property
+    def in_a_row(self) -> int:
+        """Steps skipped without one in between that wasn't."""
+        return self._initial[0] if self._counts is None else int(self._counts[0])
+
+    @property
+    def skipped(self) -> int:
+        """Steps skipped since the very start."""
+        return self._initial[1] if self._counts is None else int(self._counts[1])
+
+    @property
+    def skipped_tensor(self) -> Tensor:
+        """The same where it is counted, without waiting."""
+        return torch.zeros(()) if self._counts is None else self._counts[1].float()
+
+    def state(self) -> list[int]:
+        """The counts, for a checkpoint."""
+        return [self.in_a_row, self.skipped]
+
+    def restore(self, state: list[int]) -> None:
+        """Go on counting."""
+        self._initial, self._counts = (state[0], state[1]), None
+
+    def _count(self, is_bad: Tensor) -> None:
+        if self._counts is None:
+            self._counts = torch.tensor(self._initial, device=is_bad.device)
+        in_a_row, total = self._counts.unbind()
+        bad = is_bad.to(self._counts.dtype)
+        self._counts = torch.stack([(in_a_row + 1) * bad, total + bad])
+        self._steps += 1
