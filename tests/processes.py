@@ -54,6 +54,9 @@ def ready_processes() -> multiprocessing.context.ForkServerContext:
     """Children that have everything imported when they start."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["tests.processes", "hydra", "lightning", "bigr.tokenize", "bigr.training.tokenizing"]
+        [
+            *("tests.processes", "hydra", "lightning", "bigr.tokenize", "bigr.train"),
+            *("bigr.training.tokenizing", "bigr.training.generator", "bigr.training.plan"),
+        ]
     )
     return context

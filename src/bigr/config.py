@@ -33,6 +33,7 @@ HINTS = {
 }
 POSITIVE = (
     "batch_size",
+    "global_batch_size",
     "num_draws",
     "shard_size",
     "data.batch_size",

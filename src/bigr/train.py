@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +16,6 @@ from bigr import cli
 from bigr.config import ConfigError, resolved
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = 130
-TERMINATED = 143
-"""Exit codes as shells give them for SIGINT and SIGTERM."""
 
 
 def main() -> None:
@@ -34,33 +31,33 @@ def job(config: DictConfig) -> float | None:
     """
     with cli.user_errors():
         output = Path(config.paths.output)
-        resume = _resume(config.resume, output)
-        settings = resolved(config)
+        resolved(config)  # fails now if it fails
+        _check_run_folder(config.resume, output)
         _check_codes(config)
     log.info("run folder: %s", output)
 
     cli.quieten_lightning()
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
     from bigr.data.broken import TooManyBrokenError
+    from bigr.training.stopping import Stopped
     from bigr.training.watch import CollapseError
 
     with cli.user_errors():
-        run = _build(config, settings, resume)
-    output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(settings, output / "config.yaml")
-    log.info("%s: %s parameters", run.module.kind, f"{_num_parameters(run.module):,}")
-    for logger in run.trainer.loggers:
+        resume = _resume(config.resume, output)
+        run = _build(config, resume)
+    trainer, settings = run.trainer, run.module.run_config
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(settings, output / "config.yaml")
+    for logger in trainer.loggers:
         logger.log_hyperparams(_flat(settings))
-    trainer = run.trainer
     try:
         trainer.fit(run.module, datamodule=run.data, ckpt_path=resume, weights_only=True)
     except (TooManyBrokenError, CollapseError) as error:
         raise cli.UserError(str(error)) from error
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
-        is_terminated = isinstance(stop, SIGTERMException)
-        log.info("%s at step %d; %s", *_how_to_go_on(is_terminated, trainer.global_step, output))
-        sys.exit(TERMINATED if is_terminated else INTERRUPTED)
+    except SystemExit as stop:  # Lightning's answer to a second Ctrl-C, or ours to a signal
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        _say_how_to_go_on(signum, trainer.global_step, output)
+        sys.exit(128 + signum)  # as shells give it
     for name, value in sorted(trainer.callback_metrics.items()):
         log.info("%s: %.4f", name, float(value))
     with cli.user_errors():
@@ -75,7 +72,7 @@ class _Run(NamedTuple):
     data: Any
 
 
-def _build(config: DictConfig, settings: dict[str, Any], resume: str | None) -> _Run:
+def _build(config: DictConfig, resume: str | None) -> _Run:
     """Everything up to the first step, with all that can be checked.
 
     Raises:
@@ -85,14 +82,17 @@ def _build(config: DictConfig, settings: dict[str, Any], resume: str | None) -> 
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    config = _with_batches(config)
     data = instantiate(config.data)
     module = instantiate(config.task)
-    module.run_config = settings
+    module.run_config = resolved(config)
     callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
     loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
     try:
         trainer_settings = _for_manual_steps(config.trainer, module)
-        trainer = instantiate(trainer_settings, callbacks=callbacks, logger=loggers or False)
+        trainer = instantiate(
+            trainer_settings, callbacks=callbacks, logger=loggers or False, plugins=_plugins()
+        )
         data.prepare_data()
         data.setup("fit")
         module.check(data)
@@ -118,13 +118,46 @@ def _for_manual_steps(settings: DictConfig, module: Any) -> DictConfig:
     module.gradient_clip_val = settings.gradient_clip_val
     module.accumulate_grad_batches = settings.accumulate_grad_batches
     settings.gradient_clip_val, settings.accumulate_grad_batches = None, 1
-    if settings.strategy == "ddp" or (settings.strategy == "auto" and _is_parallel(settings)):
+    is_parallel = settings.strategy == "auto" and _world_size(settings) > 1
+    if settings.strategy == "ddp" or is_parallel:
         settings.strategy = "ddp_find_unused_parameters_true"
     return settings
 
 
-def _is_parallel(settings: DictConfig) -> bool:
-    """Whether Lightning would take several devices."""
+def _with_batches(config: DictConfig) -> DictConfig:
+    """The configuration with the global batch shared out: per device, and accumulated."""
+    from bigr.training.batch import split_batch
+
+    if config.global_batch_size is None:
+        return config
+    if config.trainer.accumulate_grad_batches != 1:
+        raise ConfigError(
+            "trainer.accumulate_grad_batches follows from global_batch_size: leave it out, or set "
+            "global_batch_size=null."
+        )
+    config = config.copy()
+    size, steps = split_batch(
+        config.global_batch_size, _world_size(config.trainer), config.data.batch_size
+    )
+    config.data.batch_size, config.trainer.accumulate_grad_batches = size, steps
+    return config
+
+
+def _plugins() -> list[Any]:
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    from bigr.training.checkpointing import DurableCheckpointIO
+
+    plugins: list[Any] = [DurableCheckpointIO()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        # Lightning's own answer to SIGUSR1 saves in the middle of a step.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
+def _world_size(settings: DictConfig) -> int:
+    """Devices that Lightning would take, on all nodes."""
     import lightning
 
     probe = lightning.Trainer(
@@ -136,18 +169,18 @@ def _is_parallel(settings: DictConfig) -> bool:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    return probe.world_size > 1
+    return int(probe.world_size)
 
 
-def _how_to_go_on(is_terminated: bool, step: int, output: Path) -> tuple[str, int, str]:
-    what = "terminated" if is_terminated else "interrupted"
-    if not (output / "checkpoints" / "last.ckpt").exists():
-        return what, step, "nothing was saved yet"
-    return what, step, f"go on with the same command and hydra.run.dir={output} resume=auto"
+def _say_how_to_go_on(signum: int, step: int, output: Path) -> None:
+    from bigr.training.checkpointing import saved_checkpoints
 
-
-def _num_parameters(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    what = f"stopped by {signal.Signals(signum).name}"
+    if not saved_checkpoints(output / "checkpoints"):
+        log.info("%s at step %d; nothing was saved yet", what, step)
+    else:
+        how = f"go on with the same command and hydra.run.dir={output} resume=auto"
+        log.info("%s at step %d; %s", what, step, how)
 
 
 def _check_codes(config: DictConfig) -> None:
@@ -168,24 +201,35 @@ def _check_codes(config: DictConfig) -> None:
             )
 
 
-def _resume(resume: str | None, output: Path) -> str | None:
-    """The checkpoint to go on from."""
-    last = output / "checkpoints" / "last.ckpt"
-    if resume is None:
-        if last.exists():
-            raise ConfigError(
-                f"{output} already holds a run: add resume=auto to go on with it, or choose "
-                "another hydra.run.dir."
-            )
-        return None
-    if resume == "auto":
-        return str(last) if last.exists() else None
-    if not Path(resume).expanduser().is_file():
+def _check_run_folder(resume: str | None, output: Path) -> None:
+    """Neither overwrite a run nor look for one in vain."""
+    if resume is None and any((output / "checkpoints").glob("step_*.ckpt")):
+        raise ConfigError(
+            f"{output} already holds a run: add resume=auto to go on with it, or choose another "
+            "hydra.run.dir."
+        )
+    if resume not in (None, "auto") and not Path(str(resume)).expanduser().is_file():
         raise ConfigError(
             f"resume={resume}: there is no such file. Give a Lightning checkpoint (.ckpt) of an "
             "earlier run, or resume=auto."
         )
-    return str(Path(resume).expanduser())
+
+
+def _resume(resume: str | None, output: Path) -> str | None:
+    """The checkpoint to go on from."""
+    from bigr.training.checkpointing import newest_whole, what_is_wrong
+
+    if resume is None:
+        return None
+    if resume == "auto":
+        found = newest_whole(output / "checkpoints")
+        log.info("going on from %s", found) if found else log.info("nothing to go on from yet")
+        return None if found is None else str(found)
+    path = Path(resume).expanduser()
+    problem = what_is_wrong(path)
+    if problem is not None:
+        raise ConfigError(f"resume={path}: {problem}. Give another one, or resume=auto.")
+    return str(path)
 
 
 def _check_resume(resume: str | None, module: Any) -> None:

@@ -122,6 +122,7 @@ GROUPS = [
         "strategy",
         "callbacks",
         "logger",
+        "lr_scheduler",
         "paths",
         "hydra",
         "debug",
@@ -170,7 +171,7 @@ def targets(node: Any) -> Iterator[str]:
 
 def test_every_group_is_covered() -> None:
     folders = {path.name for path in config_dir().iterdir() if path.is_dir()}
-    assert folders - {group for _, group, _ in GROUPS} == {"variant"}
+    assert folders - {group for _, group, _ in GROUPS} == {"variant", "recipe"}
 
 
 @pytest.mark.parametrize("option", options("experiment"))

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_generator(tiny_generator(), path / "g.safetensors")
     (path / "junk.pt").write_text("junk")
     (path / "run" / "checkpoints").mkdir(parents=True)
-    (path / "run" / "checkpoints" / "last.ckpt").write_text("precious")
+    (path / "run" / "checkpoints" / "step_00000001.ckpt").write_text("precious")
     return path
 
 
@@ -163,7 +163,7 @@ def test_one_sentence(folder: Path, module: str, overrides: str, message: str) -
     assert message in lines[0]
     assert "ightning" not in result.stdout.replace("False", "")
     assert result.stdout.endswith("False\n"), "Lightning takes seconds to import"
-    assert (folder / "run" / "checkpoints" / "last.ckpt").read_text() == "precious"
+    assert (folder / "run" / "checkpoints" / "step_00000001.ckpt").read_text() == "precious"
 
 
 def test_traceback_on_request(folder: Path) -> None:

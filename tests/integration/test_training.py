@@ -10,7 +10,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 from bigr import (
     BiGRConfig,
@@ -23,6 +23,7 @@ from bigr.checkpoints.native import save_autoencoder
 from bigr.models.discriminator import DiscriminatorConfig
 from bigr.training.autoencoder import AutoencoderModule
 from bigr.training.callbacks import ExportWeights, ReconstructionGrid, SampleGrid
+from bigr.training.checkpointing import Checkpoints, saved_checkpoints
 from bigr.training.data import DigitsDataModule
 from bigr.training.ema import EMA
 from bigr.training.gan import GANConfig
@@ -146,11 +147,8 @@ def test_resumed_equals_uninterrupted(
     """
 
     def run(name: str, *callbacks: Callback, resume: Path | None = None) -> Path:
-        saver = ModelCheckpoint(
-            tmp_path / name,
-            save_last=True,
-            every_n_train_steps=100 if on_exception else 1,
-            save_on_exception=on_exception,
+        saver = Checkpoints(
+            str(tmp_path / name / "saved"), every_n_steps=100 if on_exception else 1, keep_last=1
         )
         callbacks = (*callbacks, EMA(DECAY), saver)
         module = build(kind, codes)
@@ -162,7 +160,9 @@ def test_resumed_equals_uninterrupted(
     first = torch.load(run("whole", whole), weights_only=True)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run("broken", Stop(stop), broken)
-    resumed = run("broken", rest, resume=tmp_path / "broken" / "last.ckpt")
+    (saved,) = saved_checkpoints(tmp_path / "broken" / "saved")
+    assert saved.name == f"step_{stop:08d}.ckpt"
+    resumed = run("broken", rest, resume=saved)
     second = torch.load(resumed, weights_only=True)
     assert len(whole.values) == len(set(whole.values)) == 12
     assert broken.values + rest.values == whole.values
@@ -206,7 +206,7 @@ def test_validation_sees_the_average_and_an_exception_there_swaps_nothing(
         def on_validation_batch_start(self, *_: Any) -> None:
             raise RuntimeError("lost the disk")
 
-    saver = ModelCheckpoint(tmp_path, save_last=True, save_on_exception=True)
+    saver = Checkpoints(str(tmp_path))
     with pytest.raises(RuntimeError, match="lost the disk"):
         fit(
             build("generator", codes),
@@ -235,7 +235,7 @@ def test_checkpoints_and_exports_hold_the_average_and_the_configuration(
 ) -> None:
     module = build(kind, codes)
     module.run_config = {"seed": 5, "task": {"nested": [1, 2]}}
-    saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=4)
+    saver = Checkpoints(str(tmp_path))
     fit(
         module,
         tmp_path,
@@ -245,10 +245,10 @@ def test_checkpoints_and_exports_hold_the_average_and_the_configuration(
         ExportWeights(str(tmp_path)),
         enable_checkpointing=True,
     )
-    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(tmp_path / "step_00000004.ckpt", weights_only=True)
     assert checkpoint["bigr"]["run"] == module.run_config
     network = module.model if kind == "generator" else module.autoencoder
-    for path in (tmp_path / "last.ckpt", tmp_path / f"{kind}.safetensors"):
+    for path in (tmp_path / "step_00000004.ckpt", tmp_path / f"{kind}.safetensors"):
         loaded = load(path)
         assert loaded.config == network.config
         assert equal(loaded.state_dict(), network.state_dict())

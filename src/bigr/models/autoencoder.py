@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from bigr.models.config import BinaryAutoencoderConfig
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with 32 groups and eps 1e-6."""
-    return nn.GroupNorm(32, channels, eps=1e-6)
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    """GroupNorm with eps 1e-6."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def conv3x3(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -34,11 +34,11 @@ def freeze(module: nn.Module) -> nn.Module:
 class ResidualBlock(nn.Module):
     """GN, SiLU, conv, GN, SiLU, conv, plus the input (through a 1x1 conv if channels change)."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(channels_in)
+        self.norm1 = group_norm(channels_in, groups)
         self.conv1 = conv3x3(channels_in, channels_out)
-        self.norm2 = group_norm(channels_out)
+        self.norm2 = group_norm(channels_out, groups)
         self.conv2 = conv3x3(channels_out, channels_out)
         self.skip = nn.Conv2d(channels_in, channels_out, kernel_size=1)
         self.changes_channels = channels_in != channels_out
@@ -55,9 +55,9 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all positions, 1x1 convolutions, residual."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.query = nn.Conv2d(channels, channels, kernel_size=1)
         self.key = nn.Conv2d(channels, channels, kernel_size=1)
         self.value = nn.Conv2d(channels, channels, kernel_size=1)
@@ -104,18 +104,18 @@ def _stage(config: BinaryAutoencoderConfig, channels_in: int, index: int) -> lis
     side = config.image_size // 2**index
     blocks: list[nn.Module] = []
     for _ in range(config.res_blocks):
-        blocks.append(ResidualBlock(channels_in, channels))
+        blocks.append(ResidualBlock(channels_in, channels, config.norm_groups))
         if side in config.attn_resolutions:
-            blocks.append(AttentionBlock(channels))
+            blocks.append(AttentionBlock(channels, config.norm_groups))
         channels_in = channels
     return blocks
 
 
-def _middle(channels: int) -> list[nn.Module]:
+def _middle(channels: int, groups: int) -> list[nn.Module]:
     return [
-        ResidualBlock(channels, channels),
-        AttentionBlock(channels),
-        ResidualBlock(channels, channels),
+        ResidualBlock(channels, channels, groups),
+        AttentionBlock(channels, groups),
+        ResidualBlock(channels, channels, groups),
     ]
 
 
@@ -144,9 +144,12 @@ class Encoder(nn.Module):
             channels = config.base_channels * multiplier
             if index < last:
                 blocks.append(Downsample(channels))
-        blocks += _middle(channels)
+        blocks += _middle(channels, config.norm_groups)
         # No activation between the last norm and the last convolution.
-        blocks += [group_norm(channels), conv3x3(channels, config.embed_dim)]
+        blocks += [
+            group_norm(channels, config.norm_groups),
+            conv3x3(channels, config.embed_dim),
+        ]
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -182,15 +185,18 @@ class Decoder(nn.Module):
         super().__init__()
         last = len(config.channel_multipliers) - 1
         channels = config.base_channels * config.channel_multipliers[last]
-        blocks: list[nn.Module] = [group_norm(config.embed_dim)] if config.norm_first else []
+        groups = config.norm_groups
+        blocks: list[nn.Module] = []
+        if config.norm_first:
+            blocks.append(group_norm(config.embed_dim, groups))
         blocks.append(conv3x3(config.embed_dim, channels))
-        blocks += _middle(channels)
+        blocks += _middle(channels, groups)
         for index in range(last, -1, -1):
             blocks += _stage(config, channels, index)
             channels = config.base_channels * config.channel_multipliers[index]
             if index > 0:
                 blocks.append(Upsample(channels))
-        blocks += [group_norm(channels), conv3x3(channels, 3)]
+        blocks += [group_norm(channels, groups), conv3x3(channels, 3)]
         self.blocks = nn.Sequential(*blocks)
         # A head of the released training code that decoding never uses.
         self.log_sigma = freeze(

@@ -178,6 +178,8 @@ class BinaryAutoencoderConfig:
         res_blocks: residual blocks per stage.
         attn_resolutions: sides at which every residual block is followed by attention.
         norm_first: whether the decoder starts with a GroupNorm (all released weights do).
+        norm_groups: groups of every GroupNorm. With few channels, 32 groups are one or two channels
+            each, and take an image's brightness and contrast away.
     """
 
     code_dim: int
@@ -188,13 +190,15 @@ class BinaryAutoencoderConfig:
     res_blocks: int = 2
     attn_resolutions: tuple[int, ...] = (16,)
     norm_first: bool = True
+    norm_groups: int = 32
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists; a frozen configuration holds tuples.
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
         object.__setattr__(self, "attn_resolutions", tuple(self.attn_resolutions))
         check_positive_ints(
-            self, "code_dim", "image_size", "base_channels", "embed_dim", "res_blocks"
+            self,
+            *("code_dim", "image_size", "base_channels", "embed_dim", "res_blocks", "norm_groups"),
         )
         require(
             len(self.channel_multipliers) > 0
@@ -204,9 +208,9 @@ class BinaryAutoencoderConfig:
         )
         for name in ("base_channels", "embed_dim"):
             require(
-                getattr(self, name) % 32 == 0,
-                f"BinaryAutoencoderConfig.{name}={getattr(self, name)} must be a multiple of 32, "
-                "the number of GroupNorm groups.",
+                getattr(self, name) % self.norm_groups == 0,
+                f"BinaryAutoencoderConfig.{name}={getattr(self, name)} must be a multiple of "
+                f"norm_groups={self.norm_groups}, the number of GroupNorm groups.",
             )
         require(
             self.image_size % self.downsampling == 0,

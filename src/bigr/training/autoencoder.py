@@ -50,6 +50,8 @@ class AutoencoderModule(TrainingModule):
         rfid: whether validation measures the FID of reconstructions.
         inception_file: Inception's weights for that; None is torch's hub cache.
         code_weight: of the bits' variance; above 0, it makes the encoder sure of its bits.
+        quantizer_gain: factor of the quantizer's initial weights. Above 1 the first bits are no
+            coin flips, and fewer of them learn to repeat each other.
         gan: the discriminator and its settings; None trains without.
         init_from: a checkpoint to start from, released or own, discriminator included; with other
             ``code_dim`` the quantizer starts anew.
@@ -72,6 +74,7 @@ class AutoencoderModule(TrainingModule):
         rfid: bool = False,
         inception_file: str | None = None,
         code_weight: float = 0.0,
+        quantizer_gain: float = 1.0,
         gan: GANConfig | None = None,
         init_from: str | None = None,
         recompute_activations: bool = False,
@@ -86,7 +89,8 @@ class AutoencoderModule(TrainingModule):
         self.mse_weight = mse_weight
         self.perceptual_weight = perceptual_weight
         self.code_weight = code_weight
-        for name in WEIGHTS:
+        self.quantizer_gain = quantizer_gain
+        for name in (*WEIGHTS, "quantizer_gain"):
             check_range(self, name, 0.0)
         self._lpips: Frozen[nn.Module] = Frozen(None)
         if perceptual_weight > 0:
@@ -100,6 +104,8 @@ class AutoencoderModule(TrainingModule):
         self.optimizer_factory = optimizer
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.autoencoder = BinaryAutoencoder(autoencoder)
+        with torch.no_grad():
+            self.autoencoder.quantizer.proj.weight.mul_(quantizer_gain)
         self.discriminator: PatchDiscriminator | None = None
         self.adversary: Adversary | None = None
         if gan is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigr.checkpoints.identity import weights_sha256
@@ -19,7 +20,14 @@ from bigr.models.config import BiGRConfig
 from bigr.models.draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.training.batch import Batch
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
-from bigr.training.module import Frozen, SchedulerFactory, TrainingModule, step_seed
+from bigr.training.module import (
+    Frozen,
+    SchedulerFactory,
+    TrainingModule,
+    batch_counter,
+    is_logged,
+    step_seed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +61,7 @@ class GeneratorModule(TrainingModule):
         lr_scheduler: SchedulerFactory | None = None,
         autoencoder: str | None = None,
         deterministic_codes: bool = False,
-        compile: CompileMode = "auto",  # noqa: A002
+        compile: CompileMode = "auto",
         recompute_activations: bool = False,
         masked_only: CompileMode = "auto",
         seed: int = 0,
@@ -74,6 +82,7 @@ class GeneratorModule(TrainingModule):
         """Of the last step, for callbacks."""
         self.draws: TrainingDraws | None = None
         """Of the last step."""
+        self._figures: Tensor | None = None
 
     @property
     def autoencoder(self) -> BinaryAutoencoder | None:
@@ -166,17 +175,29 @@ class GeneratorModule(TrainingModule):
         outcome: BiGRLoss = loss(codes, batch.labels, draws=given, masked_only=bool(is_short))
         if is_training:
             self.outcome, self.draws = outcome, draws
-        for name, value in (("loss", outcome.loss), ("bit_accuracy", outcome.bit_accuracy)):
-            self.log(
-                f"{split}/{name}",
-                value.detach(),
-                prog_bar=True,
-                on_step=is_training,
-                on_epoch=not is_training,
-                sync_dist=not is_training,
-                batch_size=len(batch.labels),
-            )
+        figures = torch.stack([outcome.loss.detach(), outcome.bit_accuracy])
+        if is_training:
+            self._log_step(figures)
+        else:
+            self._log("val", figures, sync_dist=True, batch_size=len(batch.labels))
         return outcome
+
+    def _log_step(self, figures: Tensor) -> None:
+        """Means over the global batch of an optimiser step, after its last part."""
+        trainer = self.trainer
+        parts = trainer.accumulate_grad_batches
+        self._figures = figures if self._figures is None else self._figures + figures
+        if (batch_counter(self) + 1) % parts:
+            return
+        figures, self._figures = self._figures / parts, None
+        if dist.is_initialized() and is_logged(trainer, self.global_step + 1):
+            dist.all_reduce(figures)  # Lightning's own reduction would do it, and wait, every step
+            figures = figures / trainer.world_size
+        self._log("train", figures, on_step=True, on_epoch=False)
+
+    def _log(self, split: str, figures: Tensor, **settings: Any) -> None:
+        for name, value in zip(("loss", "bit_accuracy"), figures, strict=True):
+            self.log(f"{split}/{name}", value, prog_bar=True, **settings)
 
     def _draw_uniform(self, like: Tensor) -> Tensor:
         """Uniform numbers for this process's images, of the global batch's."""

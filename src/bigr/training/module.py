@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from bigr.data.seeds import mixed_seed
@@ -224,6 +224,11 @@ def batch_place(trainer: lightning.Trainer, batch_size: int) -> BatchPlace:
             part * together + trainer.global_rank, (part + 1) * together, trainer.world_size
         ),
     )
+
+
+def is_logged(trainer: lightning.Trainer, step: int) -> bool:
+    """Whether figures are logged after ``step`` optimiser steps."""
+    return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # has
 
 
 def batch_counter(module: lightning.LightningModule) -> int:

@@ -43,6 +43,11 @@ def adamw(
     )
 
 
+def constant(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+    """The same learning rate all the time, as the paper has it."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)  # noqa: ARG005
+
+
 def warmup_cosine(
     optimizer: torch.optim.Optimizer,
     *,

@@ -1,0 +1,59 @@
+"""Floating-point operations of training, in closed form.
+
+A multiplication and an addition are two operations; normalisation, activations and rotary
+embedding are left out (below 1% of the sum). Shapes: N tokens, L = N + 1 positions, D width, F
+hidden width of the feed-forward, W width of the denoiser, K bits.
+"""
+
+from __future__ import annotations
+
+import math
+
+from bigr.models.config import BiGRConfig
+from bigr.models.denoiser import FREQUENCY_DIM
+from bigr.models.draws import training_mask_count
+
+
+def transformer_flops(config: BiGRConfig) -> float:
+    """Of the transformer's forward pass for one image.
+
+    Per layer 2 L (3 D^2 + D^2 + 3 D F) for the projections and 4 L^2 D for attention; besides
+    2 N K D for the tokens and 12 D^2 for the shared modulation.
+    """
+    positions, dim, hidden = config.seq_len + 1, config.dim, config.feed_forward_dim
+    layer = 2 * positions * (4 * dim**2 + 3 * dim * hidden) + 4 * positions**2 * dim
+    return config.num_layers * layer + 2 * config.seq_len * config.code_dim * dim + 12 * dim**2
+
+
+def denoiser_flops(config: BiGRConfig) -> float:
+    """Of the denoiser's forward pass for one token.
+
+    2 W (K + D + 256 + W) for its inputs, 2 W (2 W + 3 W) per block, 2 W (2 W + K) for its output.
+    """
+    width, bits = config.denoiser_dim, config.code_dim
+    inputs = 2 * width * (bits + config.dim + FREQUENCY_DIM + width)
+    blocks = config.denoiser_blocks * 2 * width * (2 * width + 3 * width)
+    return inputs + blocks + 2 * width * (2 * width + bits)
+
+
+def mean_masked_share(config: BiGRConfig) -> float:
+    """Expected share of masked tokens in training, about 2 / pi."""
+    length = config.seq_len
+    return math.fsum(training_mask_count(length, s) for s in range(length)) / length**2
+
+
+def training_flops(config: BiGRConfig, *, masked_share: float = 1.0) -> float:
+    """Of a training step for one image: the backward pass costs twice the forward pass.
+
+    Except for inputs that need no gradient: bits (of the transformer and of the denoiser) and
+    frequencies.
+
+    Args:
+        config: of the generator.
+        masked_share: share of the tokens that pass through the transcoder.
+    """
+    width, tokens = config.denoiser_dim, config.seq_len * masked_share
+    unneeded = 2 * config.seq_len * config.code_dim * config.dim
+    unneeded_per_token = 2 * width * (config.code_dim + FREQUENCY_DIM)
+    transformer = 3 * transformer_flops(config) - unneeded
+    return transformer + tokens * (3 * denoiser_flops(config) - unneeded_per_token)
