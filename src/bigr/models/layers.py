@@ -62,8 +62,13 @@ def rotary_table(grid_size: int, head_dim: int, base: float) -> Tensor:
 def apply_rotary(x: Tensor, rotary: Tensor) -> Tensor:
     """Turn the interleaved pairs of ``x`` (B, L, H, C) by ``rotary`` (2, L, C/2), in float32."""
     cos, sin = rotary[:, :, None, :]
-    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([real * cos - imaginary * sin, imaginary * cos + real * sin], dim=-1)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # it would leave complex numbers to slow kernels
+        real, imaginary = pairs.unbind(-1)
+        turned = torch.stack([real * cos - imaginary * sin, imaginary * cos + real * sin], dim=-1)
+    else:  # one product instead of four
+        product = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)
+        turned = torch.view_as_real(product)
     return turned.flatten(-2).to(x.dtype)
 
 
