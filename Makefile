@@ -28,7 +28,7 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test lint types bench given-venv
+.PHONY: help setup demo test slurm lint types bench given-venv
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -39,7 +39,10 @@ demo: $(RUNTIME) ## train on handwritten digits and draw some: at most 10 minute
 	@PYTHON="$(PY)" PATH="$(BIN):$$PATH" bash scripts/demo_digits.sh
 
 test: $(DEV) ## all tests
-	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/slurm $(ARGS)
+
+slurm: $(DEV) ## train on a real SLURM of two nodes on this machine: needs Debian's packages and root
+	"$(PY)" -m pytest tests/slurm $(ARGS)
 
 lint: $(DEV) ## style, spelling, who may import whom
 	"$(PY)" -m ruff check .

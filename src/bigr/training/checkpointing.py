@@ -200,6 +200,7 @@ class Checkpoints(Checkpoint):
             return
         if self.requeue and self._leaving == signal.SIGUSR1 and trainer.is_global_zero:
             requeue_in_slurm()
+        trainer.strategy.barrier("leave")  # else the first to go may have the others killed
         raise Stopped(self._leaving)
 
     def on_train_end(
