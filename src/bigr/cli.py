@@ -134,6 +134,7 @@ def quieten_lightning() -> None:
         "Couldn't infer the batch indices.*",  # those of codes are in the batch
         "Checkpoint directory .* exists and is not empty.*",  # on resume=auto
         "Experiment logs directory .* exists and is not empty.*",  # its rows are kept
+        "The number of training batches .* is smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(

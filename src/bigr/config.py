@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistake is answered at once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -73,6 +74,7 @@ def register_resolvers() -> None:
         "bigr.grid_size": _grid_size,
         "bigr.num_classes": _num_classes,
         "bigr.product": lambda a, b: float(a) * float(b),
+        "bigr.run_id": lambda folder: hashlib.sha256(str(folder).encode()).hexdigest()[:12],
         "bigr.wandb_offline": lambda: os.environ.get("WANDB_MODE") != "online",
     }
     for name, function in resolvers.items():

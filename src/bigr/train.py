@@ -81,15 +81,17 @@ def _build(config: DictConfig, resume: str | None) -> _Run:
     import lightning
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from bigr.training.plan import code_version
+
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     config = _with_batches(config)
     data = instantiate(config.data)
     module = instantiate(config.task)
-    module.run_config = resolved(config)
+    module.run_config = {**resolved(config), "version": code_version()}
     callbacks = [instantiate(node) for node in (config.get("callbacks") or {}).values() if node]
     loggers = [instantiate(node) for node in (config.get("logger") or {}).values() if node]
     try:
-        trainer_settings = _for_manual_steps(config.trainer, module)
+        trainer_settings = _trainer_settings(config.trainer, module)
         trainer = instantiate(
             trainer_settings, callbacks=callbacks, logger=loggers or False, plugins=_plugins()
         )
@@ -102,14 +104,21 @@ def _build(config: DictConfig, resume: str | None) -> _Run:
     return _Run(trainer, module, data)
 
 
-def _for_manual_steps(settings: DictConfig, module: Any) -> DictConfig:
-    """A module that steps its optimisers itself clips and accumulates itself, too.
+def _trainer_settings(settings: DictConfig, module: Any) -> DictConfig:
+    """What the trainer needs to know about the module.
 
-    Its networks take part in different backward passes, which DDP has to be told.
+    A module that steps its optimisers itself clips and accumulates itself, too, and its networks
+    take part in different backward passes, which DDP has to be told.
     """
+    settings = settings.copy()
+    strategy = settings.strategy
+    is_sharded = "data_parallel_size" in strategy
+    if is_sharded and module.kind != "generator":
+        raise ConfigError("strategy=fsdp is for the generator: take strategy=ddp for a B-AE.")
+    if is_sharded:
+        strategy.data_parallel_size = _world_size(settings)
     if module.automatic_optimization:
         return settings
-    settings = settings.copy()
     if str(settings.precision).startswith("16"):
         raise ConfigError(
             f"trainer.precision={settings.precision} doesn't go with two optimisers: use "
@@ -118,8 +127,8 @@ def _for_manual_steps(settings: DictConfig, module: Any) -> DictConfig:
     module.gradient_clip_val = settings.gradient_clip_val
     module.accumulate_grad_batches = settings.accumulate_grad_batches
     settings.gradient_clip_val, settings.accumulate_grad_batches = None, 1
-    is_parallel = settings.strategy == "auto" and _world_size(settings) > 1
-    if settings.strategy == "ddp" or is_parallel:
+    is_ddp = strategy == "ddp" or "static_graph" in strategy
+    if is_ddp or (strategy == "auto" and _world_size(settings) > 1):
         settings.strategy = "ddp_find_unused_parameters_true"
     return settings
 

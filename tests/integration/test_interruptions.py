@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bigr.checkpoints.native import save_autoencoder
 from bigr.training.checkpointing import newest_whole, saved_checkpoints
@@ -193,7 +194,7 @@ def two_nodes(arguments: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
                 *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2"),
                 *("--nproc_per_node=1", f"--node_rank={rank}", "--master_addr=127.0.0.1"),
                 *(f"--master_port={port}", "-m", "bigr.train", *arguments),
-                *("trainer.num_nodes=2", "trainer.devices=1", "strategy=ddp"),
+                *("trainer.num_nodes=2", "trainer.devices=1"),
             ],
             cwd=cwd,
             env=environment(OMP_NUM_THREADS="1"),
@@ -212,7 +213,8 @@ def losses(run: Path) -> dict[int, float]:
     return {int(row["step"]): float(row["train/loss"]) for row in rows}
 
 
-def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path, strategy: str) -> None:
     """50 steps: the same losses to 1e-5, images encoded on the fly; stopped on one node alone."""
     alike = [
         *("model.dropout=0", "trainer.max_steps=50", "global_batch_size=128"),
@@ -222,7 +224,8 @@ def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path) -> None:
     finish(one, overrides(codes, one, *alike, "data.batch_size=32"))  # 4 accumulated
     run = tmp_path / "two"
     # In no hurry, so that the signal comes before the end.
-    arguments = overrides(codes, run, *alike, "callbacks.checkpoint.every_n_steps=10")
+    alike.append("callbacks.checkpoint.every_n_steps=10")
+    arguments = overrides(codes, run, *alike, f"strategy={strategy}")
     nodes = two_nodes(arguments, tmp_path)
     deadline = time.monotonic() + 200
     while newest_step(run) < 10:
@@ -235,9 +238,15 @@ def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path) -> None:
     assert 10 < stopped < 50, outputs
     assert stopped % 10 == 0, "both stop where they agreed to"
     assert f"stopped by SIGTERM at step {stopped}" in outputs[0]
-    again = two_nodes([*arguments, "resume=auto"], tmp_path)
-    outputs = [node.communicate(timeout=200)[0] for node in again]
-    assert [node.returncode for node in again] == [0, 0], outputs
+    if strategy == "ddp":
+        again = two_nodes([*arguments, "resume=auto"], tmp_path)
+        outputs = [node.communicate(timeout=200)[0] for node in again]
+        assert [node.returncode for node in again] == [0, 0], outputs
+    else:  # on one device, and in other portions
+        finish(run, overrides(codes, run, *alike, "data.batch_size=32", "resume=auto"))
     ours, theirs = losses(run), losses(one)
     assert ours.keys() == theirs.keys() == set(range(50))
     assert max(abs(ours[step] / theirs[step] - 1) for step in ours) < 1e-5
+    averages = [load_file(folder / "generator.safetensors") for folder in (run, one)]
+    for name, tensor in averages[0].items():
+        torch.testing.assert_close(tensor, averages[1][name], rtol=1e-3, atol=1e-4)

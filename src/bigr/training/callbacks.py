@@ -10,17 +10,19 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.images import grid_image, save_grid
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.bigr import BiGR
 from bigr.models.codes import tokens_to_grid
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import Sampler
 from bigr.training.autoencoder import AutoencoderModule
 from bigr.training.batch import Batch
 from bigr.training.generator import GeneratorModule
+from bigr.training.sharding import is_sharded, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +108,15 @@ class SampleGrid(PictureCallback):
 
     def images(self, module: GeneratorModule, batch: Batch) -> Tensor | None:  # noqa: ARG002
         """Sample and decode; without a B-AE there is nothing to decode with, and no picture."""
-        if module.autoencoder is None:
+        reason = "set task.autoencoder to have some" if module.autoencoder is None else None
+        if is_sharded(module):
+            reason = "no process has all the weights"
+        if reason is not None:
             if not self._has_told:
-                log.info("no pictures of samples: set task.autoencoder to have some")
+                log.info("no pictures of samples: %s", reason)
                 self._has_told = True
             return None
+        assert module.autoencoder is not None
         rows = min(self.num_classes, module.model.config.num_classes)
         classes = torch.arange(rows).repeat_interleave(self.columns)
         codes = self.sampler.sample(module.model, classes, seeds=range(len(classes)))
@@ -150,12 +156,22 @@ class ExportWeights(Callback):
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
 
-    @rank_zero_only
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the file."""
+        network: Any = getattr(pl_module, "model", None) or getattr(pl_module, "autoencoder", None)
+        if is_sharded(pl_module):
+            weights = whole_weights(trainer)
+            with torch.device("meta"):
+                network = BiGR(network.config)
+            if trainer.is_global_zero:
+                network.to_empty(device="cpu")
+                found = {name: value for name, value in weights.items() if name[:6] == "model."}
+                network.load_state_dict({name[6:]: value for name, value in found.items()})
+        if not trainer.is_global_zero:
+            return
         folder = Path(self.folder or trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(pl_module, GeneratorModule):
-            save_generator(pl_module.model, folder / "generator.safetensors")
-        elif isinstance(pl_module, AutoencoderModule):
-            save_autoencoder(pl_module.autoencoder, folder / "autoencoder.safetensors")
+        if isinstance(network, BiGR):
+            save_generator(network, folder / "generator.safetensors")
+        elif isinstance(network, BinaryAutoencoder):
+            save_autoencoder(network, folder / "autoencoder.safetensors")

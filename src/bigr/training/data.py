@@ -50,7 +50,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
         self.num_workers = num_workers
         self.seed = seed
         check_positive_ints(self, "num_classes", "batch_size")
-        self._resume_at = 0
+        self._before: dict[str, int] = {}
         self._train_order: ResumableBatchSampler | None = None
 
     @abc.abstractmethod
@@ -71,9 +71,22 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
             group=self.trainer.accumulate_grad_batches if self.trainer else 1,
             **settings,
         )
-        order.consumed = self._resume_at
+        order.consumed = self._consumed(order)
         self._train_order = order
         return order
+
+    def _consumed(self, order: ResumableBatchSampler) -> int:
+        """Batches used before, which may have been of other devices and another accumulation."""
+        if not self._before:
+            return 0
+        images, group = self._before["images"], self._before["accumulated"]
+        ours = order.batch_size * order.num_ranks * order.group
+        if images != ours:
+            raise ValueError(
+                f"the checkpoint was made with {images} images per step, and this run has {ours}: "
+                f"set global_batch_size={images}."
+            )
+        return self._before["consumed"] * order.group // group
 
     def describe_batch(self, consumed: int) -> dict[str, Any]:
         """Which samples the training batch after ``consumed`` others holds."""
@@ -99,13 +112,19 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
         )
 
     def state_dict(self) -> dict[str, int]:
-        """How many training batches have been used."""
-        module = self.trainer.lightning_module if self.trainer else None
-        return {"consumed": batch_counter(module) if module else 0}
+        """How many training batches have been used, and what they were."""
+        if self.trainer is None or self._train_order is None:
+            return {}
+        order = self._train_order
+        return {
+            "consumed": batch_counter(self.trainer.lightning_module),
+            "accumulated": order.group,
+            "images": order.batch_size * order.num_ranks * order.group,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the last used batch."""
-        self._resume_at = state["consumed"]
+        self._before = dict(state)
 
 
 class ImageDataModule(ResumableDataModule):

@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from bigr.training.sharding import is_sharded, load_whole, local, reshard, whole_weights
+
 CURRENT = "current_model_state"
 """Where a checkpoint holds the raw weights; its ``state_dict`` is the average."""
 
@@ -112,12 +114,20 @@ class EMA(Callback):
 
     def on_save_checkpoint(
         self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
         """Average under ``state_dict``, raw weights under ``current_model_state``."""
         if not self._average:
+            return
+        if is_sharded(pl_module):
+            self._swap(pl_module)
+            other = whole_weights(trainer)
+            self._swap(pl_module)
+            pair = (checkpoint["state_dict"], other)
+            average, raw = pair if self._is_swapped else pair[::-1]
+            checkpoint["state_dict"], checkpoint[CURRENT] = average, raw
             return
         # While they are swapped, the module holds the average and this object the raw weights.
         module, ours = checkpoint["state_dict"], {**checkpoint["state_dict"], **self._average}
@@ -134,10 +144,13 @@ class EMA(Callback):
         self._average = {}
         if CURRENT not in checkpoint:
             return
-        names = [name for name, _ in pl_module.named_parameters()]
-        average = checkpoint["state_dict"]
-        self._average = {name: average[name] for name in names if name in average}
-        pl_module.load_state_dict(checkpoint[CURRENT])
+        if is_sharded(pl_module):
+            self._average = {name: part.clone() for name, part in _trained(pl_module).items()}
+        else:
+            names = [name for name, _ in pl_module.named_parameters()]
+            average = checkpoint["state_dict"]
+            self._average = {name: average[name] for name in names if name in average}
+        load_whole(pl_module, checkpoint[CURRENT])
 
     def on_train_start(
         self,
@@ -167,4 +180,6 @@ class EMA(Callback):
 
 
 def _trained(module: lightning.LightningModule) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+    """This process's part of every trained parameter."""
+    reshard(module)
+    return {name: local(p.detach()) for name, p in module.named_parameters() if p.requires_grad}

@@ -28,6 +28,7 @@ from bigr.training.module import (
     is_logged,
     step_seed,
 )
+from bigr.training.sharding import is_sharded, shard
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,12 @@ class GeneratorModule(TrainingModule):
                 "task.autoencoder isn't the B-AE that made these codes (its weights differ), so "
                 "pictures would be wrong: give the right one, or task.autoencoder=null."
             )
+
+    def configure_model(self) -> None:
+        """Spread the weights over the devices, where the strategy wants that."""
+        mesh = self.device_mesh
+        if mesh is not None and not is_sharded(self.model):
+            shard(self.model, mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
         """Decide about compiling, now that the devices are known."""

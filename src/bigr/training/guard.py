@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bigr.training.sharding import whole
+
 LOOK_EVERY = 25
 """Steps between two looks at a counter on a GPU, each of which waits for it."""
 
@@ -53,7 +55,7 @@ class GradientGuard:
         """
         parameters = {name: [p for p in part if p.grad is not None] for name, part in parts.items()}
         norms = {
-            name: torch.nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])
+            name: whole(torch.nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]))
             for name, part in parameters.items()
             if part
         }
@@ -64,7 +66,8 @@ class GradientGuard:
         is_bad = ~torch.isfinite(total)
         self._count(is_bad)
         original: Any = getattr(optimizer, "optimizer", optimizer)  # within Lightning's wrapper
-        if getattr(original, "_step_supports_amp_scaling", False):
+        are_sharded = any(hasattr(parameter, "to_local") for parameter in everything)
+        if getattr(original, "_step_supports_amp_scaling", False) and not are_sharded:
             original.found_inf = is_bad.float()
         elif bool(is_bad):
             for parameter in everything:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import logging
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+log = logging.getLogger(__name__)
 
 
 class ContinuedCSVLogger(CSVLogger):
@@ -46,6 +50,39 @@ class ContinuedCSVLogger(CSVLogger):
         self._file.unlink(missing_ok=True)
         self.experiment.metrics = rows
         self.save()
+
+
+class PatientWandbLogger(WandbLogger):
+    """W&B that never ends a run: where it can't be reached, it logs offline instead.
+
+    A run that goes on keeps its id, and so its curves.
+
+    Args:
+        init_timeout: seconds to wait for the server.
+        **settings: of Lightning's logger.
+    """
+
+    def __init__(self, *, init_timeout: float = 30.0, **settings: Any) -> None:
+        import wandb
+
+        limits = wandb.Settings(init_timeout=init_timeout)
+        super().__init__(resume="allow", settings=limits, **settings)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, started at the first use."""
+        import wandb
+
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0]
+            log.warning("W&B: %s; logging offline, wandb sync uploads later", reason)
+            # The run that couldn't be started still holds its id.
+            self._wandb_init.update(mode="offline", id=f"{self._wandb_init['id']}-offline")
+            self._offline = True
+            return super().experiment
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -197,11 +197,21 @@ class TrainingModule(lightning.LightningModule):
             "config": dataclasses.asdict(self.network_config),
             "run": self.run_config,
             "skipped": self.guard.state(),
+            "accumulated": self.trainer.accumulate_grad_batches,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps."""
-        self.guard.restore(checkpoint.get("bigr", {}).get("skipped", [0, 0]))
+        """Go on counting: skipped steps, and batches if a step takes another number of them now."""
+        about = checkpoint.get("bigr", {})
+        self.guard.restore(about.get("skipped", [0, 0]))
+        before = about.get("accumulated", 1)
+        now = self.trainer.accumulate_grad_batches if self._trainer is not None else before
+        if before != now:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counts in (progress["total"], progress["current"]):
+                done = counts["processed"]
+                for name, count in counts.items():
+                    counts[name] = done * now // before + count - done
 
     def place(self, batch_size: int) -> BatchPlace:
         """Where the batch of a training step belongs.

@@ -115,20 +115,25 @@ class Plan(Callback):
                 f"{flops / TERA:.3g} TFLOP per image, {flops * together / TERA:,.3g} per step"
             )
         lines.append(self._memory(trainer, module, trained, has_average, size))
-        lines.append(f"checkpoints: {saved / GIGA:.2g} GB each, {self.keep_last} are kept")
+        lines.append(f"checkpoints: {_in_words(saved)} each, {self.keep_last} are kept")
         if isinstance(module, GeneratorModule):
             lines.append(_attention(module))
         return lines
 
     def _memory(self, trainer: Any, module: Any, trained: int, has_average: bool, size: int) -> str:
         fixed = trained * (sum(PER_WEIGHT.values()) + 4 * has_average)
-        text = f"memory per device: {fixed / GIGA:.2g} GB for weights, optimiser and average"
+        text = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
         if not isinstance(module, GeneratorModule):
             return text
         half = str(trainer.precision).startswith(("bf16", "16"))
         recomputes = module.model.transformer.recomputes
         kept = activation_bytes(module.model.config, recomputes=recomputes) / (1 + half) * size
-        return f"{text}, about {kept / GIGA:.2g} GB for activations (an estimate)"
+        return f"{text}, about {_in_words(kept)} for activations (an estimate)"
+
+
+def _in_words(size: float) -> str:
+    """Bytes with a fitting unit."""
+    return f"{size / GIGA:.3g} GB" if size >= GIGA / 10 else f"{size / MEGA:.3g} MB"
 
 
 def _device_name(device: torch.device) -> str:

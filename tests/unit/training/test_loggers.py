@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bigr.training.loggers import ContinuedCSVLogger
+from tests.processes import python
 
 
 def start(folder: Path) -> ContinuedCSVLogger:
@@ -42,3 +43,29 @@ def test_goes_on_where_the_steps_do(tmp_path: Path) -> None:
         {"loss": "", "step": "40", "val": "8.0"},
     ]
     assert "lr: 0.1" in (tmp_path / "csv" / "hparams.yaml").read_text()
+
+
+UNREACHABLE = """
+import sys
+from bigr.training.loggers import PatientWandbLogger
+
+logger = PatientWandbLogger(
+    project="bigr", save_dir=".", id="mine", offline=False, init_timeout=2.0
+)
+logger.log_metrics({"loss": 1.0}, step=1)
+logger.experiment.finish()
+"""
+
+
+def test_wandb_without_its_server_logs_offline(tmp_path: Path) -> None:
+    result = python(
+        *("-c", UNREACHABLE),
+        cwd=tmp_path,
+        WANDB_MODE="online",
+        WANDB_BASE_URL="http://127.0.0.1:9",
+        WANDB_API_KEY="0" * 40,
+        WANDB_ERROR_REPORTING="false",
+    )
+    assert result.returncode == 0, result.stderr
+    (run,) = (tmp_path / "wandb").glob("offline-run-*-mine-offline")
+    assert list(run.glob("*.wandb"))
