@@ -53,10 +53,11 @@ lint: $(DEV) ## style, spelling, who may import whom
 types: $(DEV) ## static types
 	"$(PY)" -m mypy
 
-bench: $(RUNTIME) ## sampler, training step and data layer against plain ones, on this machine
+bench: $(DEV) ## sampler, training step, data layer and scoring against plain ones, on this machine
 	"$(PY)" bench/sampler.py
 	"$(PY)" bench/training_step.py
 	"$(PY)" bench/data.py
+	"$(PY)" bench/evaluation.py
 
 # pip runs again only when what it would install has changed.
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip

@@ -2,10 +2,12 @@
 
 pip install scikit-image
 python scripts/photographs.py outputs/photographs
+python scripts/photographs.py outputs/crops --random 1000
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,24 +35,55 @@ def photographs() -> Iterator[tuple[str, Image.Image]]:
         yield name, Image.fromarray(np.asarray(getattr(data, name)()))
 
 
+def evenly(photograph: Image.Image) -> Iterator[tuple[str, int, int]]:
+    """Split, top and left of evenly spaced crops, for both splits the same."""
+    tops, lefts = (
+        np.linspace(0, side - SIDE, GRID, dtype=int).tolist()
+        for side in (photograph.height, photograph.width)
+    )
+    for top in tops:
+        for left in lefts:
+            for split in ("train", "val"):
+                yield split, top, left
+
+
+def at_random(photograph: Image.Image, count: int, seed: int) -> Iterator[tuple[str, int, int]]:
+    """``count`` crops of the left three quarters to train with, a tenth as many of the rest."""
+    random = np.random.default_rng(seed)
+    border = photograph.width * 3 // 4
+    for split, number, first, last in (
+        ("train", count, 0, border - SIDE),
+        ("val", count // 10, border, photograph.width - SIDE),
+    ):
+        for _ in range(number):
+            yield (
+                split,
+                int(random.integers(photograph.height - SIDE)),
+                int(random.integers(first, last)),
+            )
+
+
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("give the folder to write into: python scripts/photographs.py outputs/photographs")
-    root, count = Path(sys.argv[1]), 0
-    for name, photograph in photographs():
-        tops, lefts = (
-            np.linspace(0, side - SIDE, GRID, dtype=int).tolist()
-            for side in (photograph.height, photograph.width)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="to write into")
+    parser.add_argument(
+        "--random",
+        type=int,
+        metavar="N",
+        help="N random crops of each photograph, others to validate",
+    )
+    options = parser.parse_args()
+    count = 0
+    for number, (name, photograph) in enumerate(photographs()):
+        places = (
+            at_random(photograph, options.random, number) if options.random else evenly(photograph)
         )
-        for top in tops:
-            for left in lefts:
-                crop = photograph.crop((left, top, left + SIDE, top + SIDE))
-                for split in ("train", "val"):
-                    path = root / split / name / f"{top:03d}_{left:03d}.png"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    crop.save(path)
-                count += 1
-    print(f"{root}: {count} crops of {SIDE}x{SIDE} pixels")
+        for split, top, left in places:
+            path = options.folder / split / name / f"{top:03d}_{left:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            photograph.crop((left, top, left + SIDE, top + SIDE)).save(path)
+            count += split == "train"
+    print(f"{options.folder}: {count} crops of {SIDE}x{SIDE} pixels to train with")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.inception import accept_any_inception, save_random_inception
 
 REPOSITORY = Path(__file__).parents[1]
 CONFORMANCE = REPOSITORY.parent / "shared" / "conformance"
@@ -28,3 +31,19 @@ def conformance() -> Path:
 def _seeded() -> None:
     """Every test starts from the same global random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A weights' file of Inception with drawn numbers."""
+    path = tmp_path_factory.mktemp("inception") / "inception.pth"
+    save_random_inception(path)
+    yield path
+    path.unlink()
+
+
+@pytest.fixture
+def random_inception(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, in place of the published ones: the hash isn't asked for."""
+    accept_any_inception(monkeypatch.setattr)
+    return inception_weights

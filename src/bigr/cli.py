@@ -10,15 +10,22 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bigr.config import ConfigError, check, config_dir, register_resolvers
+
+if TYPE_CHECKING:
+    from bigr.evaluation.processes import Processes
+
+log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXIT_USER_ERROR = 2
@@ -29,7 +36,7 @@ Job = Callable[[DictConfig], Any]
 
 SHORTCUTS = {
     ("evaluate", "task=autoencoder"): "evaluation=reconstruction",
-    ("evaluate", "task=generator"): "evaluation=digits",
+    ("evaluate", "task=generator"): "evaluation=imagenet",
 }
 """What else some choices are called."""
 
@@ -38,11 +45,30 @@ class UserError(Exception):
     """Ends a command with its message instead of a traceback."""
 
 
-def run(name: str, job: Job) -> None:
+class RememberSweep(Callback):
+    """Hydra's callback that tells :func:`run` of a sweep, for what is to be done after it.
+
+    Hydra itself calls nothing at the end of a sweep of which a job failed.
+    """
+
+    started: DictConfig | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Keep the configuration that the jobs have in common."""
+        RememberSweep.started = config
+
+
+def run(name: str, job: Job, after_sweep: Callable[[DictConfig], object] | None = None) -> None:
     """Compose ``conf/<name>.yaml`` with the command line and run ``job`` once, or as a sweep.
 
     Errors of the user end the process with code 2 and one sentence; with ``HYDRA_FULL_ERROR=1``
-    all of them show where they were raised.
+    all of them show where they were raised. A job of a sweep that fails costs only itself.
+
+    Args:
+        name: of the entry point.
+        job: what it does.
+        after_sweep: called with the configuration that the jobs of a sweep share, whatever became
+            of them; for primary configurations with :class:`RememberSweep` as a callback.
     """
     register_resolvers()
     sys.argv[1:] = quote_numbers(SHORTCUTS.get((name, word), word) for word in sys.argv[1:])
@@ -51,7 +77,11 @@ def run(name: str, job: Job) -> None:
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
     checked = _Job(name, job, wants_traceback)
     try:
-        main(checked)()
+        try:
+            main(checked)()
+        finally:
+            if after_sweep is not None and RememberSweep.started is not None:
+                after_sweep(RememberSweep.started)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -97,6 +127,9 @@ class _Job:
             launcher = str(HydraConfig.get().launcher["_target_"])
             if self.wants_traceback or not launcher.endswith("BasicLauncher"):
                 raise  # another process has to hear of it
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                log.error("job %s failed: %s", HydraConfig.get().job.num, error)
+                raise  # for the sweep, which goes on with the next one
             _fail(self.name, str(error))
 
 
@@ -123,6 +156,66 @@ def user_errors() -> Iterator[None]:
         raise UserError(f"{problem}: the configuration lacks it, or can't compute it.") from error
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
+    """This process among its siblings: one, or several of torchrun, SLURM or ``devices=…``.
+
+    Args:
+        config: with ``device``, ``devices`` (per node) and ``num_nodes``.
+        is_shared: whether the work can be shared.
+
+    Raises:
+        ConfigError: if they contradict each other.
+    """
+    from bigr.evaluation.processes import ALONE, Processes
+
+    devices, nodes = config.devices, config.num_nodes
+    for key, value in (("devices", devices), ("num_nodes", nodes)):
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{key} must be a positive integer, got {value!r}.")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        nodes = int(os.environ["SLURM_NNODES"])
+        devices = int(os.environ["SLURM_NTASKS"]) // nodes
+    elif nodes > 1:
+        raise ConfigError(
+            f"num_nodes={nodes}, but nothing says which node this is: start the command on every "
+            "node with srun or torchrun."
+        )
+    if devices * nodes == 1:
+        return ALONE
+    if not is_shared:
+        raise ConfigError(
+            f"{devices * nodes} processes, but only evaluation=imagenet and digits_fidelity share "
+            "their work: use one."
+        )
+    if config.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={config.device} is one device: with several, say device=auto.")
+    quieten_lightning()
+    from lightning.fabric import Fabric
+
+    accelerator = {"cuda": "gpu"}.get(config.device, config.device)
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
+
+    def gather(value: Any) -> list[Any]:
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * fabric.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    return Processes(
+        rank=fabric.global_rank,
+        count=fabric.world_size,
+        barrier=fabric.barrier,
+        broadcast=fabric.broadcast,
+        gather=gather,
+        device=str(fabric.device),
+    )
 
 
 def quieten_lightning() -> None:

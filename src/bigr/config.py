@@ -31,6 +31,8 @@ HINTS = {
     "generator": "the generator's checkpoint",
     "autoencoder": "the B-AE's checkpoint",
     "output": "the folder for the codes",
+    "evaluation.reference": "ADM's .npz of statistics, or a folder of real images",
+    "callbacks.sample_metrics.reference": "ADM's .npz of statistics, or a folder of real images",
 }
 POSITIVE = (
     "batch_size",
@@ -40,6 +42,14 @@ POSITIVE = (
     "data.batch_size",
     "evaluation.batch_size",
     "evaluation.count",
+    "evaluation.chunk_size",
+    "probe.batch_size",
+    "probe.chunk_size",
+    "probe.num_embedded",
+    "probe.max_train_images",
+    "callbacks.sample_metrics.batch_size",
+    "callbacks.sample_metrics.every_n_steps",
+    "confirm",
 )
 LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "NODE_RANK", "GROUP_RANK", "LSB_JOBID")
 EXTRAS = {"lightning.pytorch.loggers.TensorBoardLogger": ("tensorboard", "tensorboard")}

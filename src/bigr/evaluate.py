@@ -5,6 +5,7 @@ All settings are in ``conf/evaluate.yaml``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -14,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bigr import cli
+from bigr import cli, reports, sweep
 from bigr.config import ConfigError, resolved
 
 if TYPE_CHECKING:
+    from bigr.evaluation.processes import Processes
     from bigr.evaluation.result import Evaluation
 
 log = logging.getLogger(__name__)
 
+WITHOUT_INFLUENCE = ("paths", "hydra", "logger", "optimized_metric", "device", "devices", "confirm")
+FIDELITY = "bigr.evaluation.fidelity.FidelityEvaluation"
+
 
 def main() -> None:
     """Command line."""
-    cli.run("evaluate", job)
+    cli.run("evaluate", job, after_sweep=sweep.finish)
 
 
 def job(config: DictConfig) -> float | None:
@@ -36,46 +41,99 @@ def job(config: DictConfig) -> float | None:
     """
     with cli.user_errors():
         settings = resolved(config)
+        if config.generator is not None and OmegaConf.is_missing(config, "evaluation"):
+            raise ConfigError("still needed: evaluation (imagenet or digits).")
+        is_shared = config.evaluation._target_ == FIDELITY
+        processes = cli.processes(config, is_shared=is_shared)
+    return _run(config, settings, processes)
 
-    from rich.console import Console
 
-    from bigr.data.images import save_grid
-
+def _run(config: DictConfig, settings: dict[str, Any], processes: Processes) -> float | None:
+    output = Path(processes.broadcast(str(config.paths.output)))
     with cli.user_errors():
-        evaluate = _of_autoencoder(config) if config.generator is None else _of_generator(config)
-    output = Path(config.paths.output)
-    output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(settings, output / "config.yaml")
-    result = evaluate()
-    for name, (images, columns) in result.pictures.items():
-        log.info("%s", save_grid(images, output / name, columns))
-    report = output / "metrics.json"
-    report.write_text(json.dumps(result.metrics, indent=2) + "\n")
-    log.info("%s", report)
-    Console().print(_table(result))
+        identity = _identity(config, settings)
+        done = processes.broadcast(_done(output, identity))
+        if done is not None:
+            log.info(
+                "%s is there already, from the same settings and weights", output / reports.METRICS
+            )
+            return reports.figure(config.optimized_metric, done)
+        is_generator = config.generator is not None
+        evaluate = (_of_generator if is_generator else _of_autoencoder)(config, output, processes)
+    if processes.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(settings, output / "config.yaml")
+    with cli.user_errors():  # a reference that doesn't fit is found here
+        result = evaluate()
+    processes.barrier()
+    if result is None:
+        return None
+    metrics = reports.write(result, output, settings_sha256=identity)
+    reports.log_to(config, settings, result, output)
     with cli.user_errors():
-        return _figure(config.optimized_metric, result.metrics)
+        return reports.figure(config.optimized_metric, metrics)
 
 
-def _of_generator(config: DictConfig) -> Callable[[], Evaluation]:
+def _identity(config: DictConfig, settings: dict[str, Any]) -> str:
+    """Of settings and weights: the same ones give the same figures."""
+    kept = {name: value for name, value in settings.items() if name not in WITHOUT_INFLUENCE}
+    files = []
+    for key in ("generator", "autoencoder"):
+        path = config.get(key)
+        if path is not None:
+            place = Path(str(path)).expanduser()
+            inside = sorted(place.iterdir()) if place.is_dir() else [place]
+            files += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in inside]
+    text = json.dumps([kept, files], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _done(output: Path, identity: str) -> dict[str, Any] | None:
+    """The figures of an earlier run of the same evaluation in this folder."""
+    path = output / reports.METRICS
+    if not path.is_file():
+        return None
+    try:
+        metrics = json.loads(path.read_text())
+    except ValueError:
+        return None
+    if not isinstance(metrics, dict) or metrics.get("settings_sha256") != identity:
+        return None
+    return metrics
+
+
+def _of_generator(
+    config: DictConfig, output: Path, processes: Processes
+) -> Callable[[], Evaluation | None]:
     """Everything checked and loaded; calling it does the work."""
-    from bigr.evaluation.devices import check_sampler, load_models
+    from bigr.evaluation.cache import cached_models
+    from bigr.evaluation.devices import check_sampler
     from bigr.evaluation.progress import progress
 
-    models = load_models(config.generator, config.autoencoder, config.device)
+    device = processes.device or config.device
+    models = cached_models(config.generator, config.autoencoder, device)
     evaluation = instantiate(config.evaluation)
     evaluation.check(models)
     sampler = instantiate(config.sampler)
     check_sampler(models, sampler)
+    shared: dict[str, Any] = {}
+    if config.evaluation._target_ == FIDELITY:
+        shared = {"folder": output, "processes": processes}
 
-    def evaluate() -> Evaluation:
+    def evaluate() -> Evaluation | None:
+        if not processes.is_first:
+            return evaluation(models, sampler, **shared)
         with progress(config.evaluation.count, "images") as advance:
-            return evaluation(models, sampler, advance)
+            return evaluation(models, sampler, advance, **shared)
 
     return evaluate
 
 
-def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
+def _of_autoencoder(
+    config: DictConfig,
+    output: Path,  # noqa: ARG001
+    processes: Processes,  # noqa: ARG001
+) -> Callable[[], Evaluation]:
     """The same for a B-AE and the validation split."""
     from bigr.checkpoints.load import load_autoencoder
     from bigr.evaluation.devices import pick_device
@@ -101,30 +159,6 @@ def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
             return evaluation(autoencoder, data.val_set, advance)
 
     return evaluate
-
-
-def _table(result: Evaluation) -> Any:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("figure")
-    for name in result.columns:
-        table.add_column(name, justify="right")
-    for row in result.rows:
-        table.add_row(*row)
-    return table
-
-
-def _figure(name: str | None, metrics: dict[str, Any]) -> float | None:
-    """The dotted ``name`` in nested ``metrics``."""
-    if name is None:
-        return None
-    value: Any = metrics
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise ConfigError(f"optimized_metric={name}: there is no such figure in metrics.json.")
-        value = value[part]
-    return float(value)
 
 
 if __name__ == "__main__":

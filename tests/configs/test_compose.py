@@ -56,6 +56,25 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
+EXPERIMENTS = sorted(
+    str(path.relative_to(config_dir() / "experiment").with_suffix(""))
+    for path in (config_dir() / "experiment").rglob("*.yaml")
+)
+NEEDS_A_SAMPLER = ("guidance", "optuna")
+
+
+def header(experiment: str) -> str:
+    text = (config_dir() / "experiment" / f"{experiment}.yaml").read_text()
+    return text.split("defaults:")[0]
+
+
+def program(experiment: str) -> str:
+    """The one that its own command names."""
+    found = re.search(rf"python -m bigr\.(\w+) experiment={experiment}[\s\n]", header(experiment))
+    assert found, experiment
+    return found[1]
+
+
 def shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
@@ -126,10 +145,9 @@ GROUPS = [
         "paths",
         "hydra",
         "debug",
-        "experiment",
+        "sample_metrics",
     ]
     for option in options(group)
-    if option != "digits" or group != "experiment"
 ]
 GROUPS += [
     ("tokenize", group, option)
@@ -137,12 +155,20 @@ GROUPS += [
     for option in options(group)
 ]
 GROUPS += [("tokenize", "data", o) for o in ("imagenet", "digits")]
-GROUPS += [("tokenize", "experiment", "digits")]
+GROUPS += [(program(option), "experiment", option) for option in EXPERIMENTS]
+GROUPS += [
+    ("probe", group, option)
+    for group in ("code", "resolution", "data", "paths", "hydra", "logger", "sweep")
+    for option in options(group)
+    if group != "sweep" or option not in NEEDS_A_SAMPLER
+]
+GROUPS += [("evaluate", "logger", o) for o in options("logger")]
 GROUPS += [
     (name, group, option)
     for name in ("sample", "evaluate")
     for group in ("sampler", "paths", "hydra", "sweep")
     for option in options(group)
+    if (name, option) != ("sample", "optuna")
 ]
 GROUPS += [("sample", "application", o) for o in options("application")]
 GROUPS += [("evaluate", "evaluation", o) for o in options("evaluation")]
@@ -174,12 +200,33 @@ def test_every_group_is_covered() -> None:
     assert folders - {group for _, group, _ in GROUPS} == {"variant", "recipe"}
 
 
-@pytest.mark.parametrize("option", options("experiment"))
+@pytest.mark.parametrize("option", EXPERIMENTS)
 def test_experiments_name_their_command(option: str) -> None:
-    header = (config_dir() / "experiment" / f"{option}.yaml").read_text().split("defaults:")[0]
-    program = "tokenize" if option == "digits" else "train"
-    assert re.search(rf"python -m bigr\.{program} experiment={option}\b", header)
-    assert "# Expected:" in header
+    assert "# Expected:" in header(option)
+    assert program(option) in ("train", "tokenize", "evaluate", "probe")
+
+
+@pytest.mark.parametrize("option", [o for o in EXPERIMENTS if o.startswith("reproduce/")])
+def test_reproductions_are_the_papers(option: str) -> None:
+    """Their figures are those of the header, their settings those of the paper."""
+    config = compose("evaluate", f"experiment={option}", "evaluation.reference=x")
+    evaluation = config.evaluation
+    assert (evaluation.count, evaluation.network) == (50_000, "inception")
+    expected = re.search(r"# Expected: (.*) \(50,000 samples\)", header(option))
+    assert expected is not None
+    titles = {"fid": "FID", "is": "IS", "sfid": "sFID"}
+    figures = [f"{titles.get(k, k)} {v:g}" for k, v in evaluation.published.items()]
+    said = re.sub(r"(\.\d)0\b", r"\1", expected[1])
+    assert said == (", ".join(figures) or "not published")
+    assert set(evaluation.tolerance) == set(evaluation.published)
+    sampler = instantiate(config.sampler)
+    size = option.split("_")[1] if "bigr" in option else "l"
+    assert sampler.num_iterations == {"l": 20, "xl": 25, "xxl": 25}[size]
+    if option == "reproduce/bigr_xl_d24":
+        assert dict(evaluation.published) == {
+            **{"fid": 2.49, "is": 278.8},
+            **{"precision": 0.84, "recall": 0.55},
+        }
 
 
 @pytest.mark.parametrize("size", MODELS)

@@ -142,12 +142,12 @@ CASES = [
     ),
     (
         "evaluate",
-        "generator=g.safetensors autoencoder=a.safetensors",
+        "evaluation=digits generator=g.safetensors autoencoder=a.safetensors",
         "evaluation=digits needs a generator of 10 classes, this one has 3",
     ),
     (
         "evaluate",
-        "evaluation.count=0 generator=x autoencoder=y",
+        "evaluation=digits evaluation.count=0 generator=x autoencoder=y",
         "evaluation.count must be a positive",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bigr import load_autoencoder, load_generator
+from bigr.data.digits import load_digits
+from bigr.models.codes import grid_to_tokens
 from tests.processes import environment, python
 
 SHORT = (
@@ -83,6 +87,7 @@ def test_evaluate(trained: Path) -> None:
     output = bigr(
         trained,
         "evaluate",
+        "evaluation=digits",
         "sampler=digits",
         "sampler.num_denoise_steps=2",
         "evaluation.count=60",
@@ -130,6 +135,7 @@ def test_sweep(trained: Path) -> None:
         trained,
         "evaluate",
         "-m",
+        "evaluation=digits",
         "sampler=digits",
         "sampler.num_denoise_steps=2",
         "evaluation.count=20",
@@ -144,6 +150,67 @@ def test_sweep(trained: Path) -> None:
         for job in ("0", "1")
     ]
     assert [scale["guidance_scale"] for scale in scales] == [1.0, 2.5]
+
+
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_probe(trained: Path, devices: str) -> None:
+    """Every layer, as good as scikit-learn's logistic regression on the same features."""
+    from sklearn.linear_model import LogisticRegression
+
+    output = bigr(
+        trained,
+        "probe",
+        *("experiment=digits_probe", "generator=generator", "autoencoder=autoencoder"),
+        *("probe.chunk_size=200", "device=cpu"),
+        *(f"devices={devices}", f"hydra.run.dir=probe{devices}"),
+    )
+    assert "layer 1" in output
+    run = trained / f"probe{devices}"
+    metrics = json.loads((run / "metrics.json").read_text())
+    splits = {}
+    for split in ("train", "val"):
+        files = sorted((run / "features" / split).glob("*.npz"))
+        arrays = [np.load(file) for file in files]
+        splits[split] = (
+            np.concatenate([part["features"] for part in arrays]).astype(np.float64),
+            np.concatenate([part["labels"] for part in arrays]),
+        )
+    assert splits["train"][0].shape == (1437, 2, 64)
+    for layer in (0, 1):
+        (x, labels), (y, expected) = ((f[:, layer], label) for f, label in splits.values())
+        mean, std = x.mean(0), x.std(0)
+        regression = LogisticRegression(max_iter=1000).fit((x - mean) / std, labels)
+        theirs = regression.score((y - mean) / std, expected)
+        assert theirs > 0.3
+        assert max(metrics["layers"][str(layer)]["top1"]) >= theirs - 0.01
+    assert Image.open(run / "layers.png").size[0] > 400
+    assert Image.open(run / "tsne.png").size[0] > 400
+    # The features are those of the model's own function.
+    model, autoencoder = (
+        load_generator(trained / "generator"),
+        load_autoencoder(trained / "autoencoder"),
+    )
+    with torch.no_grad():
+        probs = autoencoder.encode(load_digits("test", 16).images[:5])
+        codes = grid_to_tokens(autoencoder.quantize(probs, deterministic=True))
+        hidden = model.features(codes, torch.full((5,), 10), 1).mean(dim=1)
+    np.testing.assert_allclose(splits["val"][0][:5, 1], hidden.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_figures_while_training(trained: Path) -> None:
+    bigr(
+        trained,
+        "train",
+        *("experiment=digits_generator", *SHORT, *SMALL, "trainer.max_steps=10"),
+        *("task.autoencoder=autoencoder", "sampler.num_denoise_steps=2"),
+        *("sample_metrics=digits", "callbacks.sample_metrics.count=60", "hydra.run.dir=figures"),
+    )
+    with (trained / "figures" / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = [float(row["val/digits_frechet_60"]) for row in rows if row["val/digits_frechet_60"]]
+    assert len(found) == 2
+    assert all(value > 1 for value in found)  # ten steps don't draw digits
+    assert not any("fid" in name for name in rows[0])
 
 
 def test_wandb_offline(trained: Path) -> None:

@@ -23,9 +23,13 @@ README = (REPOSITORY / "README.md").read_text()
 FENCES = README.split("```")[1::2]
 SHELL = "\n".join(fence for fence in FENCES if fence.startswith("\n"))
 (PYTHON,) = [fence.removeprefix("python") for fence in FENCES if fence.startswith("python")]
-DATA_FENCES = (REPOSITORY / "docs" / "data.md").read_text().split("```")[1::2]
+DOCS_FENCES = [
+    fence
+    for name in ("data", "evaluation")
+    for fence in (REPOSITORY / "docs" / f"{name}.md").read_text().split("```")[1::2]
+]
 COMMAND = re.compile(r"^python -m bigr\.(\w+) ([^#\n]*)", flags=re.MULTILINE)
-COMMANDS = list(dict.fromkeys(COMMAND.findall("".join([SHELL, *DATA_FENCES]))))
+COMMANDS = list(dict.fromkeys(COMMAND.findall("".join([SHELL, *DOCS_FENCES]))))
 
 
 def test_length() -> None:
@@ -38,6 +42,7 @@ def test_there_are_commands() -> None:
         "tokenize",
         "sample",
         "evaluate",
+        "probe",
         "convert",
     }
 

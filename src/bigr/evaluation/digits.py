@@ -92,6 +92,10 @@ class DigitsEvaluation:
                 "sampler": dataclasses.asdict(sampler),
                 "seed": self.seed,
             },
+            figures={
+                name: float(getattr(generated, name))
+                for name in ("accuracy", "precision", "recall", "copies")
+            },
             rows=_rows(generated, training, reading),
             pictures={
                 "samples.png": (_first_of_each(images, labels, shown), shown),

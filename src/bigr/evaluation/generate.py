@@ -60,8 +60,18 @@ def generate(
             is_masked=None if is_masked is None else is_masked[chosen],
             seeds=range(seed + start, seed + start + len(classes)),
         )
-        decoded = models.autoencoder.decode(tokens_to_grid(codes))
-        images.append(decoded.clamp(0, 1).cpu())
+        images.append(_decode(models.autoencoder, tokens_to_grid(codes)).clamp(0, 1).cpu())
         if on_batch is not None:
             on_batch(len(classes))
     return torch.cat(images)
+
+
+def _decode(autoencoder: BinaryAutoencoder, codes: Tensor) -> Tensor:
+    """Images of ``codes`` (B, K, h, w); on a CPU one by one.
+
+    A CPU's convolutions round by the size of the batch, which an image must not depend on; there,
+    one at a time costs next to nothing.
+    """
+    if codes.device.type != "cpu":
+        return autoencoder.decode(codes)
+    return torch.cat([autoencoder.decode(one) for one in codes.split(1)])

@@ -133,6 +133,7 @@ class ReconstructionEvaluation:
         metrics["count"] = total
         return Evaluation(
             metrics=metrics,
+            figures={k: v for k, v in metrics.items() if k not in ("bits", "count")},
             rows=_rows(metrics, autoencoder.config.code_dim),
             pictures={"reconstructions.png": _pairs(shown)},
             columns=("held out",),

@@ -5,6 +5,7 @@ Paper: BiGR, ICLR 2025, arXiv 2410.14672. Shapes: B batch, N tokens, K bits, D w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -91,6 +92,32 @@ class BiGR(nn.Module):
         if not -depth <= layer < depth:
             raise ValueError(f"layer must be in {-depth}..{depth - 1}, got {layer}.")
         return self.transformer.hidden_states(codes, class_ids, None, layer % depth + 1)[:, 1:]
+
+    def pooled_features(self, codes: Tensor, class_ids: Tensor, layers: Sequence[int]) -> Tensor:
+        """Features of several layers in one pass, averaged over the tokens.
+
+        Args:
+            codes: (B, N, K) bits as floats.
+            class_ids: (B,) int64; the paper's linear probe uses the null class.
+            layers: 0-based.
+
+        Returns:
+            (B, len(layers), D) float32.
+
+        Raises:
+            ValueError: if ``codes`` doesn't fit this model or there is no such layer.
+        """
+        self.check_codes(codes)
+        missing = [layer for layer in layers if not 0 <= layer < self.config.num_layers]
+        if missing or not layers:
+            raise ValueError(f"layers must be in 0..{self.config.num_layers - 1}, got {layers}.")
+        found = {}
+        for layer, hidden in enumerate(self.transformer.each_layer(codes, class_ids, None)):
+            if layer in layers:
+                found[layer] = hidden[:, 1:].float().mean(dim=1)
+            if layer == max(layers):
+                break
+        return torch.stack([found[layer] for layer in layers], dim=1)
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> TrainingDraws:
         """The randomness of one training step but dropout, on this model's device.

@@ -6,6 +6,7 @@ Shapes: B batch, N tokens, L = 1 + N positions, K bits, D width.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -81,12 +82,7 @@ class MaskedTransformer(nn.Module):
         self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None, num_layers: int
     ) -> Tensor:
         """Hidden states (B, L, D) after the first ``num_layers`` layers."""
-        tokens = self.token_embedding(codes)
-        if is_masked is not None:
-            tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
-        classes = self.embed_classes(class_ids)
-        modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
-        x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
+        x, modulation = self._embed(codes, class_ids, is_masked)
         recomputes = self.recomputes and torch.is_grad_enabled()
         for layer in self.layers[:num_layers]:
             if recomputes:
@@ -94,6 +90,26 @@ class MaskedTransformer(nn.Module):
             else:
                 x = layer(x, modulation, self.rotary)
         return x
+
+    def each_layer(
+        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Hidden states (B, L, D) after every layer, one after the other."""
+        x, modulation = self._embed(codes, class_ids, is_masked)
+        for layer in self.layers:
+            x = layer(x, modulation, self.rotary)
+            yield x
+
+    def _embed(
+        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the first layer sees (B, L, D), and the modulation of all layers (B, 6, D)."""
+        tokens = self.token_embedding(codes)
+        if is_masked is not None:
+            tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
+        classes = self.embed_classes(class_ids)
+        modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
+        return torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1), modulation
 
     def forward(self, codes: Tensor, class_ids: Tensor, is_masked: Tensor) -> Tensor:
         """Condition of the transcoder for every token.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,16 @@ class CodesDataModule(ResumableDataModule):
         codes = self._sets["val"].codes
         share = [[i * codes.num_entries for i in batch] for batch in self._share(len(codes))]
         return self._loader(self._sets["val"], share, _as_is)
+
+    def num_images(self, split: str) -> int:
+        """Images of ``train`` or ``val``, once set up; 0 if there is no such split."""
+        return len(self._sets[split].codes) if split in self._sets else 0
+
+    def ordered_loader(self, split: str, batches: Sequence[Sequence[int]]) -> DataLoader[Batch]:
+        """Batches of these images of ``train`` or ``val``: the first view and draw."""
+        codes = self._sets[split]
+        indices = [[i * codes.codes.num_entries for i in batch] for batch in batches]
+        return self._loader(codes, indices, _as_is)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         """Bytes to bits (B, N, K), on the device."""

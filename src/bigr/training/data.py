@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
                 f"set global_batch_size={images}."
             )
         return self._before["consumed"] * order.group // group
+
+    @abc.abstractmethod
+    def num_images(self, split: str) -> int:
+        """Images of ``train`` or ``val``, once set up."""
+
+    @abc.abstractmethod
+    def ordered_loader(self, split: str, batches: Sequence[Sequence[int]]) -> DataLoader[Any]:
+        """Batches of these images of ``train`` or ``val``; of codes the first view and draw."""
 
     def describe_batch(self, consumed: int) -> dict[str, Any]:
         """Which samples the training batch after ``consumed`` others holds."""
@@ -175,6 +184,15 @@ class ImageDataModule(ResumableDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in order; every process gets its own share."""
         return self._loader(self.val_set, self._share(len(self.val_set)), collate)
+
+    def num_images(self, split: str) -> int:
+        """Images of ``train`` or ``val``, once set up."""
+        return len(self.train_set if split == "train" else self.val_set)
+
+    def ordered_loader(self, split: str, batches: Sequence[Sequence[int]]) -> DataLoader[Any]:
+        """Batches of these images of ``train`` or ``val``."""
+        images = self.train_set if split == "train" else self.val_set
+        return self._loader(images, batches, collate)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         """Count the broken images that others stand in for.
