@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHOUT_INFLUENCE = ("paths", "hydra", "logger", "optimized_metric", "device", "devices", "confirm")
+WITHOUT_INFLUENCE = (
+    "paths",
+    "hydra",
+    "logger",
+    "optimized_metric",
+    "device",
+    "devices",
+    "num_nodes",
+    "confirm",
+)
 FIDELITY = "bigr.evaluation.fidelity.FidelityEvaluation"
 
 
@@ -58,8 +67,11 @@ def _run(config: DictConfig, settings: dict[str, Any], processes: Processes) -> 
                 "%s is there already, from the same settings and weights", output / reports.METRICS
             )
             return reports.figure(config.optimized_metric, done)
-        is_generator = config.generator is not None
-        evaluate = (_of_generator if is_generator else _of_autoencoder)(config, output, processes)
+        evaluate: Callable[[], Evaluation | None]
+        if config.generator is not None:
+            evaluate = _of_generator(config, output, processes)
+        else:
+            evaluate = _of_autoencoder(config)
     if processes.is_first:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(settings, output / "config.yaml")
@@ -76,14 +88,11 @@ def _run(config: DictConfig, settings: dict[str, Any], processes: Processes) -> 
 
 def _identity(config: DictConfig, settings: dict[str, Any]) -> str:
     """Of settings and weights: the same ones give the same figures."""
+    from bigr.evaluation.cache import file_state
+
     kept = {name: value for name, value in settings.items() if name not in WITHOUT_INFLUENCE}
-    files = []
-    for key in ("generator", "autoencoder"):
-        path = config.get(key)
-        if path is not None:
-            place = Path(str(path)).expanduser()
-            inside = sorted(place.iterdir()) if place.is_dir() else [place]
-            files += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in inside]
+    keys = ("generator", "autoencoder")
+    files = [file_state(config[key]) for key in keys if config.get(key) is not None]
     text = json.dumps([kept, files], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -129,11 +138,7 @@ def _of_generator(
     return evaluate
 
 
-def _of_autoencoder(
-    config: DictConfig,
-    output: Path,  # noqa: ARG001
-    processes: Processes,  # noqa: ARG001
-) -> Callable[[], Evaluation]:
+def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
     """The same for a B-AE and the validation split."""
     from bigr.checkpoints.load import load_autoencoder
     from bigr.evaluation.devices import pick_device

@@ -98,6 +98,9 @@ def _build(config: DictConfig, resume: str | None) -> _Run:
         data.prepare_data()
         data.setup("fit")
         module.check(data)
+        for callback in callbacks:
+            if hasattr(callback, "check"):
+                callback.check(trainer, module)
         _check_resume(resume, module)
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error

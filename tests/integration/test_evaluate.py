@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def evaluate(folder: Path, *overrides: str, expected: int = 0) -> str:
     )
     assert result.returncode == expected, result.stdout + result.stderr
     return result.stdout + result.stderr
+
+
+def kill_when(folder: Path, overrides: list[str], is_time: Callable[[], bool]) -> None:
+    """Start an evaluation and end it by SIGKILL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bigr.evaluate", *overrides],
+        cwd=folder,
+        env=environment(BIGR_CACHE=str(folder / "cache"), OMP_NUM_THREADS="1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not is_time() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def metrics(place: Path) -> dict[str, Any]:
@@ -109,18 +126,7 @@ def test_killed_and_gone_on_with(folder: Path, alone: Path) -> None:
     """What was done before the SIGKILL isn't done again, and the figures are the same."""
     run = folder / "killed"
     overrides = [*COMMON, "evaluation.chunk_size=50", "hydra.run.dir=killed"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bigr.evaluate", *overrides],
-        cwd=folder,
-        env=environment(BIGR_CACHE=str(folder / "cache"), OMP_NUM_THREADS="1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while len(list(run.glob("features/images_*.npz"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(folder, overrides, lambda: len(list(run.glob("features/images_*.npz"))) >= 2)
     done = {path: path.stat().st_mtime_ns for path in run.glob("features/images_*.npz")}
     assert 2 <= len(done) < 20
     assert not (run / "metrics.json").exists()
@@ -184,18 +190,8 @@ def test_a_job_killed_costs_only_itself(folder: Path) -> None:
         "sampler.guidance_scale=1.0,2.0,3.0",
     ]
     place = folder / "killed_sweep"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bigr.evaluate", *overrides],
-        cwd=folder,
-        env=environment(BIGR_CACHE=str(folder / "cache"), OMP_NUM_THREADS="1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (place / "1" / ".hydra" / "overrides.yaml").is_file() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    second = place / "1" / ".hydra" / "overrides.yaml"
+    kill_when(folder, overrides, second.is_file)
     assert not (place / "1" / "metrics.json").exists()
     first = (place / "0" / "metrics.json").stat().st_mtime_ns
     python("-m", "bigr.sweep", str(place), cwd=folder)

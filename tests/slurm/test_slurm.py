@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,7 +30,9 @@ class Slurm:
         self.folder = folder
         # No name server knows the two nodes.
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
-        alike = {"OMP_NUM_THREADS": "1", **meeting}
+        # The script starts "python": the one that runs this, active or not.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        alike = {"OMP_NUM_THREADS": "1", "PATH": path, **meeting}
         self.variables = {**environment(**variables), **alike}
 
     def call(self, *command: str, **variables: str) -> str:

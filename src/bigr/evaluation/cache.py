@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from bigr.evaluation.devices import load_models
 from bigr.evaluation.generate import Models
+from bigr.evaluation.references import load_reference
 from bigr.metrics.networks import FeatureNetwork, load_network
+from bigr.metrics.statistics import Reference
+
+FileState = tuple[tuple[str, int, int], ...]
+
+_references: dict[tuple[Any, ...], Reference] = {}
 
 
 def cached_models(generator: str, autoencoder: str, device: str) -> Models:
     """:func:`load_models`, once for the same files in the same state."""
-    return _models(generator, autoencoder, device, _state(generator), _state(autoencoder))
+    return _models(generator, autoencoder, device, file_state(generator), file_state(autoencoder))
 
 
-def _state(path: str) -> tuple[tuple[str, int, int], ...]:
+def file_state(path: str) -> FileState:
     """Names, sizes and times of a file, or of all in a folder."""
     place = Path(path).expanduser()
     files = sorted(place.iterdir()) if place.is_dir() else [place]
@@ -24,7 +31,7 @@ def _state(path: str) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _models(generator: str, autoencoder: str, device: str, *_state: object) -> Models:
+def _models(generator: str, autoencoder: str, device: str, *_states: object) -> Models:
     return load_models(generator, autoencoder, device)
 
 
@@ -32,3 +39,15 @@ def _models(generator: str, autoencoder: str, device: str, *_state: object) -> M
 def cached_network(name: str, weights: str | None) -> FeatureNetwork:
     """:func:`load_network`, once."""
     return load_network(name, weights)
+
+
+def cached_reference(
+    where: str, network: FeatureNetwork, image_size: int, split: str, **more: Any
+) -> Reference:
+    """:func:`load_reference`, once for the same file or folder in the same state."""
+    state = file_state(where) if Path(where).expanduser().exists() else ()
+    key = (where, network.identity, image_size, split, state)
+    if key not in _references:
+        _references.clear()
+        _references[key] = load_reference(where, network, image_size, split=split, **more)
+    return _references[key]

@@ -63,10 +63,6 @@ class FeatureChunks:
         """Those that aren't there yet."""
         return [images for images in self.ranges() if not self.path(images.start).is_file()]
 
-    def num_done(self) -> int:
-        """Images whose features are there."""
-        return self.count - sum(len(images) for images in self.pending())
-
     def write(self, images: range, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
         """Write one file, under another name first."""
         path = self.path(images.start)

@@ -8,7 +8,6 @@ names.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,17 +17,15 @@ from torch import Tensor
 
 from bigr.checkpoints.identity import weights_sha256
 from bigr.data.images import to_float, to_uint8
+from bigr.evaluation.cache import cached_network, cached_reference
 from bigr.evaluation.chunks import FeatureChunks, fill
 from bigr.evaluation.generate import Models, generate
 from bigr.evaluation.processes import ALONE, Processes
-from bigr.evaluation.references import load_reference
 from bigr.evaluation.result import Curve, Evaluation
 from bigr.evaluation.samples import write_samples
 from bigr.metrics.networks import FeatureNetwork
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
 from bigr.sampling.config import SamplerConfig
-
-log = logging.getLogger(__name__)
 
 Labels = Literal["balanced", "random"]
 FULL_COUNT = 50_000
@@ -115,8 +112,6 @@ class FidelityEvaluation:
         published: dict[str, float] | None = None,
         tolerance: dict[str, float] | None = None,
     ) -> None:
-        from bigr.evaluation.cache import cached_network
-
         if count < 2:
             raise ValueError(f"evaluation.count={count} is too small: a covariance needs 2 images.")
         if labels not in ("balanced", "random"):
@@ -173,11 +168,11 @@ class FidelityEvaluation:
         """
         device = models.generator.device
         network = self.network.to(device)
-        reference = load_reference(
+        reference = cached_reference(
             self.reference,
             network,
             models.autoencoder.config.image_size,
-            split=self.reference_split,
+            self.reference_split,
             processes=processes,
             device=device,
         )

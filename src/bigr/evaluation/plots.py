@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,11 @@ log = logging.getLogger(__name__)
 SIZE = (5.5, 4.0)
 MOST_TICKS = 12
 """Up to so many points have their own values below them."""
-_told = [False]
+
+
+@functools.cache
+def _say_once() -> None:
+    log.info("no plots without matplotlib: pip install 'bigr-lightning[plots]'")
 
 
 def figure_and_axes() -> tuple[Any, Any] | None:
@@ -20,9 +25,7 @@ def figure_and_axes() -> tuple[Any, Any] | None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        if not _told[0]:
-            _told[0] = True
-            log.info("no plots without matplotlib: pip install 'bigr-lightning[plots]'")
+        _say_once()
         return None
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()

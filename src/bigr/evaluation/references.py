@@ -11,10 +11,9 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +22,9 @@ from torch import Tensor
 from bigr.data.digits import load_digits
 from bigr.data.files import sha256
 from bigr.data.image_set import ImageSet, MemoryImages
-from bigr.data.images import to_uint8
 from bigr.data.sources.find import find_source
 from bigr.evaluation.chunks import FeatureChunks, fill
+from bigr.evaluation.pictures import ArchivedPictures, Pictures, SetPictures
 from bigr.evaluation.processes import Processes
 from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.networks import FeatureNetwork
@@ -40,71 +39,6 @@ CHUNK_SIZE = 512
 BATCH_SIZE = 64
 SUSPICIOUS_DISTANCE = 15.0
 """FID between an ADM file's own images and its statistics; 10,000 of the same give 2 to 3."""
-
-
-class Pictures(Protocol):
-    """Real images as uint8."""
-
-    def __len__(self) -> int: ...
-
-    def fingerprint(self) -> str:
-        """Tells these images from others."""
-
-    def batch(self, indices: range) -> Tensor:
-        """(B, 3, H, W) uint8."""
-
-
-class _OfSet:
-    """A data set's images."""
-
-    def __init__(self, images: ImageSet | MemoryImages) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def fingerprint(self) -> str:
-        """See :class:`Pictures`."""
-        return self.images.fingerprint()
-
-    def batch(self, indices: range) -> Tensor:
-        """See :class:`Pictures`."""
-        stacked = torch.stack([self.images[index].image for index in indices])
-        return stacked if stacked.dtype == torch.uint8 else to_uint8(stacked)
-
-
-class _OfArchive:
-    """``arr_0`` (m, H, W, 3) of an ``.npz``, read piece by piece."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file = zipfile.ZipFile(path).open("arr_0.npy")  # noqa: SIM115  # lives as long as this
-        version = np.lib.format.read_magic(self.file)
-        read = np.lib.format.read_array_header_1_0
-        if version[0] > 1:
-            read = np.lib.format.read_array_header_2_0
-        self.shape, order, dtype = read(self.file)
-        if dtype != np.uint8 or order or len(self.shape) != 4 or self.shape[-1] != 3:
-            raise ValueError(
-                f"evaluation.reference={path}: arr_0 is {dtype} of shape {self.shape}, not images "
-                "(n, H, W, 3) of uint8."
-            )
-        self.start = self.file.tell()
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def fingerprint(self) -> str:
-        """See :class:`Pictures`."""
-        return sha256(self.path)
-
-    def batch(self, indices: range) -> Tensor:
-        """See :class:`Pictures`."""
-        size = int(np.prod(self.shape[1:]))
-        self.file.seek(self.start + indices.start * size)
-        data = self.file.read(len(indices) * size)
-        pixels = np.frombuffer(data, np.uint8).reshape(-1, *self.shape[1:])
-        return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous()
 
 
 def cache_folder() -> Path:
@@ -192,8 +126,8 @@ def write_reference(reference: Reference, path: Path) -> None:
 def _pictures(where: str, split: str, image_size: int) -> Pictures:
     if where == DIGITS:
         digits = load_digits("test" if split == "val" else "train", image_size)
-        return _OfSet(MemoryImages(digits, "digits"))
-    return _OfSet(ImageSet(find_source(Path(where), split), image_size, decoder="pil"))
+        return SetPictures(MemoryImages(digits, "digits"))
+    return SetPictures(ImageSet(find_source(Path(where), split), image_size, decoder="pil"))
 
 
 def _check(reference: Reference, path: Path, network: FeatureNetwork, image_size: int) -> None:
@@ -286,7 +220,7 @@ def _adm(
         )
     points = None
     if "arr_0" in names:
-        pictures = _OfArchive(path)
+        pictures = ArchivedPictures(path)
         if pictures.shape[1:3] != (image_size, image_size):
             height, width = pictures.shape[1:3]
             raise ValueError(

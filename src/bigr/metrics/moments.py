@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Moments:
-    """Streams means and covariances; two of them can be added.
+    """Streams means and covariances.
 
     Args:
         dim: D.
@@ -33,13 +33,6 @@ class Moments:
         self.count += len(x)
         self.total += x.sum(dim=0)
         self.products.addmm_(x.T, x)
-
-    def __add__(self, other: Moments) -> Moments:
-        both = Moments(self.dim, self.total.device)
-        both.count = self.count + other.count
-        both.total = self.total + other.total.to(self.total.device)
-        both.products = self.products + other.products.to(self.total.device)
-        return both
 
     @property
     def mean(self) -> Tensor:

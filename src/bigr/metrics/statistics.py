@@ -5,7 +5,6 @@ Shapes: n generated images, m of the reference, D pool features, S spatial ones.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +17,6 @@ from bigr.metrics.kernel import kernel_distance
 from bigr.metrics.manifold import precision_recall
 from bigr.metrics.moments import Moments
 from bigr.metrics.networks import Features
-
-log = logging.getLogger(__name__)
 
 NUM_NEIGHBOURS = 3
 FEWEST = 50

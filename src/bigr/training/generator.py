@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +28,6 @@ from bigr.training.module import (
     step_seed,
 )
 from bigr.training.sharding import is_sharded, shard
-
-log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import lightning
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from bigr.data.images import to_uint8
 from bigr.evaluation.fidelity import class_labels, metric_name
@@ -19,9 +19,6 @@ from bigr.metrics.networks import Features, load_network
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare
 from bigr.sampling.config import SamplerConfig
 from bigr.training.generator import GeneratorModule
-from bigr.training.sharding import is_sharded
-
-log = logging.getLogger(__name__)
 
 
 class SampleMetrics(Callback):
@@ -67,22 +64,30 @@ class SampleMetrics(Callback):
         self._reference: Reference | None = None
         self._last_step: int | None = None
 
+    def check(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Raise ``ValueError`` if this module, in this trainer, can't draw samples."""
+        if not isinstance(pl_module, GeneratorModule) or pl_module.autoencoder is None:
+            raise ValueError(
+                "sample_metrics needs task.autoencoder: without a B-AE there are no images."
+            )
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise ValueError(
+                "sample_metrics doesn't go with strategy=fsdp: no process has all the weights."
+            )
+
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         """Read or compute the reference, before training starts.
 
         Raises:
-            ValueError: if it doesn't fit, or no B-AE decodes the samples.
+            ValueError: if it doesn't fit; see also :meth:`check`.
         """
         if stage != "fit" or self._reference is not None:
             return
-        if not isinstance(pl_module, GeneratorModule) or pl_module.autoencoder is None:
-            raise ValueError(
-                "sample_metrics needs task.autoencoder: without a B-AE there are no images."
-            )
-        if trainer.world_size > 1 and "FSDP" in type(trainer.strategy).__name__:
-            raise ValueError("sample_metrics can't sample with strategy=fsdp.")
+        self.check(trainer, pl_module)
+        assert isinstance(pl_module, GeneratorModule)
+        assert pl_module.autoencoder is not None
         strategy = trainer.strategy
         processes = Processes(
             trainer.global_rank, trainer.world_size, strategy.barrier, strategy.broadcast
@@ -113,8 +118,6 @@ class SampleMetrics(Callback):
         if trainer.sanity_checking or batch_idx or dataloader_idx or not is_due:
             return
         assert isinstance(pl_module, GeneratorModule)
-        if is_sharded(pl_module):
-            return
         self._last_step = step
         figures = self.figures(pl_module, trainer.global_rank, trainer.world_size)
         short = f"{self.count // 1000}k" if self.count % 1000 == 0 else str(self.count)
