@@ -42,6 +42,9 @@ def call_main(module: str, arguments: list[str], log: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # A forkserver's children start theirs by it, too, and loader processes that do so outlive a
+    # killed parent; a command that is started by itself forks them.
+    multiprocessing.set_start_method("fork", force=True)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
