@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
+import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from bigr import BiGR, BiGRConfig
+from bigr.evaluation.devices import device_name
 
+RESULTS: list[Path | None] = []
+"""Where to save, from the command line."""
 SIZES = BiGRConfig(
     dim=256,
     num_layers=8,
@@ -25,12 +34,38 @@ SIZES = BiGRConfig(
 )
 
 
+L = BiGRConfig(
+    dim=1024,
+    num_layers=24,
+    num_heads=16,
+    grid_size=16,
+    code_dim=24,
+    num_classes=1000,
+    denoiser_dim=1024,
+    denoiser_blocks=3,
+)
+"""BiGR-L-d24 at 256x256."""
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Operations per second of a 2048x1024x4096 product, best of ten: the floor's measure."""
+    first, second = torch.randn(2048, 1024).to(dtype), torch.randn(1024, 4096).to(dtype)
+    best = float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        first @ second
+        best = min(best, time.perf_counter() - began)
+    return 2 * 2048 * 1024 * 4096 / best
+
+
 def arguments(description: str | None, rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help="runs of each side")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--save", type=Path, help="append the results to this file, a JSON a line")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    RESULTS.append(options.save)
     return options
 
 
@@ -74,4 +109,27 @@ def compare(
         f"{ratio:.2f}x as fast (medians of {rounds}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__})"
     )
+    if RESULTS and RESULTS[-1]:
+        save(RESULTS[-1], {"name": name, "seconds": medians, "ratio": ratio, "rounds": rounds})
     return ratio
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Append ``result`` with the machine, the versions and the commit it belongs to."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    about = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "device": device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    with path.open("a") as file:
+        file.write(json.dumps({**result, **about}) + "\n")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -10,9 +13,10 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from bench.common import SIZES, arguments, compare, confident, randomised  # noqa: E402
+from bench.common import SIZES, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
 from bigr import BiGR, Sampler, SamplerConfig  # noqa: E402
 from bigr.sampling.noise import SeededNoise  # noqa: E402
+from bigr.sampling.sampler import Progress  # noqa: E402
 from tests import plain  # noqa: E402
 
 BATCH = 8
@@ -24,8 +28,41 @@ SETTINGS = SamplerConfig(
 
 def main() -> None:
     options = arguments(__doc__, rounds=2)
+    one_iteration_at_l(options.rounds)
     bench("a model as sure as a trained one", confident(SIZES).eval(), options.rounds)
     bench("a model that is sure of nothing", randomised(SIZES).eval(), options.rounds)
+
+
+class StopSampling(Exception):  # noqa: N818  # no error
+    """Ends sampling after an iteration."""
+
+
+def stop(_: Progress) -> None:
+    raise StopSampling
+
+
+def one_iteration_at_l(rounds: int) -> None:
+    """L, batch 1, the first of 20 iterations on an image of which a third is decided."""
+    model = confident(L).eval()
+    weights, classes = dict(model.state_dict()), torch.zeros(1, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(2, (1, L.seq_len, L.code_dim), generator=generator).float()
+    is_masked = torch.arange(L.seq_len)[None] % 3 > 0
+    known = {"known_codes": codes, "is_masked": is_masked}
+    settings = SamplerConfig()
+
+    def run_plain() -> None:
+        random = plain.RandomNoise(1, L.seq_len, L.code_dim, generator)
+        plain.sample(weights, L, settings, classes, random, **known, last=1)
+
+    for precision in ("float32", "bfloat16"):
+        sampler = Sampler(dataclasses.replace(settings, precision=precision))
+
+        def run_ours(sampler: Sampler = sampler) -> None:
+            with contextlib.suppress(StopSampling):
+                sampler.sample(model, classes, seeds=[0], on_iteration=stop, **known)
+
+        compare(f"one iteration of L in {precision}", run_plain, run_ours, rounds)
 
 
 def bench(name: str, model: BiGR, rounds: int) -> None:
@@ -46,10 +83,18 @@ def bench(name: str, model: BiGR, rounds: int) -> None:
         random = plain.RandomNoise(BATCH, SIZES.seq_len, SIZES.code_dim, generator)
         plain.sample(weights, SIZES, SETTINGS, classes, random)
 
-    def run_ours() -> None:
-        Sampler(SETTINGS).sample(model, classes, generator=torch.Generator().manual_seed(0))
+    for precision in ("float32", "bfloat16"):
+        sampler = Sampler(dataclasses.replace(SETTINGS, precision=precision))
 
-    compare(f"sampling, batch {BATCH}, {name}", run_plain, run_ours, rounds)
+        def run_ours(sampler: Sampler = sampler) -> None:
+            sampler.sample(model, classes, generator=torch.Generator().manual_seed(0))
+
+        began, sampler.flops = time.perf_counter(), 0.0
+        run_ours()
+        rate = sampler.flops / (time.perf_counter() - began)
+        floor = matrix_rate(getattr(torch, precision))
+        print(f"{precision}: {rate / 1e9:.0f} GFLOP/s, {rate / floor:.0%} of a matrix product's")
+        compare(f"sampling in {precision}, batch {BATCH}, {name}", run_plain, run_ours, rounds)
 
 
 if __name__ == "__main__":

@@ -192,8 +192,9 @@ def sample(
     noise: Noise,
     known_codes: Tensor | None = None,
     is_masked: Tensor | None = None,
+    last: int | None = None,
 ) -> Tensor:
-    """Codes (B, N, K)."""
+    """Codes (B, N, K), after iteration ``last`` or all of them."""
     batch, tokens = len(class_ids), config.seq_len
     dtype = weights["transformer.mask_token"].dtype
     codes = torch.zeros(batch, tokens, config.code_dim, dtype=dtype)
@@ -203,7 +204,7 @@ def sample(
     totals = masked.sum(1).tolist()
     null = torch.full_like(class_ids, config.num_classes)
     everyone = torch.arange(batch * tokens)
-    for i in range(1, sampler.num_iterations + 1):
+    for i in range(1, (last or sampler.num_iterations) + 1):
         progress = i / sampler.num_iterations
         scale = sampler.guidance_scale
         if sampler.guidance_schedule == "linear":

@@ -118,6 +118,7 @@ def test_sample_does_not_depend_on_the_batch(trained: Path) -> None:
     )
     bigr(trained, "sample", *common, "hydra.run.dir=s1", "batch_size=6")
     bigr(trained, "sample", *common, "hydra.run.dir=s2", "batch_size=4")
+    bigr(trained, "sample", *common, "hydra.run.dir=s3", "batch_size=2", "devices=2", "device=cpu")
     names = [
         f"class_{c:04d}_seed_{5 + 3 * i + j:06d}.png"
         for i, c in enumerate((3, 8))
@@ -125,9 +126,14 @@ def test_sample_does_not_depend_on_the_batch(trained: Path) -> None:
     ]
     assert sorted(path.name for path in (trained / "s1" / "images").iterdir()) == names
     for name in names:
-        first, second = (Image.open(trained / run / "images" / name) for run in ("s1", "s2"))
+        first, *others = (Image.open(trained / s / "images" / name) for s in ("s1", "s2", "s3"))
         assert first.size == (16, 16)
-        assert first.tobytes() == second.tobytes()
+        assert all(other.tobytes() == first.tobytes() for other in others)
+    assert Image.open(trained / "s3" / "samples.png").size == (3 * 66 + 2, 2 * 66 + 2)
+    speed = json.loads((trained / "s3" / "speed.jsonl").read_text())
+    assert speed["images"] == 6
+    assert speed["processes"] == 2
+    assert speed["images_per_second"] == pytest.approx(6 / speed["seconds"])
 
 
 def test_sweep(trained: Path) -> None:

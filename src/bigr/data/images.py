@@ -1,10 +1,11 @@
-"""Images to files."""
+"""Images to files and back."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,6 +34,12 @@ def grid_image(images: Tensor, columns: int) -> Image.Image:
     visible = visible.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     grid = make_grid(visible, nrow=columns, padding=2, pad_value=255)
     return Image.fromarray(grid.permute(1, 2, 0).numpy())
+
+
+def load_image(path: str | os.PathLike[str]) -> Tensor:
+    """A picture file as it is: (3, H, W) in [0, 1]."""
+    with Image.open(path) as picture:
+        return to_float(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:

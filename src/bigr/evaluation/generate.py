@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from bigr.models.codes import tokens_to_grid
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import Sampler
 
+log = logging.getLogger(__name__)
+
 
 class Models(NamedTuple):
     """A generator and the B-AE whose codes it makes, on one device."""
@@ -25,7 +28,7 @@ class Models(NamedTuple):
 @torch.inference_mode()
 def generate(
     models: Models,
-    sampler: SamplerConfig,
+    sampler: SamplerConfig | Sampler,
     class_ids: Tensor,
     *,
     seed: int = 0,
@@ -36,9 +39,12 @@ def generate(
 ) -> Tensor:
     """Sample and decode; image i uses seed ``seed + i``.
 
+    A batch that doesn't fit into the device's memory is halved until it does, with a warning; the
+    images are the same.
+
     Args:
         models: generator and B-AE.
-        sampler: settings.
+        sampler: settings, or a sampler, which counts its operations.
         class_ids: (n,) int64.
         seed: of the first image.
         batch_size: images at a time.
@@ -48,21 +54,38 @@ def generate(
 
     Returns:
         (n, 3, H, W) in [0, 1], on the CPU.
+
+    Raises:
+        torch.OutOfMemoryError: if not even one image fits.
     """
-    images = []
-    for start in range(0, len(class_ids), batch_size):
-        chosen = slice(start, start + batch_size)
+    images: list[Tensor] = []
+    sampler = Sampler(sampler) if isinstance(sampler, SamplerConfig) else sampler
+    start, size = 0, batch_size
+    while start < len(class_ids):
+        chosen = slice(start, start + size)
         classes = class_ids[chosen]
-        codes = Sampler(sampler).sample(
-            models.generator,
-            classes,
-            known_codes=None if known_codes is None else known_codes[chosen],
-            is_masked=None if is_masked is None else is_masked[chosen],
-            seeds=range(seed + start, seed + start + len(classes)),
-        )
-        images.append(_decode(models.autoencoder, tokens_to_grid(codes)).clamp(0, 1).cpu())
-        if on_batch is not None:
-            on_batch(len(classes))
+        try:
+            codes = sampler.sample(
+                models.generator,
+                classes,
+                known_codes=None if known_codes is None else known_codes[chosen],
+                is_masked=None if is_masked is None else is_masked[chosen],
+                seeds=range(seed + start, seed + start + len(classes)),
+            )
+            images.append(_decode(models.autoencoder, tokens_to_grid(codes)).clamp(0, 1).cpu())
+        except torch.OutOfMemoryError:
+            if len(classes) == 1:
+                raise
+            size = len(classes) // 2
+        else:
+            start += len(classes)
+            if on_batch is not None:
+                on_batch(len(classes))
+            continue
+        # Here, not in the handler, which holds on to what has filled the memory.
+        log.warning("out of memory: going on with batches of %d", size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return torch.cat(images)
 
 

@@ -67,10 +67,12 @@ def posterior_bit_probs(
     return one / (one + zero)
 
 
-def denoising_steps(num_denoise_steps: int, num_steps: int) -> list[int]:
+def denoising_steps(num_denoise_steps: int, num_steps: int, spacing: str = "even") -> list[int]:
     """Noise levels visited at inference, from T down to 1.
 
-    (1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed; all levels for S = T.
+    ``even``: (1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed. ``quadratic``: with the squares
+    of linspace, so that low noise is visited more often; where two would fall on one level, the
+    higher one moves up. All levels for S = T.
 
     Raises:
         ValueError: unless 2 <= S <= T.
@@ -82,6 +84,10 @@ def denoising_steps(num_denoise_steps: int, num_steps: int) -> list[int]:
         )
     if num_denoise_steps == num_steps:
         return list(range(num_steps, 0, -1))
-    spacing = 1.0 / (num_denoise_steps - 1)
-    levels = [1 + int(i * spacing * (num_steps - 1)) for i in range(num_denoise_steps - 1)]
+    step = 1.0 / (num_denoise_steps - 1)
+    power = 2 if spacing == "quadratic" else 1
+    levels: list[int] = []
+    for i in range(num_denoise_steps - 1):
+        level = 1 + int((i * step) ** power * (num_steps - 1))
+        levels.append(max(level, levels[-1] + 1 if levels else 1))
     return [num_steps, *reversed(levels)]

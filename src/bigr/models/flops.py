@@ -1,4 +1,4 @@
-"""Floating-point operations of training, in closed form.
+"""Floating-point operations of training and sampling, in closed form.
 
 A multiplication and an addition are two operations; normalisation, activations and rotary
 embedding are left out (below 1% of the sum). Shapes: N tokens, L = N + 1 positions, D width, F
@@ -34,6 +34,16 @@ def denoiser_flops(config: BiGRConfig) -> float:
     inputs = 2 * width * (bits + config.dim + FREQUENCY_DIM + width)
     blocks = config.denoiser_blocks * 2 * width * (2 * width + 3 * width)
     return inputs + blocks + 2 * width * (2 * width + bits)
+
+
+def chain_flops(config: BiGRConfig, num_steps: int) -> float:
+    """Of the denoiser for one token at inference, with one class: the condition enters once.
+
+    2 W D, and in each of ``num_steps`` steps 2 W K and 2 W (2 W + 3 W) per block and 2 W (2 W + K).
+    """
+    width, bits = config.denoiser_dim, config.code_dim
+    step = 2 * width * (bits + config.denoiser_blocks * 5 * width + 2 * width + bits)
+    return 2 * width * config.dim + num_steps * step
 
 
 def mean_masked_share(config: BiGRConfig) -> float:

@@ -11,6 +11,8 @@ GuidanceSchedule = Literal["constant", "linear"]
 GumbelSchedule = Literal["constant", "up", "down"]
 MaskSchedule = Literal["cosine", "linear"]
 Order = Literal["confidence", "random", "raster"]
+DenoiseSpacing = Literal["even", "quadratic"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,12 @@ class SamplerConfig:
         order: which tokens come first (the paper's Table 3): the most confident, ``random``
             ones, or the next in ``raster`` order.
         deterministic_bits: take [p > 0.5] for a decided token's bits instead of drawing them.
+        guidance_interval: iterations with guidance, as shares of them: (0.2, 1.0) leaves it out in
+            the first fifth (Kynkaanniemi et al., arXiv 2404.07724). Another distribution.
+        denoise_spacing: of the noise levels that are visited: ``even``, or ``quadratic``, which
+            visits low noise more often. Another distribution where S < T.
+        precision: of matrix products: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on GPUs
+            that have it, float32 elsewhere. Posterior, confidence and draws are float32 always.
     """
 
     guidance_scale: float = 2.5
@@ -43,6 +51,9 @@ class SamplerConfig:
     temperature: float = 1.0
     order: Order = "confidence"
     deterministic_bits: bool = False
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    denoise_spacing: DenoiseSpacing = "even"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_positive_ints(self, "num_iterations", "num_denoise_steps")
@@ -59,3 +70,12 @@ class SamplerConfig:
         check_choice(self, "gumbel_schedule", get_args(GumbelSchedule))
         check_choice(self, "mask_schedule", get_args(MaskSchedule))
         check_choice(self, "order", get_args(Order))
+        check_choice(self, "denoise_spacing", get_args(DenoiseSpacing))
+        check_choice(self, "precision", get_args(Precision))
+        interval = self.guidance_interval
+        require(
+            len(interval) == 2 and 0 <= interval[0] <= interval[1] <= 1,
+            "SamplerConfig.guidance_interval must be two numbers 0 <= a <= b <= 1, got "
+            f"{list(interval)}.",
+        )
+        object.__setattr__(self, "guidance_interval", tuple(map(float, interval)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigr.models.denoiser import NORM_EPS, DenoiserBlock
 from bigr.models.diffusion import denoising_steps, keep_probability, posterior_bit_probs
@@ -25,21 +25,33 @@ class PreparedDenoiser:
     Args:
         transcoder: whose denoiser is used, as it is; weights are read when this is built.
         num_denoise_steps: S.
+        spacing: of the noise levels.
+        dtype: of the matrix products; what is between them, the logits and the posterior are
+            float32.
     """
 
-    def __init__(self, transcoder: BinaryTranscoder, num_denoise_steps: int) -> None:
+    def __init__(
+        self,
+        transcoder: BinaryTranscoder,
+        num_denoise_steps: int,
+        spacing: str = "even",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         config = transcoder.config
         self.denoiser = denoiser = transcoder.denoiser
+        self.dtype = dtype
         self.transcoder = transcoder
         self.num_steps = config.num_diffusion_steps
+        self.num_rows = 0
+        """Rows that went through the chain so far."""
         if config.objective == "direct":
             self.steps = [self.num_steps]
         else:
-            self.steps = denoising_steps(num_denoise_steps, self.num_steps)
+            self.steps = denoising_steps(num_denoise_steps, self.num_steps, spacing)
         levels = torch.tensor(self.steps, device=denoiser.input.weight.device)
         self.time_embeddings = denoiser.embed_time(levels)
-        self.blocks = [block for block in denoiser.blocks if isinstance(block, DenoiserBlock)]
-        modulations = [*(block.modulation for block in self.blocks), denoiser.output_modulation]
+        blocks = [block for block in denoiser.blocks if isinstance(block, DenoiserBlock)]
+        modulations = [*(block.modulation for block in blocks), denoiser.output_modulation]
         self.weight = torch.cat([layer.weight for layer in modulations])
         self.bias = torch.cat([layer.bias for layer in modulations])
         # Scales are used as 1 + scale: fold the 1 into the bias.
@@ -48,23 +60,31 @@ class PreparedDenoiser:
         parts[1 : 3 * config.denoiser_blocks : 3] += 1.0
         parts[-1] += 1.0
         self.num_parts = len(parts)
+        self.weight, self.bias = self.weight.to(dtype), self.bias.to(dtype)
+        self.input, self.output = self._cast(denoiser.input), self._cast(denoiser.output)
+        self.mlps = [(self._cast(block.mlp[0]), self._cast(block.mlp[2])) for block in blocks]
+
+    def _cast(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
+        """Weight and bias in the products' type; not copied if they have it already."""
+        assert isinstance(layer, nn.Linear)
+        return layer.weight.to(self.dtype), layer.bias.to(self.dtype)
 
     def logits(self, signs: Tensor, embedding: Tensor) -> Tensor:
         """Bit logits (R, K) from ``signs`` (M, K) and time + condition ``embedding`` (R, W)."""
-        denoiser = self.denoiser
-        modulation = F.linear(F.silu(embedding), self.weight, self.bias)
-        parts = modulation.chunk(self.num_parts, dim=-1)
-        x = denoiser.input(signs)
+        dtype = self.dtype
+        modulation = F.linear(F.silu(embedding).to(dtype), self.weight, self.bias)
+        parts = modulation.float().chunk(self.num_parts, dim=-1)
+        x = F.linear(signs.to(dtype), *self.input).float()
         if embedding.shape[0] != signs.shape[0]:
             x = torch.cat([x, x])
         shape = (x.shape[-1],)
-        for index, block in enumerate(self.blocks):
+        for index, (first, second) in enumerate(self.mlps):
             shift, scale, gate = parts[3 * index : 3 * index + 3]
             normed = F.layer_norm(x, shape, eps=NORM_EPS)
-            x = torch.addcmul(x, gate, block.mlp(torch.addcmul(shift, normed, scale)))
+            hidden = F.linear(torch.addcmul(shift, normed, scale).to(dtype), *first)
+            x = torch.addcmul(x, gate, F.linear(F.silu(hidden), *second).float())
         normed = F.layer_norm(x, shape, eps=NORM_EPS)
-        logits: Tensor = denoiser.output(torch.addcmul(parts[-2], normed, parts[-1]))
-        return logits
+        return F.linear(torch.addcmul(parts[-2], normed, parts[-1]).to(dtype), *self.output).float()
 
     def bit_probs(
         self,
@@ -93,6 +113,7 @@ class PreparedDenoiser:
         """
         rows = tokens.shape[0] if condition.device.type != "cpu" else CPU_CHUNK_ROWS
         halves = [condition] if unconditional is None else [condition, unconditional]
+        self.num_rows += len(halves) * len(tokens)
         starts = range(0, tokens.shape[0], max(1, rows))
         chunks = [slice(start, start + rows) for start in starts]
         done = [

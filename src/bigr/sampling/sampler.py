@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bigr.models.bigr import BiGR
+from bigr.models.flops import chain_flops, transformer_flops
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.denoise import PreparedDenoiser
 from bigr.sampling.noise import Noise, SeededNoise, gumbel, image_seeds
@@ -45,6 +46,8 @@ class Sampler:
 
     def __init__(self, config: SamplerConfig) -> None:
         self.config = config
+        self.flops = 0.0
+        """Floating-point operations of all calls so far, as counted in ``models.flops``."""
 
     @torch.no_grad()
     def sample(
@@ -105,7 +108,10 @@ class Sampler:
     ) -> Tensor:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config = self.config
-        denoiser = PreparedDenoiser(model.transcoder, config.num_denoise_steps)
+        dtype = compute_dtype(config.precision, model.device)
+        denoiser = PreparedDenoiser(
+            model.transcoder, config.num_denoise_steps, config.denoise_spacing, dtype
+        )
         # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
@@ -113,11 +119,14 @@ class Sampler:
             remaining = [num_masked_after(iteration, total, config) for total in totals]
             num_new = [before - after for before, after in zip(left, remaining, strict=True)]
             if any(num_new):
-                state = _Iteration(model, denoiser, noise, config, iteration)
+                is_first = all(count == model.config.seq_len for count in left)
+                state = _Iteration(model, denoiser, noise, config, iteration, is_first)
                 codes, is_masked = state.unmask(class_ids, codes, is_masked, num_new)
+                self.flops += state.num_passes(len(codes)) * transformer_flops(model.config)
             left = remaining
             if on_iteration is not None:
                 on_iteration(Progress(iteration, config.num_iterations, codes, is_masked))
+        self.flops += denoiser.num_rows * chain_flops(model.config, len(denoiser.steps))
         return codes
 
 
@@ -166,6 +175,8 @@ class _Iteration:
     noise: Noise
     config: SamplerConfig
     iteration: int
+    is_first: bool
+    """Whether everything is masked."""
 
     def unmask(
         self, class_ids: Tensor, codes: Tensor, is_masked: Tensor, num_new: list[int]
@@ -185,25 +196,41 @@ class _Iteration:
         decided = codes.flatten(0, 1).index_copy(0, tokens, self.draw(probs, tokens))
         return decided.view_as(codes), is_masked & ~is_new
 
+    @property
+    def guidance_scale(self) -> float:
+        """Of this iteration."""
+        return guidance_scale_at(self.iteration, self.config)
+
+    def num_passes(self, batch_size: int) -> int:
+        """Images that go through the transformer, conditional and unconditional ones."""
+        if self.guidance_scale in (0.0, 1.0):
+            return batch_size
+        return batch_size + (1 if self.is_first else batch_size)
+
     def predictor(
         self, class_ids: Tensor, codes: Tensor, is_masked: Tensor
     ) -> Callable[[Tensor], Tensor]:
         """Run the transformer; gives the function from tokens (M,) to bit probabilities (M, K)."""
         model = self.model
-        scale = guidance_scale_at(self.iteration, self.config)
+        scale = self.guidance_scale
         classes = model.transformer.embed_classes(class_ids)
         null = model.transformer.class_embedding.weight[-1].expand_as(classes)
-        if scale in (0.0, 1.0):
-            chosen = classes if scale == 1.0 else null
-            condition = model.condition(codes, chosen, is_masked).flatten(0, 1)
-            unconditional = None
-        else:
-            both = model.condition(
-                torch.cat([codes, codes]),
-                torch.cat([classes, null]),
-                torch.cat([is_masked, is_masked]),
-            )
-            condition, unconditional = both.flatten(0, 1).chunk(2)
+        dtype = self.denoiser.dtype
+        with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
+            if scale in (0.0, 1.0):
+                chosen = classes if scale == 1.0 else null
+                condition = model.condition(codes, chosen, is_masked).flatten(0, 1)
+                unconditional = None
+            else:
+                # With everything masked, all images have the same unconditional half.
+                num = self.num_passes(len(codes)) - len(codes)
+                both = model.condition(
+                    torch.cat([codes, codes[:num]]),
+                    torch.cat([classes, null[:num]]),
+                    torch.cat([is_masked, is_masked[:num]]),
+                )
+                condition = both[: len(codes)].flatten(0, 1)
+                unconditional = both[len(codes) :].expand(len(codes), -1, -1).flatten(0, 1)
 
         def bit_probs(tokens: Tensor) -> Tensor:
             return self.denoiser.bit_probs(
@@ -238,6 +265,14 @@ class _Iteration:
         num_tokens = is_masked.shape[1]
         raster = torch.arange(num_tokens, 0, -1, device=is_masked.device, dtype=torch.float32)
         return raster.expand_as(is_masked)
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Of matrix products: ``auto`` is bfloat16 on GPUs that have it, float32 elsewhere."""
+    if precision == "auto":
+        is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_fast else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def _indices(is_chosen: Tensor, count: int) -> Tensor:

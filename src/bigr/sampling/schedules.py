@@ -24,7 +24,13 @@ def num_masked_after(iteration: int, total: int, config: SamplerConfig) -> int:
 
 
 def guidance_scale_at(iteration: int, config: SamplerConfig) -> float:
-    """s, or 1 + (s - 1) i/n with the linear schedule."""
+    """s, or 1 + (s - 1) i/n with the linear schedule; 1 outside of the guidance interval.
+
+    Iteration i covers the share from (i - 1)/n to i/n; its middle decides.
+    """
+    first, last = config.guidance_interval
+    if not first <= (iteration - 0.5) / config.num_iterations <= last:
+        return 1.0
     if config.guidance_schedule == "constant":
         return config.guidance_scale
     return 1.0 + (config.guidance_scale - 1.0) * iteration / config.num_iterations

@@ -13,40 +13,15 @@ import torch
 from lightning.fabric.utilities.throughput import Throughput
 from lightning.pytorch.callbacks import Callback
 
+from bigr.evaluation.devices import peak_flops
 from bigr.models.flops import mean_masked_share, training_flops
 from bigr.training.generator import GeneratorModule
 from bigr.training.module import is_logged
 
 log = logging.getLogger(__name__)
 
-PEAK_BF16 = {
-    "B200": 2.25e15,
-    "H200": 9.89e14,
-    "H100 PCIe": 7.56e14,
-    "H100 NVL": 8.35e14,
-    "H100": 9.89e14,
-    "GH200": 9.89e14,
-    "A100": 3.12e14,
-    "A800": 3.12e14,
-    "L40S": 3.62e14,
-    "L40": 1.81e14,
-    "L4": 1.21e14,
-    "A10": 1.25e14,
-    "A6000": 1.55e14,
-    "RTX 4090": 1.65e14,
-    "RTX 3090": 7.1e13,
-}
-"""Dense bf16 operations per second by the vendor's data sheets, without sparsity."""
 GIGA = 1e9
 TERA = 1e12
-
-
-def peak_flops(device: torch.device) -> float | None:
-    """The device's dense bf16 peak, or None if it isn't known."""
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for word, peak in PEAK_BF16.items() if word in name), None)
 
 
 def peak_memory(device: torch.device) -> float:

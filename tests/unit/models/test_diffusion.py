@@ -77,6 +77,20 @@ def test_denoising_steps(count: int) -> None:
     assert all(before > after for before, after in itertools.pairwise(steps))
 
 
+@pytest.mark.parametrize("count", [2, 3, 10, 50, 200, 255, 256])
+def test_quadratic_steps(count: int) -> None:
+    """All distinct; where there is room for them, the squares."""
+    steps = denoising_steps(count, 256, "quadratic")
+    assert len(set(steps)) == count
+    assert steps == sorted(steps, reverse=True)
+    assert (steps[0], steps[-1]) == (256, 1)
+    if 10 <= count < 255:
+        even = denoising_steps(count, 256)
+        assert sum(steps) < sum(even) - 20
+    if count == 10:
+        assert steps == [256, *(1 + 255 * i * i // 81 for i in range(8, -1, -1))]
+
+
 @pytest.mark.parametrize("count", [1, 257])
 def test_impossible_step_counts(count: int) -> None:
     with pytest.raises(ValueError, match="num_denoise_steps must be between 2"):

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigr import BiGR, BiGRConfig
+from bigr import BiGR, BiGRConfig, Sampler, SamplerConfig
 from bigr.models.flops import mean_masked_share, training_flops
 
 SIZES = {
@@ -43,3 +43,20 @@ def test_two_thirds_of_the_tokens_are_masked() -> None:
         **SIZES["l"], grid_size=16, code_dim=24, num_classes=1000, denoiser_blocks=3
     )
     assert mean_masked_share(config) == pytest.approx(2 / math.pi, abs=0.01)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
+def test_sampling_flops_are_those_counted(guidance_scale: float) -> None:
+    """Of the transformer's and the denoiser's real calls, for any number of them."""
+    config = BiGRConfig(
+        **SIZES["narrow"], grid_size=8, code_dim=24, num_classes=10, denoiser_blocks=3
+    )
+    settings = SamplerConfig(guidance_scale=guidance_scale, num_iterations=4, num_denoise_steps=20)
+    sampler, counter = Sampler(settings), FlopCounterMode(display=False)
+    model = BiGR(config)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        sampler.sample(model, torch.arange(3), seeds=range(3))
+    assert sampler.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    once = sampler.flops
+    sampler.sample(model, torch.arange(3), seeds=range(3))
+    assert sampler.flops == pytest.approx(2 * once)
