@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bigr.models.autoencoder import BinaryAutoencoder
     from bigr.models.bigr import BiGR
     from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
+    from bigr.pipeline import BiGRPipeline
     from bigr.sampling.config import SamplerConfig
     from bigr.sampling.sampler import Sampler
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BiGR": "bigr.models.bigr",
     "BiGRConfig": "bigr.models.config",
+    "BiGRPipeline": "bigr.pipeline",
     "BinaryAutoencoder": "bigr.models.autoencoder",
     "BinaryAutoencoderConfig": "bigr.models.config",
     "Sampler": "bigr.sampling.sampler",
@@ -32,6 +34,7 @@ _HOMES = {
 __all__ = [
     "BiGR",
     "BiGRConfig",
+    "BiGRPipeline",
     "BinaryAutoencoder",
     "BinaryAutoencoderConfig",
     "Sampler",

@@ -189,8 +189,8 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
         return ALONE
     if not is_shared:
         raise ConfigError(
-            f"{devices * nodes} processes, but only evaluation=imagenet and digits_fidelity share "
-            "their work: use one."
+            f"{devices * nodes} processes, but only evaluation=imagenet, digits_fidelity and "
+            "application=generate share their work: use one."
         )
     if config.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device={config.device} is one device: with several, say device=auto.")

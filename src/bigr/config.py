@@ -32,6 +32,10 @@ HINTS = {
     "autoencoder": "the B-AE's checkpoint",
     "output": "the folder for the codes",
     "evaluation.reference": "ADM's .npz of statistics, or a folder of real images",
+    "application.image": "the picture",
+    "application.class_name": "what to paint, number or name",
+    "application.first": "the class to start from, number or name",
+    "application.second": "the class to end with",
     "callbacks.sample_metrics.reference": "ADM's .npz of statistics, or a folder of real images",
 }
 POSITIVE = (

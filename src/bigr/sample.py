@@ -1,4 +1,7 @@
-"""Images from a generator: ``python -m bigr.sample``, all settings in ``conf/sample.yaml``."""
+"""Images from a generator, and edited ones: ``python -m bigr.sample``.
+
+All settings are in ``conf/sample.yaml`` and ``conf/application``.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 SHOWN = 256
 COLUMNS = 8
 TERA = 1e12
+FRAME_MS = 120
+EDITS = ("inpaint", "outpaint", "edit", "interpolate", "enrich")
 
 
 def main() -> None:
@@ -32,32 +37,51 @@ def main() -> None:
 
 
 def job(config: DictConfig) -> None:
-    """Sample classes; write one PNG an image, as soon as it is there, and ``samples.png``."""
+    """Sample classes or edit a picture; images go to ``images/``, all of them to one picture."""
     with cli.user_errors():
-        classes, per_class = _classes(config.application)
+        name = config.application.name
+        if name not in EDITS and name != "generate":
+            raise ConfigError(
+                f"application.name={name}: it can be generate, {', '.join(EDITS)}; choose "
+                "application=…."
+            )
         settings = resolved(config)
-        processes = cli.processes(config)
+        processes = cli.processes(config, is_shared=name == "generate")
+    output = Path(processes.broadcast(str(config.paths.output)))
+    if name == "generate":
+        _generate(config, settings, output, processes)
+    else:
+        _edit(config, settings, output)
 
+
+def _generate(
+    config: DictConfig, settings: dict[str, Any], output: Path, processes: Processes
+) -> None:
+    """Images of classes, shared out over processes, one PNG each as soon as it is there."""
+    from bigr.data.class_names import default_names, find_class
     from bigr.evaluation.devices import check_sampler, load_models
     from bigr.sampling.sampler import Sampler
 
     with cli.user_errors():
+        names, per_class = _classes(config.application)
         models = load_models(
             config.generator, config.autoencoder, processes.device or config.device
         )
         known = models.generator.config.num_classes
-        if not all(0 <= label <= known for label in classes):
+        if not all(0 <= name <= known for name in names if isinstance(name, int)):
             raise ConfigError(
-                f"application.classes={classes}: this generator has the classes 0..{known - 1} "
+                f"application.classes={names}: this generator has the classes 0..{known - 1} "
                 f"({known} is the null class), for example 'application.classes=[0,1,2]'."
             )
+        classes = [
+            name if name == known else find_class(name, known, default_names(known))
+            for name in names
+        ]
         sampler = Sampler(instantiate(config.sampler))
         check_sampler(models, sampler.config)
 
-    output = Path(processes.broadcast(str(config.paths.output)))
     if processes.is_first:
-        output.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(settings, output / "config.yaml")
+        _begin(output, settings)
     labels = [label for label in classes for _ in range(per_class)]
     paths = [
         output / "images" / f"class_{label:04d}_seed_{config.seed + index:06d}.png"
@@ -72,6 +96,47 @@ def job(config: DictConfig) -> None:
         _report(output, models, len(labels), took, flops, processes.count)
         columns = per_class if per_class > 1 else min(len(classes), COLUMNS)
         _draw_grid(paths, columns, output / "samples.png")
+
+
+def _begin(output: Path, settings: dict[str, Any]) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(settings, output / "config.yaml")
+
+
+def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
+    """One of the pipeline's other methods, whose arguments are those of ``application``."""
+    from bigr.data.images import save_grid, to_tensor
+    from bigr.evaluation.devices import load_models
+    from bigr.pipeline import BiGRPipeline
+
+    arguments = {str(key): value for key, value in settings["application"].items() if key != "name"}
+    with cli.user_errors():
+        models = load_models(config.generator, config.autoencoder, config.device)
+        pipeline = BiGRPipeline(*models, device=config.device, batch_size=config.batch_size)
+        if arguments.get("ratios", 0) is None:
+            del arguments["ratios"]
+        sampler = instantiate(config.sampler)
+        _begin(output, settings)
+        method = getattr(pipeline, config.application.name)
+        pictures = method(**arguments, seed=config.seed, sampler=sampler)
+    folder = output / "images"
+    folder.mkdir(exist_ok=True)
+    for index, picture in enumerate(pictures):
+        picture.save(folder / f"{config.application.name}_{index:03d}.png")
+    if config.application.name == "interpolate":
+        frames = [*pictures, *pictures[-2:0:-1]]
+        for suffix in ("gif", "webp"):
+            frames[0].save(
+                output / f"interpolation.{suffix}",
+                save_all=True,
+                append_images=frames[1:],
+                duration=FRAME_MS,
+                loop=0,
+            )
+    import torch
+
+    tensors = [to_tensor(picture) for picture in pictures]
+    log.info("%s", save_grid(torch.stack(tensors), output / "samples.png", COLUMNS))
 
 
 def _sample(
@@ -147,15 +212,16 @@ def _draw_grid(paths: list[Path], columns: int, target: Path) -> None:
     log.info("%s", save_grid(images, target, columns))
 
 
-def _classes(application: DictConfig) -> tuple[list[int], int]:
-    """Class ids and images of each."""
+def _classes(application: DictConfig) -> tuple[list[int | str], int]:
+    """Classes, by number or name, and images of each."""
     classes, per_class = application.classes, application.num_per_class
-    if isinstance(classes, int):
+    if isinstance(classes, int | str):
         classes = [classes]
     is_list = isinstance(classes, list | ListConfig) and len(classes) > 0
-    if not is_list or not all(isinstance(label, int) for label in classes):
+    if not is_list or not all(isinstance(label, int | str) for label in classes):
         raise ConfigError(
-            f"application.classes must be a list of numbers such as [207,360], got {classes!r}."
+            "application.classes must be a list of numbers or names such as [207,'tabby'], got "
+            f"{classes!r}."
         )
     if not isinstance(per_class, int) or per_class < 1:
         raise ConfigError(

@@ -134,6 +134,29 @@ CASES = [
         "generator=g.safetensors autoencoder=a.safetensors",
         "this generator has the classes 0..2 (3 is the null class)",
     ),
+    (
+        "sample",
+        "application=edit generator=g.safetensors autoencoder=a.safetensors",
+        "still needed: application.class_name (what to paint, number or name) and application.i",
+    ),
+    (
+        "sample",
+        "application=inpaint application.image=no.png "
+        "generator=g.safetensors autoencoder=a.safetensors",
+        "the image: there is no file no.png",
+    ),
+    (
+        "sample",
+        "application=interpolate application.first=0 application.second=tabby "
+        "generator=g.safetensors autoencoder=a.safetensors",
+        "class 'tabby': this generator has no names for its classes, 0..2",
+    ),
+    (
+        "sample",
+        "application=enrich application.image=x devices=2 "
+        "generator=g.safetensors autoencoder=a.safetensors",
+        "2 processes, but only",
+    ),
     ("sample", "sampler.order=entropy generator=x autoencoder=y", "sampler.order must be one of"),
     (
         "sample",

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from bigr import load_autoencoder, load_generator
 from bigr.data.digits import load_digits
+from bigr.data.images import save_image
 from bigr.models.codes import grid_to_tokens
 from tests.processes import environment, python
 
@@ -277,3 +278,38 @@ def test_finished_run_is_left_as_it_is(trained: Path) -> None:
     )
     after = load_file(trained / "autoencoder" / "autoencoder.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_applications(trained: Path) -> None:
+    """Each of them from the command line; the known pixels of edits stay."""
+    digit = load_digits("test", 16).images[0]
+    before = np.array(Image.open(save_image(digit, trained / "digit.png")))
+    models = ("generator=generator", "autoencoder=autoencoder", "sampler=digits")
+    few = ("sampler.num_iterations=2", "sampler.num_denoise_steps=2")
+
+    def sample(name: str, *overrides: str) -> list[Image.Image]:
+        given = [f"application.{override}" for override in overrides]
+        bigr(
+            trained,
+            "sample",
+            f"application={name}",
+            *given,
+            *models,
+            *few,
+            f"hydra.run.dir=a/{name}",
+        )
+        assert (trained / "a" / name / "samples.png").is_file()
+        return [Image.open(path) for path in sorted((trained / "a" / name / "images").iterdir())]
+
+    box = "[[0,0,8,16]]"
+    edits = sample("edit", "image=digit.png", f"mask={box}", "class_name=8", "num_variants=3")
+    edits += sample("inpaint", "image=digit.png", f"mask={box}", "num_variants=2")
+    edits += sample("outpaint", "image=digit.png", "keep=[[8,0,16,16]]", "num_variants=2")
+    assert len(edits) == 7
+    for edited in edits:
+        assert np.array_equal(np.array(edited)[:, 8:], before[:, 8:])
+    assert np.array_equal(np.array(edits[3]), np.array(edits[5]))  # the same mask, inverted
+    assert len(sample("enrich", "image=digit.png", "num_variants=2")) == 2
+    assert len(sample("interpolate", "first=3", "second=8", "ratios=[0,0.5,1]")) == 3
+    for name in ("interpolation.gif", "interpolation.webp"):
+        assert Image.open(trained / "a" / "interpolate" / name).size == (16, 16)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 import bigr
 from bigr.cli import SHORTCUTS, quote_numbers
 from bigr.config import config_dir, register_resolvers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
+from bigr.sampling.config import SamplerConfig
 from tests.conftest import REPOSITORY
-from tests.models import tiny_generator
+from tests.models import tiny_autoencoder, tiny_generator
 
 README = (REPOSITORY / "README.md").read_text()
 FENCES = README.split("```")[1::2]
 SHELL = "\n".join(fence for fence in FENCES if fence.startswith("\n"))
-(PYTHON,) = [fence.removeprefix("python") for fence in FENCES if fence.startswith("python")]
+PIPELINE, PYTHON = (fence.removeprefix("python") for fence in FENCES if fence.startswith("python"))
+APPLICATIONS = (REPOSITORY / "docs" / "applications.md").read_text().split("```")
 DOCS_FENCES = [
     fence
-    for name in ("data", "evaluation")
+    for name in ("data", "evaluation", "applications")
     for fence in (REPOSITORY / "docs" / f"{name}.md").read_text().split("```")[1::2]
 ]
 COMMAND = re.compile(r"^python -m bigr\.(\w+) ([^#\n]*)", flags=re.MULTILINE)
@@ -89,6 +94,29 @@ def test_groups_are_all_choices() -> None:
                 named.add("auto")
             assert named <= {path.stem for path in folder.glob("*.yaml")}, group
             assert named >= {path.stem for path in folder.glob("*.yaml")}, group
+
+
+@pytest.mark.parametrize("code", [PIPELINE, APPLICATIONS[1].removeprefix("python")])
+def test_pipeline_examples(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small model of 1,000 classes, and pictures of the names that are used."""
+    from bigr import BiGRPipeline
+
+    pipeline = BiGRPipeline(
+        tiny_generator(num_classes=1000, num_layers=11), tiny_autoencoder(), device="cpu"
+    )
+    settings = pipeline._settings
+
+    def few(sampler: object, default: SamplerConfig, given: dict[str, Any]) -> SamplerConfig:
+        return settings(sampler, default, {**given, "num_iterations": 2, "num_denoise_steps": 2})
+
+    monkeypatch.setattr(pipeline, "_settings", few)
+    monkeypatch.setattr(BiGRPipeline, "from_pretrained", lambda *_, **__: pipeline)
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    for name in ("photo.jpg", "small.jpg"):
+        Image.fromarray(noise).save(name)
+    Image.new("L", (400, 300), 255).save("mask.png")
+    exec(code, {})
 
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,12 @@ def grid_image(images: Tensor, columns: int) -> Image.Image:
 def load_image(path: str | os.PathLike[str]) -> Tensor:
     """A picture file as it is: (3, H, W) in [0, 1]."""
     with Image.open(path) as picture:
-        return to_float(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+        return to_tensor(picture)
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """A PIL image as (3, H, W) in [0, 1]."""
+    return to_float(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:

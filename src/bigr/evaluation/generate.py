@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import tokens_to_grid
 from bigr.sampling.config import SamplerConfig
-from bigr.sampling.sampler import Sampler
+from bigr.sampling.sampler import ProgressCallback, Sampler
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,12 @@ def generate(
     class_ids: Tensor,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     batch_size: int = 64,
     known_codes: Tensor | None = None,
     is_masked: Tensor | None = None,
     on_batch: Callable[[int], object] | None = None,
+    on_iteration: ProgressCallback | None = None,
 ) -> Tensor:
     """Sample and decode; image i uses seed ``seed + i``.
 
@@ -45,12 +47,14 @@ def generate(
     Args:
         models: generator and B-AE.
         sampler: settings, or a sampler, which counts its operations.
-        class_ids: (n,) int64.
+        class_ids: (n,) int64, or (n, D) class embeddings.
         seed: of the first image.
+        seeds: n of them instead.
         batch_size: images at a time.
         known_codes: (n, N, K), with ``is_masked`` (n, N): sample these tokens only.
         is_masked: see ``known_codes``.
         on_batch: called with the number of images that were finished.
+        on_iteration: called after every iteration of every batch.
 
     Returns:
         (n, 3, H, W) in [0, 1], on the CPU.
@@ -61,6 +65,8 @@ def generate(
     images: list[Tensor] = []
     sampler = Sampler(sampler) if isinstance(sampler, SamplerConfig) else sampler
     start, size = 0, batch_size
+    if seeds is None:
+        seeds = range(seed, seed + len(class_ids))
     while start < len(class_ids):
         chosen = slice(start, start + size)
         classes = class_ids[chosen]
@@ -70,7 +76,8 @@ def generate(
                 classes,
                 known_codes=None if known_codes is None else known_codes[chosen],
                 is_masked=None if is_masked is None else is_masked[chosen],
-                seeds=range(seed + start, seed + start + len(classes)),
+                seeds=seeds[chosen],
+                on_iteration=on_iteration,
             )
             images.append(_decode(models.autoencoder, tokens_to_grid(codes)).clamp(0, 1).cpu())
         except torch.OutOfMemoryError:

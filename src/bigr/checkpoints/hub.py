@@ -1,0 +1,158 @@
+"""Weights by name: the released ones on the Hugging Face hub, a copy of them, or own folders.
+
+Hub access needs the ``hub`` extra; ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bigr.checkpoints.errors import CheckpointError
+
+RELEASED_REPO = "haoosz/BiGR"
+AUTOENCODERS = {
+    ("d24", 256): "bae/bae_d24/binaryae_ema_1000000.th",
+    ("d32", 256): "bae/bae_d32/binaryae_ema_950000.th",
+    ("d32", 512): "bae/bae_d32_512/binaryae_ema_720000.th",
+}
+GENERATORS = {
+    ("l", "d24", 256): "gpt/bigr_L_d24.pt",
+    ("xl", "d24", 256): "gpt/bigr_XL_d24.pt",
+    ("xxl", "d24", 256): "gpt/bigr_XXL_d24.pt",
+    ("xxl", "d32", 256): "gpt/bigr_XXL_d32.pt",
+    ("l", "d32", 512): "gpt/bigr_L_d32_512.pt",
+}
+"""The released files by model, code and resolution."""
+OWN = ("generator.safetensors", "autoencoder.safetensors")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+BLOCK = 1 << 20
+
+
+class Pair(NamedTuple):
+    """Files of a generator and its B-AE."""
+
+    generator: Path
+    autoencoder: Path
+
+
+def released_files(model: str, code: str, resolution: int) -> tuple[str, str]:
+    """Generator and B-AE in the released layout.
+
+    Raises:
+        CheckpointError: if no such model was released.
+    """
+    key = (model, code, resolution)
+    if key not in GENERATORS:
+        there = ", ".join(f"{m}/{c}/{r}" for m, c, r in GENERATORS)
+        raise CheckpointError(
+            f"model={model} code={code} resolution={resolution} wasn't released; there are {there}."
+        )
+    return GENERATORS[key], AUTOENCODERS[key[1:]]
+
+
+def find_pair(
+    name: str | os.PathLike[str],
+    *,
+    model: str = "l",
+    code: str = "d24",
+    resolution: int = 256,
+    revision: str | None = None,
+) -> Pair:
+    """Files of a generator and its B-AE, downloaded if need be.
+
+    Args:
+        name: a folder or a hub repository. A folder holds the released layout (``gpt/``,
+            ``bae/``), both ``.safetensors`` files of this project, or ``generator`` and
+            ``autoencoder`` folders with one each. ``haoosz/BiGR`` holds the released layout,
+            other repositories this project's files.
+        model: ``l``, ``xl``, ``xxl``; of the released layout.
+        code: ``d24``, ``d32``.
+        resolution: 256, 512.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: if something is missing, or a download isn't what the hub says it is.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(folder, (model, code, resolution))
+    text = str(name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text) or text.startswith((".", "~")):
+        raise CheckpointError(
+            f"{text} is neither a folder nor a hub repository such as {RELEASED_REPO}."
+        )
+    files = OWN if text != RELEASED_REPO else released_files(model, code, resolution)
+    return Pair(*(_download(text, file, revision) for file in files))
+
+
+def _in_folder(folder: Path, wanted: tuple[str, str, int]) -> Pair:
+    if (folder / "gpt").is_dir() or (folder / "bae").is_dir():
+        pair = Pair(*(folder / file for file in released_files(*wanted)))
+    elif (folder / OWN[0]).is_file() or (folder / OWN[1]).is_file():
+        pair = Pair(*(folder / file for file in OWN))
+    else:
+        pair = Pair(*(folder / Path(file).stem / file for file in OWN))
+    missing = [str(file.relative_to(folder)) for file in pair if not file.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks {' and '.join(missing)}. It should hold the released layout (gpt/ and "
+            f"bae/), {OWN[0]} with {OWN[1]}, or generator/ and autoencoder/ with one each."
+        )
+    return pair
+
+
+def _download(repo: str, file: str, revision: str | None) -> Path:
+    """The file in the hub's cache, whole: its bytes have the hash under which the hub names it."""
+    hub = _hub()
+    try:
+        path = Path(hub.hf_hub_download(repo, file, revision=revision))
+    except hub.errors.LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{file} of {repo} is not in the cache and the hub can't be reached: fetch it where "
+            "there is a network (huggingface-cli download), or give a folder with the files."
+        ) from error
+    except (hub.errors.HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{file} of {repo} can't be downloaded: {reason}") from error
+    expected = path.resolve().name  # the hub's name for big files, by which the cache keeps them
+    if SHA256.fullmatch(expected) and _sha256(path) != expected:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{file} of {repo} was damaged on its way (its SHA-256 is not {expected}); it has been "
+            "deleted: try again."
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            "downloading needs huggingface_hub: pip install 'bigr-lightning[hub]', or name a "
+            "folder."
+        ) from error
+    return huggingface_hub
+
+
+def push(folder: Path, repo: str, *, private: bool, message: str) -> str:
+    """Upload a folder to a hub repository, made if it isn't there; returns its address."""
+    hub = _hub()
+    api = hub.HfApi()
+    address = str(api.create_repo(repo, private=private, exist_ok=True))
+    api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message=message)
+    return address

@@ -1,0 +1,424 @@
+"""One object for people: pictures in, pictures out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bigr.checkpoints.card import model_card
+from bigr.checkpoints.hub import find_pair, push
+from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
+from bigr.checkpoints.native import save_autoencoder, save_generator
+from bigr.data.class_names import default_names, find_class
+from bigr.data.images import to_uint8
+from bigr.data.pictures import Box, Crop, Picture, read_mask, read_picture, seamless
+from bigr.evaluation.devices import check_sampler, pick_device
+from bigr.evaluation.generate import Models, generate
+from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.models.bigr import BiGR
+from bigr.models.codes import grid_to_tokens, tokens_to_grid
+from bigr.sampling.applications import (
+    ENRICHMENT,
+    INPAINTING,
+    INTERPOLATION,
+    INTERPOLATION_RATIOS,
+    MaskRule,
+    cell_groups,
+    class_mixtures,
+    null_classes,
+    token_mask,
+)
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler import ProgressCallback, Sampler
+
+Blend = Literal["paste", "poisson", "none"]
+BLENDS = ("paste", "poisson", "none")
+ClassName = int | str
+Mask = Picture | Sequence[Box] | None
+NAMES_FILE = "classes.txt"
+
+
+class BiGRPipeline:
+    """Generate and edit pictures with a generator and its B-AE.
+
+    Every method that samples takes ``seed`` (image i uses ``seed + i``; the result depends on
+    nothing else), ``sampler`` (the paper's settings for the application by default) and
+    ``on_iteration``, called with a :class:`bigr.sampling.sampler.Progress` after each iteration.
+    Settings such as ``guidance_scale=3.0`` replace single ones of the sampler.
+
+    Args:
+        generator: in evaluation mode.
+        autoencoder: whose codes it makes.
+        class_names: one per class; ImageNet-1K's for 1,000 classes, by default.
+        device: ``auto``, ``cpu``, ``cuda``, …
+        batch_size: images at a time; without influence on them.
+
+    Raises:
+        ValueError: if the two don't fit, or for a device that isn't there.
+    """
+
+    def __init__(
+        self,
+        generator: BiGR,
+        autoencoder: BinaryAutoencoder,
+        *,
+        class_names: Sequence[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 16,
+    ) -> None:
+        check_pair(generator, autoencoder)
+        target = pick_device(device)
+        self.models = Models(generator.to(target).eval(), autoencoder.to(target).eval())
+        num_classes = generator.config.num_classes
+        self.class_names = list(class_names) if class_names else default_names(num_classes)
+        if self.class_names is not None and len(self.class_names) != num_classes:
+            raise ValueError(
+                f"{len(self.class_names)} class_names for a generator of {num_classes} classes."
+            )
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = "haoosz/BiGR",
+        *,
+        model: str = "l",
+        code: str = "d24",
+        resolution: int = 256,
+        revision: str | None = None,
+        device: str = "auto",
+        batch_size: int = 16,
+    ) -> BiGRPipeline:
+        """Weights from the hub, a local copy of the released layout, or a folder made here.
+
+        Args: see :func:`bigr.checkpoints.hub.find_pair`.
+
+        Raises:
+            ValueError: if something is missing or damaged, or for a device that isn't there.
+        """
+        pick_device(device)  # before gigabytes are fetched
+        pair = find_pair(name, model=model, code=code, resolution=resolution, revision=revision)
+        names_file = pair.generator.with_name(NAMES_FILE)
+        names = names_file.read_text().splitlines() if names_file.is_file() else None
+        return cls(
+            load_generator(pair.generator),
+            load_autoencoder(pair.autoencoder),
+            class_names=names,
+            device=device,
+            batch_size=batch_size,
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write both models, the names of the classes and a model card."""
+        target = Path(folder)
+        save_generator(self.models.generator, target / "generator.safetensors")
+        save_autoencoder(self.models.autoencoder, target / "autoencoder.safetensors")
+        if self.class_names is not None:
+            (target / NAMES_FILE).write_text("\n".join(self.class_names) + "\n")
+        (target / "README.md").write_text(
+            model_card(self.models.generator.config, self.models.autoencoder.config)
+        )
+        return target
+
+    def push_to_hub(self, repo: str, *, private: bool = False, message: str = "Upload BiGR") -> str:
+        """Upload what :meth:`save_pretrained` writes; returns the repository's address."""
+        with tempfile.TemporaryDirectory() as folder:
+            return push(self.save_pretrained(folder), repo, private=private, message=message)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's pictures in pixels."""
+        return self.models.autoencoder.config.image_size
+
+    @property
+    def grid_size(self) -> int:
+        """Tokens along a side."""
+        return self.models.generator.config.grid_size
+
+    def class_id(self, name: ClassName) -> int:
+        """The number of a class given by number or name."""
+        return find_class(name, self.models.generator.config.num_classes, self.class_names)
+
+    def generate(
+        self,
+        classes: ClassName | Sequence[ClassName],
+        *,
+        num_per_class: int = 1,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """Pictures of classes, ``num_per_class`` of each, class by class."""
+        names = [classes] if isinstance(classes, int | str) else list(classes)
+        if not names or num_per_class < 1:
+            raise ValueError("give at least one class, and num_per_class of at least 1.")
+        ids = torch.tensor([self.class_id(name) for name in names])
+        return self._sample(
+            ids.repeat_interleave(num_per_class),
+            self._settings(sampler, SamplerConfig(), settings),
+            seed=seed,
+            on_iteration=on_iteration,
+        )
+
+    def inpaint(
+        self,
+        image: Picture,
+        mask: Mask = None,
+        *,
+        class_name: ClassName | None = None,
+        num_variants: int = 1,
+        blend: Blend = "paste",
+        mask_rule: MaskRule = "any",
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """Repaint what ``mask`` says; with ``class_name`` this is class-conditional editing.
+
+        Args:
+            image: any size; the centre square is worked on, as ADM crops it.
+            mask: white, or opaque, is repainted; boxes [left, top, right, bottom] in the image's
+                pixels; None for the image's transparent pixels. A token (1/16 of the side) is
+                sampled as a whole.
+            class_name: what to paint, or None for whatever fits (guidance does nothing then).
+            num_variants: pictures with different seeds.
+            blend: ``paste`` the repainted pixels into the original, which keeps its size and all
+                its other pixels; ``poisson``: the same, seams blended by OpenCV; ``none``: the
+                decoded square, in which the known tokens look as the B-AE reconstructs them.
+            mask_rule: ``any`` samples each token that the mask touches, ``nearest`` is the
+                released code's rule.
+            seed: of the first variant.
+            sampler: settings; linear mask schedule and 25 iterations by default.
+            on_iteration: see the class.
+            settings: single ones to replace.
+
+        Raises:
+            ValueError: if image and mask don't fit, or the mask touches no token.
+        """
+        picture = read_picture(image)
+        found = read_mask(mask, picture)
+        return self._repaint(
+            picture, found, class_name, num_variants, blend, mask_rule,
+            self._settings(sampler, INPAINTING, settings), seed, on_iteration,
+        )  # fmt: skip
+
+    def outpaint(self, image: Picture, keep: Mask = None, **more: Any) -> list[Image.Image]:
+        """Repaint everything but ``keep``: :meth:`inpaint` with the mask inverted.
+
+        Args:
+            image: see :meth:`inpaint`.
+            keep: what stays, as a mask of :meth:`inpaint`; None keeps the middle quarter.
+            more: see :meth:`inpaint`.
+        """
+        picture = read_picture(image)
+        if keep is None:
+            width, height = picture.size
+            keep = [[width // 4, height // 4, width - width // 4, height - height // 4]]
+        kept = read_mask(keep, picture, "keep")
+        return self.inpaint(picture.convert("RGB"), kept.point(lambda v: 255 - v), **more)
+
+    def edit(
+        self, image: Picture, mask: Mask = None, *, class_name: ClassName, **more: Any
+    ) -> list[Image.Image]:
+        """Repaint what ``mask`` says as ``class_name``: see :meth:`inpaint`."""
+        return self.inpaint(image, mask, class_name=class_name, **more)
+
+    def interpolate(
+        self,
+        first: ClassName,
+        second: ClassName,
+        *,
+        ratios: Sequence[float] = INTERPOLATION_RATIOS,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """From one class to another: one picture per share of the second, all from one seed."""
+        if not ratios or not all(0 <= ratio <= 1 for ratio in ratios):
+            raise ValueError(f"ratios must be numbers in 0..1, got {list(ratios)}.")
+        classes = class_mixtures(
+            self.models.generator, self.class_id(first), self.class_id(second), ratios
+        )
+        return self._sample(
+            classes,
+            self._settings(sampler, INTERPOLATION, settings),
+            seeds=[seed] * len(ratios),
+            on_iteration=on_iteration,
+        )
+
+    def enrich(
+        self,
+        image: Picture,
+        *,
+        class_name: ClassName | None = None,
+        num_variants: int = 1,
+        num_rounds: int = 4,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """Give a picture of half the model's resolution, enlarged twice, the details it lacks.
+
+        A quarter of the tokens, one of every 2x2 cell, is sampled anew in each round, given the
+        others; four rounds renew all of them.
+
+        Args:
+            image: any size; its centre square is brought to half the resolution first.
+            class_name: what it shows, which gives guidance a meaning; None as in the paper.
+            num_variants: pictures with different seeds.
+            num_rounds: groups of tokens that are sampled.
+            seed: of the first variant.
+            sampler: settings; linear mask schedule and 20 iterations by default.
+            on_iteration: see the class.
+            settings: single ones to replace.
+        """
+        if num_variants < 1 or num_rounds < 1:
+            raise ValueError("num_variants and num_rounds must be at least 1.")
+        small = Crop(read_picture(image).convert("RGB"), self.image_size // 2).image()
+        enlarged = torch.nn.functional.interpolate(small[None], scale_factor=2, mode="bilinear")
+        codes = self.encode(enlarged).repeat_interleave(num_variants, dim=0)
+        config = self._settings(sampler, ENRICHMENT, settings)
+        if class_name is None:
+            config = dataclasses.replace(config, guidance_scale=1.0)  # both halves are the same
+        check_sampler(self.models, config)
+        classes = self._classes(class_name, num_variants)
+        draws = [torch.Generator().manual_seed(seed + index) for index in range(num_variants)]
+        groups = torch.stack([cell_groups(self.grid_size, draw) for draw in draws], dim=1)
+        for number in range(num_rounds):
+            codes = Sampler(config).sample(
+                self.models.generator,
+                classes,
+                known_codes=codes,
+                is_masked=groups[number % len(groups)],
+                # Other random numbers in each round.
+                seeds=[int(torch.randint(2**62, (), generator=draw)) for draw in draws],
+                on_iteration=on_iteration,
+            )
+        return to_pil(self.decode(codes))
+
+    def reconstruct(self, images: Picture | Sequence[Picture]) -> list[Image.Image]:
+        """Pictures as the B-AE gives them back: encoded into bits and decoded."""
+        return to_pil(self.decode(self.encode(self.load(images))))
+
+    @torch.inference_mode()
+    def features(self, images: Picture | Sequence[Picture], layer: int) -> Tensor:
+        """Visual features of every token after ``layer`` (0-based): (B, N, D), on the CPU."""
+        codes = self.encode(self.load(images))
+        classes = self._classes(None, len(codes)).to(codes.device)
+        return self.models.generator.features(codes, classes, layer).float().cpu()
+
+    def load(self, images: Picture | Sequence[Picture]) -> Tensor:
+        """ADM's centre crops of pictures, (B, 3, H, W) in [0, 1]."""
+        if isinstance(images, Tensor) and images.ndim == 4:
+            images = list(images)
+        some: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
+        crops = [Crop(read_picture(one).convert("RGB"), self.image_size) for one in some]
+        return torch.stack([crop.image() for crop in crops])
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] to their likeliest codes (B, N, K)."""
+        autoencoder = self.models.autoencoder
+        bit_probs = autoencoder.encode(images.to(self.models.generator.device))
+        return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, N, K) to images (B, 3, H, W) in [0, 1]."""
+        return self.models.autoencoder.decode(tokens_to_grid(codes)).clamp(0, 1)
+
+    def _repaint(
+        self,
+        picture: Image.Image,
+        mask: Image.Image,
+        class_name: ClassName | None,
+        num_variants: int,
+        blend: str,
+        mask_rule: MaskRule,
+        config: SamplerConfig,
+        seed: int,
+        on_iteration: ProgressCallback | None,
+    ) -> list[Image.Image]:
+        if blend not in BLENDS or num_variants < 1:
+            raise ValueError(f"blend can be {', '.join(BLENDS)}; num_variants is at least 1.")
+        crop = Crop(picture.convert("RGB"), self.image_size)
+        pixels = crop.mask(mask)
+        is_masked = token_mask(pixels[None], self.grid_size, mask_rule)
+        codes = self.encode(crop.image()[None])
+        if class_name is None:
+            config = dataclasses.replace(config, guidance_scale=1.0)  # both halves are the same
+        squares = self._sample(
+            self._classes(class_name, num_variants),
+            config,
+            seed=seed,
+            known_codes=codes.expand(num_variants, -1, -1),
+            is_masked=is_masked.expand(num_variants, -1),
+            on_iteration=on_iteration,
+        )
+        if blend == "none":
+            return squares
+        if blend == "poisson":
+            area = Image.fromarray(pixels.numpy().astype("uint8") * 255)
+            base = to_pil(crop.image()[None])[0]
+            squares = [seamless(base, square, area) for square in squares]
+        return [crop.paste(square, mask) for square in squares]
+
+    def _sample(
+        self,
+        classes: Tensor,
+        config: SamplerConfig,
+        *,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        on_iteration: ProgressCallback | None = None,
+        known_codes: Tensor | None = None,
+        is_masked: Tensor | None = None,
+    ) -> list[Image.Image]:
+        check_sampler(self.models, config)
+        images = generate(
+            self.models,
+            config,
+            classes,
+            seed=seed,
+            seeds=seeds,
+            batch_size=self.batch_size,
+            known_codes=known_codes,
+            is_masked=is_masked,
+            on_iteration=on_iteration,
+        )
+        return to_pil(images)
+
+    def _classes(self, name: ClassName | None, count: int) -> Tensor:
+        if name is None:
+            return null_classes(count, self.models.generator.config.null_class)
+        return torch.full((count,), self.class_id(name))
+
+    def _settings(
+        self,
+        sampler: SamplerConfig | None,
+        default: SamplerConfig,
+        settings: dict[str, Any],
+    ) -> SamplerConfig:
+        known = {field.name for field in dataclasses.fields(SamplerConfig)}
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"{name}: there is no such argument, nor a sampler's setting.")
+        return dataclasses.replace(sampler or default, **settings)
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """Images (B, 3, H, W) in [0, 1] as PIL images."""
+    arrays = to_uint8(images).cpu().permute(0, 2, 3, 1).contiguous().numpy()
+    return [Image.fromarray(array) for array in arrays]
