@@ -37,6 +37,7 @@ Job = Callable[[DictConfig], Any]
 SHORTCUTS = {
     ("evaluate", "task=autoencoder"): "evaluation=reconstruction",
     ("evaluate", "task=generator"): "evaluation=imagenet",
+    ("evaluate", "application=inpaint"): "evaluation=edits",
 }
 """What else some choices are called."""
 

@@ -35,6 +35,7 @@ WITHOUT_INFLUENCE = (
     "confirm",
 )
 FIDELITY = "bigr.evaluation.fidelity.FidelityEvaluation"
+EDITS = "bigr.evaluation.edits.EditEvaluation"
 
 
 def main() -> None:
@@ -128,6 +129,8 @@ def _of_generator(
     shared: dict[str, Any] = {}
     if config.evaluation._target_ == FIDELITY:
         shared = {"folder": output, "processes": processes}
+    if config.evaluation._target_ == EDITS:
+        shared = {"images": _held_out(config, models.autoencoder.config.image_size)}
 
     def evaluate() -> Evaluation | None:
         if not processes.is_first:
@@ -138,6 +141,18 @@ def _of_generator(
     return evaluate
 
 
+def _held_out(config: DictConfig, image_size: int) -> Any:
+    """Images of the validation split."""
+    if config.data.image_size != image_size:
+        raise ConfigError(
+            f"autoencoder={config.autoencoder} is for {image_size} pixels, and data.image_size is "
+            f"{config.data.image_size}: choose another resolution=…."
+        )
+    data = instantiate(config.data)
+    data.setup("validate")
+    return data.val_set
+
+
 def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
     """The same for a B-AE and the validation split."""
     from bigr.checkpoints.load import load_autoencoder
@@ -145,23 +160,17 @@ def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
     from bigr.evaluation.progress import progress
 
     autoencoder = load_autoencoder(config.autoencoder)
-    if config.data.image_size != autoencoder.config.image_size:
-        raise ConfigError(
-            f"autoencoder={config.autoencoder} is for {autoencoder.config.image_size} pixels, and "
-            f"data.image_size is {config.data.image_size}: choose another resolution=…."
-        )
+    images = _held_out(config, autoencoder.config.image_size)
     autoencoder = autoencoder.to(pick_device(config.device))
     evaluation = instantiate(config.evaluation)
     for reason in evaluation.missing:
         log.info("left out: %s", reason)
-    data = instantiate(config.data)
-    data.setup("validate")
 
     def evaluate() -> Evaluation:
-        count = len(data.val_set)
+        count = len(images)
         total = count if config.evaluation.count is None else min(count, config.evaluation.count)
         with progress(total, "images") as advance:
-            return evaluation(autoencoder, data.val_set, advance)
+            return evaluation(autoencoder, images, advance)
 
     return evaluate
 

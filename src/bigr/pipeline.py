@@ -14,17 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from bigr.checkpoints.card import model_card
-from bigr.checkpoints.hub import find_pair, push
+from bigr.checkpoints.hub import NAMES_FILE, find_pair, push
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.class_names import default_names, find_class
 from bigr.data.images import to_uint8
-from bigr.data.pictures import Box, Crop, Picture, read_mask, read_picture, seamless
+from bigr.data.pictures import Box, Crop, Picture, read_mask, read_picture, require_opencv, seamless
 from bigr.evaluation.devices import check_sampler, pick_device
-from bigr.evaluation.generate import Models, generate
+from bigr.evaluation.generate import Models, decode, encode, generate
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.models.codes import grid_to_tokens, tokens_to_grid
 from bigr.sampling.applications import (
     ENRICHMENT,
     INPAINTING,
@@ -43,7 +42,6 @@ Blend = Literal["paste", "poisson", "none"]
 BLENDS = ("paste", "poisson", "none")
 ClassName = int | str
 Mask = Picture | Sequence[Box] | None
-NAMES_FILE = "classes.txt"
 
 
 class BiGRPipeline:
@@ -317,7 +315,9 @@ class BiGRPipeline:
         """Visual features of every token after ``layer`` (0-based): (B, N, D), on the CPU."""
         codes = self.encode(self.load(images))
         classes = self._classes(None, len(codes)).to(codes.device)
-        return self.models.generator.features(codes, classes, layer).float().cpu()
+        parts = zip(codes.split(self.batch_size), classes.split(self.batch_size), strict=True)
+        model = self.models.generator
+        return torch.cat([model.features(*part, layer).float().cpu() for part in parts])
 
     def load(self, images: Picture | Sequence[Picture]) -> Tensor:
         """ADM's centre crops of pictures, (B, 3, H, W) in [0, 1]."""
@@ -330,14 +330,12 @@ class BiGRPipeline:
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] to their likeliest codes (B, N, K)."""
-        autoencoder = self.models.autoencoder
-        bit_probs = autoencoder.encode(images.to(self.models.generator.device))
-        return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
+        return encode(self.models.autoencoder, images, self.batch_size)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, N, K) to images (B, 3, H, W) in [0, 1]."""
-        return self.models.autoencoder.decode(tokens_to_grid(codes)).clamp(0, 1)
+        return decode(self.models.autoencoder, codes, self.batch_size)
 
     def _repaint(
         self,
@@ -353,6 +351,8 @@ class BiGRPipeline:
     ) -> list[Image.Image]:
         if blend not in BLENDS or num_variants < 1:
             raise ValueError(f"blend can be {', '.join(BLENDS)}; num_variants is at least 1.")
+        if blend == "poisson":
+            require_opencv()
         crop = Crop(picture.convert("RGB"), self.image_size)
         pixels = crop.mask(mask)
         is_masked = token_mask(pixels[None], self.grid_size, mask_rule)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def test_generate_is_the_samplers(pipeline: BiGRPipeline) -> None:
     )
     for picture, image in zip(pictures, pipeline.decode(codes), strict=True):
         expected = (image * 255).round().permute(1, 2, 0).numpy()
-        assert abs(pixels(picture) - expected).max() <= 1  # a batch of one rounds otherwise
+        assert np.array_equal(pixels(picture), expected)
     assert pipeline.generate(2, seed=10, **FAST)[0].tobytes() == pictures[3].tobytes()
 
 
@@ -159,6 +161,48 @@ def test_save_and_load(pipeline: BiGRPipeline, tmp_path: Path) -> None:
     assert "8x8 pixels" in card
 
 
+def test_batches_do_not_matter(pipeline: BiGRPipeline) -> None:
+    pictures = [noise(seed=seed) for seed in range(5)]
+    small = BiGRPipeline(*pipeline.models, device="cpu", batch_size=2)
+    images = pipeline.load(pictures)
+    assert torch.equal(small.encode(images), pipeline.encode(images))
+    assert torch.equal(small.encode(images)[3:4], pipeline.encode(images[3:4]))
+    assert torch.allclose(small.features(pictures, 0), pipeline.features(pictures, 0), atol=1e-4)
+    for method in (small.reconstruct, pipeline.reconstruct):
+        expected = [pipeline.reconstruct(picture)[0].tobytes() for picture in pictures]
+        assert [picture.tobytes() for picture in method(pictures)] == expected
+
+
+def test_push(pipeline: BiGRPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is uploaded is a folder from which the same pipeline can be loaded."""
+    import huggingface_hub
+
+    calls: list[tuple[str, Any]] = []
+
+    class Api:
+        def create_repo(self, repo: str, **more: Any) -> str:
+            calls.append((repo, more))
+            return f"https://hub/{repo}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> None:
+            calls.append((repo_id, commit_message))
+            shutil.copytree(folder_path, tmp_path / "uploaded")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert pipeline.push_to_hub("me/mine", private=True) == "https://hub/me/mine"
+    assert calls[0] == ("me/mine", {"private": True, "exist_ok": True})
+    loaded = BiGRPipeline.from_pretrained(tmp_path / "uploaded", device="cpu")
+    assert loaded.generate(1, **FAST)[0].tobytes() == pipeline.generate(1, **FAST)[0].tobytes()
+
+
+def test_without_opencv(pipeline: BiGRPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is sampled."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(Sampler, "sample", None)
+    with pytest.raises(ValueError, match="blend=poisson needs OpenCV"):
+        pipeline.inpaint(noise(), [[0, 0, 4, 4]], blend="poisson")
+
+
 def test_mask_rules() -> None:
     mask = torch.zeros(1, 8, 8, dtype=torch.bool)
     mask[0, 3, 3:6] = True  # tokens of two pixels: rows 1, columns 1 and 2
@@ -176,6 +220,7 @@ def test_mask_rules() -> None:
         (lambda p: p.generate([]), "at least one class"),
         (lambda p: p.generate(0, num_denoise_steps=999), "num_denoise_steps must be between"),
         (lambda p: p.inpaint(noise(), [[0, 0, 4, 4]], blend="soft"), "blend can be paste, poisson"),
+        (lambda p: p.inpaint(noise(), [[0, 0, 4, 4]], mask_rule="all"), "mask_rule=all"),
         (lambda p: p.inpaint(noise(40, 8), [[0, 0, 4, 4]]), "touches no token"),
         (lambda p: p.interpolate(0, 1, ratios=[0.5, 1.5]), "ratios must be numbers in 0..1"),
         (lambda p: p.enrich(noise(), num_rounds=0), "at least 1"),

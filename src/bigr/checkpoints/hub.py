@@ -5,6 +5,7 @@ Hub access needs the ``hub`` extra; ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OF
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -28,6 +29,8 @@ GENERATORS = {
 }
 """The released files by model, code and resolution."""
 OWN = ("generator.safetensors", "autoencoder.safetensors")
+NAMES_FILE = "classes.txt"
+"""Names of the classes, a line each, beside the generator."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BLOCK = 1 << 20
 
@@ -85,8 +88,14 @@ def find_pair(
         raise CheckpointError(
             f"{text} is neither a folder nor a hub repository such as {RELEASED_REPO}."
         )
-    files = OWN if text != RELEASED_REPO else released_files(model, code, resolution)
-    return Pair(*(_download(text, file, revision) for file in files))
+    if text == RELEASED_REPO:
+        files = released_files(model, code, resolution)
+        return Pair(*(_download(text, file, revision) for file in files))
+    pair = Pair(*(_download(text, file, revision) for file in OWN))
+    hub = _hub()
+    with contextlib.suppress(hub.errors.EntryNotFoundError):  # not all have names
+        hub.hf_hub_download(text, NAMES_FILE, revision=revision)
+    return pair
 
 
 def _in_folder(folder: Path, wanted: tuple[str, str, int]) -> Pair:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ def find_class(name: int | str, num_classes: int, names: Sequence[str] | None) -
     Raises:
         ValueError: if there is none, or several have the name.
     """
-    if isinstance(name, int) and not isinstance(name, bool):
+    if not isinstance(name, str):
+        name = operator.index(name)
         if not 0 <= name < num_classes:
             raise ValueError(f"class {name}: this generator has the classes 0..{num_classes - 1}.")
         return name
@@ -44,7 +46,7 @@ def find_class(name: int | str, num_classes: int, names: Sequence[str] | None) -
         raise ValueError(
             f"class {name!r}: this generator has no names for its classes, 0..{num_classes - 1}."
         )
-    wanted = str(name).strip().casefold()
+    wanted = name.strip().casefold()
     lower = [known.casefold() for known in names]
     found = [index for index, known in enumerate(lower) if known == wanted]
     if len(found) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from collections.abc import Sequence
@@ -73,6 +74,9 @@ def _checked(picture: Image.Image, what: str) -> Image.Image:
     if getattr(picture, "n_frames", 1) > 1:
         raise ValueError(f"{what} is animated ({picture.n_frames} frames): give one of them.")  # type: ignore[attr-defined]
     upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16") or upright.mode == "I":
+        # Sixteen bits: converted as they are, all but the darkest would be white.
+        upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
     has_alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
     return upright.convert("RGBA" if has_alpha else "RGB")
 
@@ -176,20 +180,19 @@ def _boxes(boxes: Sequence[Box], size: tuple[int, int], what: str) -> Image.Imag
     return Image.fromarray(pixels)
 
 
+def require_opencv() -> None:
+    """Raise ``ValueError`` if OpenCV isn't installed."""
+    if importlib.util.find_spec("cv2") is None:
+        raise ValueError("blend=poisson needs OpenCV: pip install 'bigr-lightning[blend]'.")
+
+
 def seamless(original: Image.Image, square: Image.Image, mask: Image.Image) -> Image.Image:
     """Poisson blending (Perez et al. 2003) of the masked part of ``square``, by OpenCV.
 
     All three have one size. Pixels outside of the mask stay as they are.
-
-    Raises:
-        ValueError: if OpenCV isn't installed.
     """
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "blend=poisson needs OpenCV: pip install 'bigr-lightning[blend]'."
-        ) from error
+    import cv2
+
     chosen = np.array(mask) >= WHITE
     if chosen.all():
         return square

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.models.codes import tokens_to_grid
+from bigr.models.codes import grid_to_tokens, tokens_to_grid
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import ProgressCallback, Sampler
 
@@ -38,6 +38,7 @@ def generate(
     is_masked: Tensor | None = None,
     on_batch: Callable[[int], object] | None = None,
     on_iteration: ProgressCallback | None = None,
+    on_codes: Callable[[Tensor], object] | None = None,
 ) -> Tensor:
     """Sample and decode; image i uses seed ``seed + i``.
 
@@ -55,6 +56,7 @@ def generate(
         is_masked: see ``known_codes``.
         on_batch: called with the number of images that were finished.
         on_iteration: called after every iteration of every batch.
+        on_codes: called with the codes (b, N, K) of every batch.
 
     Returns:
         (n, 3, H, W) in [0, 1], on the CPU.
@@ -79,7 +81,9 @@ def generate(
                 seeds=seeds[chosen],
                 on_iteration=on_iteration,
             )
-            images.append(_decode(models.autoencoder, tokens_to_grid(codes)).clamp(0, 1).cpu())
+            images.append(decode(models.autoencoder, codes, len(codes)).cpu())
+            if on_codes is not None:
+                on_codes(codes)
         except torch.OutOfMemoryError:
             if len(classes) == 1:
                 raise
@@ -96,12 +100,26 @@ def generate(
     return torch.cat(images)
 
 
-def _decode(autoencoder: BinaryAutoencoder, codes: Tensor) -> Tensor:
-    """Images of ``codes`` (B, K, h, w); on a CPU one by one.
+@torch.inference_mode()
+def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] to their likeliest codes (B, N, K)."""
+    device = next(autoencoder.parameters()).device
+    parts = images.split(_at_a_time(device, batch_size))
+    bit_probs = torch.cat([autoencoder.encode(part.to(device)) for part in parts])
+    return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
+
+
+@torch.inference_mode()
+def decode(autoencoder: BinaryAutoencoder, codes: Tensor, batch_size: int) -> Tensor:
+    """Codes (B, N, K) to images (B, 3, H, W) in [0, 1]."""
+    parts = tokens_to_grid(codes).split(_at_a_time(codes.device, batch_size))
+    return torch.cat([autoencoder.decode(part) for part in parts]).clamp(0, 1)
+
+
+def _at_a_time(device: torch.device, batch_size: int) -> int:
+    """Images per pass of the B-AE: one on a CPU.
 
     A CPU's convolutions round by the size of the batch, which an image must not depend on; there,
     one at a time costs next to nothing.
     """
-    if codes.device.type != "cpu":
-        return autoencoder.decode(codes)
-    return torch.cat([autoencoder.decode(one) for one in codes.split(1)])
+    return 1 if device.type == "cpu" else batch_size

@@ -6,7 +6,7 @@ Shapes: B images, (H, W) pixels, N tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -41,8 +41,10 @@ def token_mask(pixel_mask: Tensor, grid_size: int, rule: MaskRule = "nearest") -
         (B, N) bool, True = masked.
 
     Raises:
-        ValueError: if an image's mask touches no token.
+        ValueError: if an image's mask touches no token, or for another rule.
     """
+    if rule not in get_args(MaskRule):
+        raise ValueError(f"mask_rule={rule}: it can be any or nearest.")
     floats, size = pixel_mask[:, None].float(), (grid_size, grid_size)
     if rule == "any":
         small = F.adaptive_max_pool2d(floats, size)

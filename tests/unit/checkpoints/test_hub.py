@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bigr import BiGRPipeline
 from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.export import save_released_autoencoder, save_released_generator
 from bigr.checkpoints.hub import AUTOENCODERS, GENERATORS, find_pair, released_files
@@ -56,8 +57,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.server.requests += 1
         prefix, _, path = self.path.partition("/resolve/main/")
         file = self.server.folder / path
-        if prefix != "/haoosz/BiGR" or not path or not file.is_file():
-            self.send_error(404)
+        if prefix not in ("/haoosz/BiGR", "/me/mine") or not path or not file.is_file():
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
             return
         content = file.read_bytes()
         name = hashlib.sha256(content).hexdigest()
@@ -87,10 +91,11 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         server.shutdown()
 
 
-def load(hub: Hub, folder: Path, **variables: str) -> tuple[int, str]:
+def load(hub: Hub, folder: Path, code: str = LOAD, **variables: str) -> tuple[int, str]:
+    folder.mkdir(exist_ok=True)
     cache = str(folder / "cache")
     result = python(
-        "-c", LOAD, cwd=folder, HF_ENDPOINT=hub.address, HF_HOME=cache, HF_HUB_DISABLE_XET="1",
+        "-c", code, cwd=folder, HF_ENDPOINT=hub.address, HF_HOME=cache, HF_HUB_DISABLE_XET="1",
         HF_HUB_DOWNLOAD_TIMEOUT="3", HF_HUB_ETAG_TIMEOUT="3", **variables,
     )  # fmt: skip
     return result.returncode, result.stdout + result.stderr
@@ -106,6 +111,19 @@ def test_from_the_hub_and_offline(hub: Hub, tmp_path: Path) -> None:
     assert hub.requests == before
     result = python("-c", LOAD.replace("haoosz/BiGR", str(hub.folder)), cwd=tmp_path)
     assert result.stdout == first
+
+
+def test_own_repository_with_class_names(hub: Hub, tmp_path: Path) -> None:
+    BiGRPipeline(
+        tiny_generator(), tiny_autoencoder(), class_names=["ant", "bee", "cat"], device="cpu"
+    ).save_pretrained(hub.folder)
+    code = LOAD.replace("generate(0,", 'generate("Bee",').replace("haoosz/BiGR", "me/mine")
+    status, named = load(hub, tmp_path, code)
+    assert status == 0, named
+    (hub.folder / "classes.txt").unlink()
+    code = code.replace('"Bee"', "1")
+    assert load(hub, tmp_path / "again", code) == (0, named)
+    assert load(hub, tmp_path / "again", code, HF_HUB_OFFLINE="1") == (0, named)
 
 
 def test_damaged_download_is_refused(hub: Hub, tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ def test_modes() -> None:
     assert read_picture(noise(9, 9, "RGBA")).mode == "RGBA"
 
 
+def test_sixteen_bits(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    read = np.array(read_picture(tmp_path / "a.png"))
+    assert np.array_equal(read[..., 0], values >> 8)
+
+
 def test_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees

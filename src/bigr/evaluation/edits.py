@@ -1,0 +1,238 @@
+"""Inpainting over a data set: what becomes of the known region, and how visible the seam is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bigr.data.images import to_float, to_tensor, to_uint8
+from bigr.data.pictures import require_opencv, seamless
+from bigr.evaluation.generate import Models, decode, encode, generate
+from bigr.evaluation.reconstruction import Images
+from bigr.evaluation.result import Evaluation
+from bigr.sampling.applications import MaskRule, null_classes, token_mask
+from bigr.sampling.config import SamplerConfig
+
+Application = Literal["inpaint", "outpaint", "edit"]
+Region = Literal["center", "left", "right", "top", "bottom"]
+ROWS = 8
+GREY = 0.5
+
+
+def region_mask(region: Region, size: int) -> Tensor:
+    """(size, size) bool: half of an image, or its middle quarter."""
+    mask = torch.zeros(size, size, dtype=torch.bool)
+    half, quarter = size // 2, size // 4
+    rows = {"top": slice(half), "bottom": slice(half, None), "center": slice(quarter, -quarter)}
+    columns = {"left": slice(half), "right": slice(half, None), "center": slice(quarter, -quarter)}
+    mask[rows.get(region, slice(None)), columns.get(region, slice(None))] = True
+    return mask
+
+
+def seam_contrast(images: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels across the edge of ``mask``, (B,).
+
+    Args:
+        images: (B, 3, H, W).
+        mask: (H, W) bool.
+    """
+    differences = []
+    for dim in (0, 1):
+        length = mask.shape[dim] - 1
+        is_edge = mask.narrow(dim, 0, length) ^ mask.narrow(dim, 1, length)
+        step = images.narrow(dim + 2, 0, length) - images.narrow(dim + 2, 1, length)
+        differences.append(step.abs().mean(dim=1)[:, is_edge])
+    return torch.cat(differences, dim=1).mean(dim=1)
+
+
+class EditEvaluation:
+    """Repaint a region of held-out images and look at the rest.
+
+    Args:
+        application: ``inpaint``, ``outpaint`` (everything but the region), or ``edit``: with the
+            image's own class.
+        region: the middle quarter, or a half.
+        count: images from the start of the split.
+        batch_size: images at a time.
+        blend: ``paste`` the repainted pixels into the original, or ``poisson``.
+        mask_rule: see :func:`bigr.sampling.applications.token_mask`.
+        seed: of the first image; image i uses ``seed + i``.
+
+    Raises:
+        ValueError: for impossible settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        application: Application = "inpaint",
+        region: Region = "center",
+        count: int = 1000,
+        batch_size: int = 16,
+        blend: Literal["paste", "poisson"] = "paste",
+        mask_rule: MaskRule = "any",
+        seed: int = 0,
+    ) -> None:
+        for name, value, choices in (
+            ("application", application, get_args(Application)),
+            ("region", region, get_args(Region)),
+            ("blend", blend, ("paste", "poisson")),
+            ("mask_rule", mask_rule, get_args(MaskRule)),
+        ):
+            if value not in choices:
+                raise ValueError(f"evaluation.{name}={value}: it can be {', '.join(choices)}.")
+        if blend == "poisson":
+            require_opencv()
+        self.application = application
+        self.region = region
+        self.count = count
+        self.batch_size = batch_size
+        self.blend = blend
+        self.mask_rule = mask_rule
+        self.seed = seed
+
+    def check(self, models: Models) -> None:
+        """Raise ``ValueError`` if the region has no token of ``models``."""
+        token_mask(self._mask(models)[None], models.generator.config.grid_size, self.mask_rule)
+
+    def __call__(
+        self,
+        models: Models,
+        sampler: SamplerConfig,
+        on_batch: Callable[[int], object] = lambda _: None,
+        *,
+        images: Images,
+    ) -> Evaluation:
+        """Figures of ``models`` on ``images``, samples with ``image`` and ``label``."""
+        mask = self._mask(models)
+        total = min(self.count, len(images))
+        if self.application != "edit":
+            sampler = dataclasses.replace(sampler, guidance_scale=1.0)  # both halves are the same
+        sums: dict[str, float] = {}
+        kept_tokens = changed = 0
+        shown: list[Tensor] = []
+        for start in range(0, total, self.batch_size):
+            chosen = [images[i] for i in range(start, min(start + self.batch_size, total))]
+            originals = to_float(to_uint8(to_float(torch.stack([one.image for one in chosen]))))
+            labels = torch.tensor([int(one.label) for one in chosen])
+            codes = encode(models.autoencoder, originals, self.batch_size)
+            decoded, after = self._repaint(models, sampler, codes, labels, mask, start)
+            result = self._blended(originals, decoded, mask)
+            plain = to_float(to_uint8(decode(models.autoencoder, codes, self.batch_size))).cpu()
+            is_masked = token_mask(mask[None], models.generator.config.grid_size, self.mask_rule)
+            same = (after == codes.cpu()).all(dim=-1)
+            kept_tokens += int(same[:, ~is_masked[0]].all(dim=1).sum())
+            changed += int((result != originals)[..., ~mask].any(dim=2).any(dim=1).sum())
+            for name, error in (
+                ("known_mse_decoded", (decoded - originals)[..., ~mask].square().mean(dim=(1, 2))),
+                ("known_mse_reconstructed", (plain - originals)[..., ~mask].square().mean((1, 2))),
+                ("seam", seam_contrast(result, mask)),
+                ("seam_original", seam_contrast(originals, mask)),
+            ):
+                sums[name] = sums.get(name, 0.0) + float(error.double().sum())
+            if len(shown) < ROWS:
+                hidden = torch.where(mask, GREY, originals)
+                grid = torch.stack([originals, hidden, decoded, result], dim=1)
+                shown += list(grid[: ROWS - len(shown)])
+            on_batch(len(chosen))
+        means = {name: value / total for name, value in sums.items()}
+        figures = {
+            "known_psnr_decoded": _psnr(means["known_mse_decoded"]),
+            "known_psnr_reconstructed": _psnr(means["known_mse_reconstructed"]),
+            "known_tokens_intact": kept_tokens / total,
+            "known_pixels_changed": changed / total,
+            "seam_ratio": means["seam"] / max(means["seam_original"], 1e-12),
+        }
+        return Evaluation(
+            metrics={
+                **figures,
+                "count": total,
+                "application": self.application,
+                "region": self.region,
+                "blend": self.blend,
+                "sampler": dataclasses.asdict(sampler),
+                "seed": self.seed,
+            },
+            figures=figures,
+            rows=[
+                ("known region, decoded: PSNR", f"{figures['known_psnr_decoded']:.2f} dB", ""),
+                (
+                    "the same without an edit",
+                    f"{figures['known_psnr_reconstructed']:.2f} dB",
+                    "",
+                ),
+                ("images with all known tokens intact", f"{kept_tokens / total:.1%}", "100%"),
+                (
+                    f"images with a known pixel changed ({self.blend})",
+                    f"{changed / total:.1%}",
+                    "0%",
+                ),
+                (
+                    "contrast across the seam over the original's",
+                    f"{figures['seam_ratio']:.3f}",
+                    "1",
+                ),
+            ],
+            pictures={"edits.png": (torch.cat(shown), 4)} if shown else {},
+            columns=("measured", "wanted"),
+        )
+
+    def _mask(self, models: Models) -> Tensor:
+        mask = region_mask(self.region, models.autoencoder.config.image_size)
+        return ~mask if self.application == "outpaint" else mask
+
+    def _repaint(
+        self,
+        models: Models,
+        sampler: SamplerConfig,
+        codes: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        start: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Decoded images, and their codes; both on the CPU."""
+        config = models.generator.config
+        count = len(codes)
+        classes = labels if self.application == "edit" else null_classes(count, config.null_class)
+        is_masked = token_mask(mask[None], config.grid_size, self.mask_rule).expand(count, -1)
+        last: list[Tensor] = []
+
+        def keep(progress_codes: Tensor) -> None:
+            last[:] = [progress_codes.cpu()]
+
+        decoded = generate(
+            models,
+            sampler,
+            classes,
+            seed=self.seed + start,
+            batch_size=count,
+            known_codes=codes,
+            is_masked=is_masked,
+            on_codes=keep,
+        )
+        return to_float(to_uint8(decoded)), last[0]
+
+    def _blended(self, originals: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
+        if self.blend == "paste":
+            return torch.where(mask, decoded, originals)
+        area = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
+        pairs = zip(originals, decoded, strict=True)
+        return torch.stack(
+            [to_tensor(seamless(_pil(first), _pil(second), area)) for first, second in pairs]
+        )
+
+
+def _pil(image: Tensor) -> Image.Image:
+    return Image.fromarray(to_uint8(image).permute(1, 2, 0).contiguous().numpy())
+
+
+def _psnr(mse: float) -> float:
+    """Of pixels in [0, 1], from the error pooled over all images, in dB."""
+    return math.inf if mse == 0 else -10 * math.log10(mse)

@@ -1,0 +1,106 @@
+"""Edits over a data set: known regions, seams."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigr.evaluation.edits import EditEvaluation, region_mask, seam_contrast
+from bigr.evaluation.generate import Models
+from bigr.sampling.config import SamplerConfig
+from tests.models import tiny_autoencoder, tiny_generator
+
+SETTINGS = SamplerConfig(num_iterations=2, num_denoise_steps=3, mask_schedule="linear")
+
+
+class Sample(NamedTuple):
+    image: Tensor
+    label: int
+
+
+def images(count: int) -> list[Sample]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Sample(torch.randint(256, (3, 8, 8), generator=generator, dtype=torch.uint8), i % 3)
+        for i in range(count)
+    ]
+
+
+def evaluate(count: int = 5, **settings: Any) -> Any:
+    evaluation = EditEvaluation(count=count, **settings)
+    models = Models(tiny_generator(), tiny_autoencoder())
+    evaluation.check(models)
+    return evaluation(models, SETTINGS, images=images(7))
+
+
+def test_regions() -> None:
+    for region, share in (("center", 0.25), ("left", 0.5), ("bottom", 0.5)):
+        assert region_mask(region, 16).float().mean() == share  # type: ignore[arg-type]
+    assert region_mask("left", 8)[:, :4].all()
+    assert region_mask("top", 8)[:4].all()
+    assert region_mask("center", 8)[2:6, 2:6].all()
+
+
+def test_seam_contrast() -> None:
+    """A step of 0.5 along one edge of four; a mask's corner has no pixel across it."""
+    image = torch.zeros(2, 3, 8, 8)
+    image[1, :, :, 2:] = 0.5  # a step where the mask begins
+    mask = region_mask("center", 8)
+    assert seam_contrast(image, mask).tolist() == pytest.approx([0.0, 0.5 * 4 / 16])
+    assert seam_contrast(image, region_mask("right", 8)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("application", ["inpaint", "outpaint", "edit"])
+def test_known_regions_are_kept(application: str) -> None:
+    result = evaluate(application=application, batch_size=2)
+    assert result.metrics["count"] == 5
+    assert result.figures["known_tokens_intact"] == 1.0
+    assert result.figures["known_pixels_changed"] == 0.0
+    assert result.figures["seam_ratio"] > 0
+    grid, columns = result.pictures["edits.png"]
+    assert (len(grid), columns) == (20, 4)
+    whole = evaluate(application=application, batch_size=5)
+    assert whole.figures == pytest.approx(result.figures, rel=1e-9)
+
+
+def test_a_generator_that_touches_known_tokens_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bigr.sampling.sampler import Sampler
+
+    sample = Sampler.sample
+
+    def broken(self: Sampler, *args: Any, **more: Any) -> Tensor:
+        codes = sample(self, *args, **more)
+        codes[0, 0] = 1 - codes[0, 0]  # a corner, which is known
+        return codes
+
+    monkeypatch.setattr(Sampler, "sample", broken)
+    assert evaluate(batch_size=2).figures["known_tokens_intact"] == pytest.approx(2 / 5)
+
+
+def test_known_psnr_is_that_of_the_pixels() -> None:
+    """Edits of the half that isn't looked at don't change it much; of the same images."""
+    result = evaluate(region="left")
+    models = Models(tiny_generator(), tiny_autoencoder())
+    originals = torch.stack([one.image for one in images(5)]) / 255
+    with torch.inference_mode():
+        codes = models.autoencoder.encode(originals).gt(0.5).float()
+        decoded = (models.autoencoder.decode(codes).clamp(0, 1) * 255).round() / 255
+    mse = (decoded - originals)[..., 4:].square().mean().double()
+    assert result.figures["known_psnr_reconstructed"] == pytest.approx(
+        float(-10 * mse.log10()), rel=1e-5
+    )
+
+
+def test_poisson() -> None:
+    assert evaluate(blend="poisson").figures["known_pixels_changed"] == 0.0
+
+
+@pytest.mark.parametrize("settings", [{"region": "corner"}, {"application": "enrich"}])
+def test_bad_settings(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"evaluation\.\w+=\w+: it can be"):
+        EditEvaluation(**settings)
