@@ -18,9 +18,11 @@ from bigr import cli
 from bigr.config import ConfigError, resolved
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from bigr.evaluation.generate import Models
     from bigr.evaluation.processes import Processes
-    from bigr.sampling.sampler import Sampler
+    from bigr.sampling.sampler import Progress, ProgressCallback, Sampler
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ SHOWN = 256
 COLUMNS = 8
 TERA = 1e12
 FRAME_MS = 120
+LAST_FRAMES = 10
 EDITS = ("inpaint", "outpaint", "edit", "interpolate", "enrich")
 
 
@@ -105,7 +108,7 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
 
 def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
     """One of the pipeline's other methods, whose arguments are those of ``application``."""
-    from bigr.data.images import save_grid, to_tensor
+    from bigr.data.images import save_animation, save_grid, to_tensor
     from bigr.evaluation.devices import load_models
     from bigr.pipeline import BiGRPipeline
 
@@ -118,21 +121,17 @@ def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
         sampler = instantiate(config.sampler)
         _begin(output, settings)
         method = getattr(pipeline, config.application.name)
-        pictures = method(**arguments, seed=config.seed, sampler=sampler)
+        frames: list[Image.Image] = []
+        on_iteration = _recorder(models, frames) if config.animate else None
+        pictures = method(**arguments, seed=config.seed, sampler=sampler, on_iteration=on_iteration)
     folder = output / "images"
     folder.mkdir(exist_ok=True)
     for index, picture in enumerate(pictures):
         picture.save(folder / f"{config.application.name}_{index:03d}.png")
     if config.application.name == "interpolate":
-        frames = [*pictures, *pictures[-2:0:-1]]
-        for suffix in ("gif", "webp"):
-            frames[0].save(
-                output / f"interpolation.{suffix}",
-                save_all=True,
-                append_images=frames[1:],
-                duration=FRAME_MS,
-                loop=0,
-            )
+        there_and_back = [*pictures, *pictures[-2:0:-1]]
+        save_animation(there_and_back, output, "interpolation", FRAME_MS)
+    _save_frames(frames, output)
     import torch
 
     tensors = [to_tensor(picture) for picture in pictures]
@@ -157,6 +156,8 @@ def _sample(
     size = config.batch_size
     starts = range(processes.rank * size, len(labels), processes.count * size)
     total = sum(len(labels[start : start + size]) for start in starts)
+    frames: list[Image.Image] = []
+    record = _recorder(models, frames) if config.animate and processes.is_first else None
     with progress(total, "images") as advance:
         for start in starts:
             images = generate(
@@ -166,9 +167,31 @@ def _sample(
                 seed=config.seed + start,
                 batch_size=size,
                 on_batch=advance if processes.is_first else None,
+                on_iteration=record if start == 0 else None,
             )
             for image, path in zip(images, paths[start : start + size], strict=True):
                 save_image(image, path)
+    _save_frames(frames, Path(config.paths.output))
+
+
+def _recorder(models: Models, frames: list[Image.Image]) -> ProgressCallback:
+    """A callback that draws what is decided after each iteration."""
+    from bigr.data.images import grid_image
+    from bigr.evaluation.preview import preview
+
+    def record(state: Progress) -> None:
+        frames.append(grid_image(preview(models.autoencoder, state), COLUMNS))
+
+    return record
+
+
+def _save_frames(frames: list[Image.Image], output: Path) -> None:
+    from bigr.data.images import save_animation
+
+    if frames:
+        lingering = [*frames, *[frames[-1]] * LAST_FRAMES]
+        save_animation(lingering, output, "unmasking", FRAME_MS)
+        log.info("%s", output / "unmasking.gif")
 
 
 def _report(

@@ -297,6 +297,7 @@ def test_applications(trained: Path) -> None:
             *models,
             *few,
             f"hydra.run.dir=a/{name}",
+            "animate=true",
         )
         assert (trained / "a" / name / "samples.png").is_file()
         return [Image.open(path) for path in sorted((trained / "a" / name / "images").iterdir())]
@@ -309,7 +310,24 @@ def test_applications(trained: Path) -> None:
     for edited in edits:
         assert np.array_equal(np.array(edited)[:, 8:], before[:, 8:])
     assert np.array_equal(np.array(edits[3]), np.array(edits[5]))  # the same mask, inverted
+    unmasking = Image.open(trained / "a" / "edit" / "unmasking.gif")
+    assert unmasking.size == (3 * 66 + 2, 68)
+    assert unmasking.n_frames > 1  # type: ignore[attr-defined]
     assert len(sample("enrich", "image=digit.png", "num_variants=2")) == 2
     assert len(sample("interpolate", "first=3", "second=8", "ratios=[0,0.5,1]")) == 3
     for name in ("interpolation.gif", "interpolation.webp"):
         assert Image.open(trained / "a" / "interpolate" / name).size == (16, 16)
+
+
+def test_edits_of_a_data_set(trained: Path) -> None:
+    bigr(
+        trained,
+        "evaluate",
+        *("application=inpaint", "resolution=digits", "data=digits", "sampler=digits"),
+        *("sampler.num_iterations=2", "sampler.num_denoise_steps=2", "evaluation.count=20"),
+        *("generator=generator", "autoencoder=autoencoder", "hydra.run.dir=edits"),
+    )
+    metrics = json.loads((trained / "edits" / "metrics.json").read_text())
+    assert (metrics["count"], metrics["known_tokens_intact"]) == (20, 1.0)
+    assert metrics["known_pixels_changed"] == 0.0
+    assert Image.open(trained / "edits" / "edits.png").size == (4 * 66 + 2, 8 * 66 + 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,23 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:
 def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
     """Write :func:`grid_image` as PNG, folders included; a half-written file is never seen."""
     return _write(grid_image(images, columns), Path(path))
+
+
+def save_animation(
+    frames: Sequence[Image.Image], folder: Path, name: str, frame_ms: int
+) -> list[Path]:
+    """Write ``frames`` as an endless GIF, and as a WebP without loss."""
+    paths = [folder / f"{name}.gif", folder / f"{name}.webp"]
+    for path in paths:
+        frames[0].save(
+            path,
+            save_all=True,
+            append_images=list(frames[1:]),
+            duration=frame_ms,
+            loop=0,
+            lossless=True,
+        )
+    return paths
 
 
 def _write(picture: Image.Image, target: Path) -> Path:
