@@ -18,11 +18,10 @@ from bigr import cli
 from bigr.config import ConfigError, resolved
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from bigr.evaluation.generate import Models
+    from bigr.evaluation.preview import Film
     from bigr.evaluation.processes import Processes
-    from bigr.sampling.sampler import Progress, ProgressCallback, Sampler
+    from bigr.sampling.sampler import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ EDITS = ("inpaint", "outpaint", "edit", "interpolate", "enrich")
 
 def main() -> None:
     """Command line."""
-    cli.run("sample", job)
+    cli.run("sample", job, after_sweep=draw_sweep)
 
 
 def job(config: DictConfig) -> None:
@@ -55,6 +54,16 @@ def job(config: DictConfig) -> None:
         _generate(config, settings, output, processes)
     else:
         _edit(config, settings, output)
+
+
+def draw_sweep(config: DictConfig) -> None:
+    """After ``python -m bigr.sample -m …``: a picture with a row of images per job."""
+    from bigr.evaluation.sweep import sample_grid
+
+    try:
+        log.info("%s", sample_grid(Path(str(config.hydra.sweep.dir)), COLUMNS))
+    except (ValueError, OSError) as error:  # no job got so far
+        log.error("no picture of the sweep: %s", error)
 
 
 def _generate(
@@ -110,7 +119,9 @@ def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
     """One of the pipeline's other methods, whose arguments are those of ``application``."""
     from bigr.data.images import save_animation, save_grid, to_tensor
     from bigr.evaluation.devices import load_models
+    from bigr.evaluation.preview import Film
     from bigr.pipeline import BiGRPipeline
+    from bigr.sampling.applications import INTERPOLATION_RATIOS
 
     arguments = {str(key): value for key, value in settings["application"].items() if key != "name"}
     with cli.user_errors():
@@ -121,9 +132,9 @@ def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
         sampler = instantiate(config.sampler)
         _begin(output, settings)
         method = getattr(pipeline, config.application.name)
-        frames: list[Image.Image] = []
-        on_iteration = _recorder(models, frames) if config.animate else None
-        pictures = method(**arguments, seed=config.seed, sampler=sampler, on_iteration=on_iteration)
+        count = arguments.get("num_variants", len(arguments.get("ratios", INTERPOLATION_RATIOS)))
+        film = Film(models.autoencoder, count, COLUMNS) if config.animate else None
+        pictures = method(**arguments, seed=config.seed, sampler=sampler, on_iteration=film)
     folder = output / "images"
     folder.mkdir(exist_ok=True)
     for index, picture in enumerate(pictures):
@@ -131,7 +142,8 @@ def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
     if config.application.name == "interpolate":
         there_and_back = [*pictures, *pictures[-2:0:-1]]
         save_animation(there_and_back, output, "interpolation", FRAME_MS)
-    _save_frames(frames, output)
+    if film is not None:
+        _save_film(film, output)
     import torch
 
     tensors = [to_tensor(picture) for picture in pictures]
@@ -151,13 +163,15 @@ def _sample(
 
     from bigr.data.images import save_image
     from bigr.evaluation.generate import generate
+    from bigr.evaluation.preview import Film
     from bigr.evaluation.progress import progress
 
     size = config.batch_size
     starts = range(processes.rank * size, len(labels), processes.count * size)
     total = sum(len(labels[start : start + size]) for start in starts)
-    frames: list[Image.Image] = []
-    record = _recorder(models, frames) if config.animate and processes.is_first else None
+    first = len(labels[:size])
+    wants_film = config.animate and processes.is_first
+    film = Film(models.autoencoder, first, COLUMNS) if wants_film else None
     with progress(total, "images") as advance:
         for start in starts:
             images = generate(
@@ -167,31 +181,20 @@ def _sample(
                 seed=config.seed + start,
                 batch_size=size,
                 on_batch=advance if processes.is_first else None,
-                on_iteration=record if start == 0 else None,
+                on_iteration=film if start == 0 else None,
             )
             for image, path in zip(images, paths[start : start + size], strict=True):
                 save_image(image, path)
-    _save_frames(frames, Path(config.paths.output))
+    if film is not None:
+        _save_film(film, Path(config.paths.output))
 
 
-def _recorder(models: Models, frames: list[Image.Image]) -> ProgressCallback:
-    """A callback that draws what is decided after each iteration."""
-    from bigr.data.images import grid_image
-    from bigr.evaluation.preview import preview
-
-    def record(state: Progress) -> None:
-        frames.append(grid_image(preview(models.autoencoder, state), COLUMNS))
-
-    return record
-
-
-def _save_frames(frames: list[Image.Image], output: Path) -> None:
+def _save_film(film: Film, output: Path) -> None:
     from bigr.data.images import save_animation
 
-    if frames:
-        lingering = [*frames, *[frames[-1]] * LAST_FRAMES]
-        save_animation(lingering, output, "unmasking", FRAME_MS)
-        log.info("%s", output / "unmasking.gif")
+    lingering = [*film.frames, *film.frames[-1:] * LAST_FRAMES]
+    save_animation(lingering, output, "unmasking", FRAME_MS)
+    log.info("%s", output / "unmasking.gif")
 
 
 def _report(

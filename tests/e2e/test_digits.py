@@ -159,6 +159,29 @@ def test_sweep(trained: Path) -> None:
     assert [scale["guidance_scale"] for scale in scales] == [1.0, 2.5]
 
 
+def test_sweep_of_samples(trained: Path) -> None:
+    """A row of images a job, with its settings, from the same seeds."""
+    bigr(
+        trained,
+        "sample",
+        *("-m", "sampler=digits", "sampler.num_denoise_steps=2", "sampler.guidance_scale=1.0,4.0"),
+        *("generator=generator", "autoencoder=autoencoder", "application.classes=[3,8]"),
+        "hydra.sweep.dir=sample_sweep",
+    )
+    grid = np.array(Image.open(trained / "sample_sweep" / "sweep.png"))
+    assert grid.shape[0] == 2 * 66 + 2
+    for row, job in enumerate(("0", "1")):
+        paths = sorted((trained / "sample_sweep" / job / "images").iterdir())
+        assert len(paths) == 2
+        for column, path in enumerate(paths):
+            expected = np.array(Image.open(path)).repeat(4, 0).repeat(4, 1)
+            left = grid.shape[1] - (2 - column) * 66
+            shown = grid[2 + 66 * row : 66 + 66 * row, left : left + 64]
+            assert np.array_equal(shown, expected)
+    labels = grid[:, : grid.shape[1] - 2 * 66]
+    assert (labels < 128).any()
+
+
 @pytest.mark.parametrize("devices", ["1", "2"])
 def test_probe(trained: Path, devices: str) -> None:
     """Every layer, as good as scikit-learn's logistic regression on the same features."""

@@ -49,6 +49,7 @@ def test_there_are_commands() -> None:
         "evaluate",
         "probe",
         "convert",
+        "demo",
     }
 
 

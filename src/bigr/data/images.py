@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
 MIN_VISIBLE_SIDE = 64
+LABEL_HEIGHT = 14
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -37,10 +39,40 @@ def grid_image(images: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(grid.permute(1, 2, 0).numpy())
 
 
+def labelled_rows(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """A picture with a row of pictures of one size per entry, its label before it.
+
+    Small pictures are enlarged without smoothing until they can be seen.
+    """
+    font = ImageFont.load_default(size=LABEL_HEIGHT)
+    width, height = rows[0][1][0].size
+    scale = max(1, MIN_VISIBLE_SIDE // width)
+    width, height = width * scale, height * scale
+    margin = 2 * LABEL_HEIGHT + math.ceil(max(font.getlength(label) for label, _ in rows))
+    columns = max(len(pictures) for _, pictures in rows)
+    gap = 2
+    size = (margin + columns * (width + gap), len(rows) * (height + gap) + gap)
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (label, pictures) in enumerate(rows):
+        top = gap + number * (height + gap)
+        draw.text((LABEL_HEIGHT, top + height // 2), label, "black", font, anchor="lm")
+        for column, picture in enumerate(pictures):
+            visible = picture.resize((width, height), Image.Resampling.NEAREST)
+            canvas.paste(visible, (margin + column * (width + gap), top))
+    return canvas
+
+
 def load_image(path: str | os.PathLike[str]) -> Tensor:
     """A picture file as it is: (3, H, W) in [0, 1]."""
+    return to_tensor(load_picture(path))
+
+
+def load_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """A picture file, read whole."""
     with Image.open(path) as picture:
-        return to_tensor(picture)
+        picture.load()
+        return picture
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
@@ -51,12 +83,12 @@ def to_tensor(picture: Image.Image) -> Tensor:
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:
     """Write one image (3, H, W) in [0, 1] as PNG, pixel for pixel."""
     pixels = to_uint8(image).cpu().permute(1, 2, 0).contiguous()
-    return _write(Image.fromarray(pixels.numpy()), Path(path))
+    return save_picture(Image.fromarray(pixels.numpy()), Path(path))
 
 
 def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
-    """Write :func:`grid_image` as PNG, folders included; a half-written file is never seen."""
-    return _write(grid_image(images, columns), Path(path))
+    """Write :func:`grid_image` as PNG, by :func:`save_picture`."""
+    return save_picture(grid_image(images, columns), Path(path))
 
 
 def save_animation(
@@ -76,7 +108,8 @@ def save_animation(
     return paths
 
 
-def _write(picture: Image.Image, target: Path) -> Path:
+def save_picture(picture: Image.Image, target: Path) -> Path:
+    """Write a PNG, folders included; a half-written file is never seen."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     picture.save(part, format="PNG")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,15 +27,18 @@ Picture = str | os.PathLike[str] | Image.Image | Tensor | np.ndarray
 Box = Sequence[int]
 
 
-def read_picture(picture: Picture, what: str = "the image") -> Image.Image:
+def read_picture(
+    picture: Picture, what: str = "the image", max_pixels: float = MAX_PIXELS
+) -> Image.Image:
     """A PIL image, upright, mode RGB or RGBA.
 
     Args:
         picture: a file, a PIL image, a tensor (3, H, W) in [0, 1] or an array (H, W, 3) uint8.
         what: it is called in messages.
+        max_pixels: a larger one is refused before it is decoded.
 
     Raises:
-        ValueError: for anything that isn't one whole picture of at most 64 megapixels.
+        ValueError: for anything that isn't one whole picture of at most ``max_pixels``.
     """
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
@@ -43,18 +47,21 @@ def read_picture(picture: Picture, what: str = "the image") -> Image.Image:
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
             raise ValueError(f"{what} must be uint8 (H, W, 3), got {picture.dtype}.")
-        return read_picture(Image.fromarray(picture), what)
+        return read_picture(Image.fromarray(picture), what, max_pixels)
     if isinstance(picture, Image.Image):
-        return _checked(picture, what)
+        return _checked(picture, what, max_pixels)
     path = os.path.expanduser(picture)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # counted below
             with Image.open(path, formats=FORMATS) as opened:
-                return _checked(opened, what)
+                return _checked(opened, what, max_pixels)
     except FileNotFoundError as error:
         raise ValueError(f"{what}: there is no file {path}.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"(\d+) pixels", str(error))
+        raise ValueError(_too_large(what, int(count[1]) if count else 0, max_pixels)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         reason = str(error).splitlines()[0] if not isinstance(error, UnidentifiedImageError) else ""
         raise ValueError(
             f"{what}: {path} is no whole picture ({reason or 'not a format that is read'}); "
@@ -62,13 +69,16 @@ def read_picture(picture: Picture, what: str = "the image") -> Image.Image:
         ) from error
 
 
-def _checked(picture: Image.Image, what: str) -> Image.Image:
+def _too_large(what: str, pixels: int, max_pixels: float) -> str:
+    return (
+        f"{what} has {pixels / 1e6:.4g} megapixels, more than {max_pixels / 1e6:g}: scale it down."
+    )
+
+
+def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
     width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{what} has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS // 10**6}: "
-            "scale it down."
-        )
+    if width * height > max_pixels:
+        raise ValueError(_too_large(what, width * height, max_pixels))
     if max(width, height) > LARGEST_ASPECT * max(min(width, height), 1):
         raise ValueError(f"{what} is {width}x{height}: that is too narrow.")
     if getattr(picture, "n_frames", 1) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -12,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bigr.data.digits import load_digits
 from bigr.data.images import to_float, to_tensor, to_uint8
 from bigr.data.pictures import require_opencv, seamless
 from bigr.evaluation.generate import Models, decode, encode, generate
 from bigr.evaluation.reconstruction import Images
 from bigr.evaluation.result import Evaluation
+from bigr.metrics.digits import DigitReader
 from bigr.sampling.applications import MaskRule, null_classes, token_mask
 from bigr.sampling.config import SamplerConfig
 
@@ -56,8 +59,11 @@ class EditEvaluation:
     """Repaint a region of held-out images and look at the rest.
 
     Args:
-        application: ``inpaint``, ``outpaint`` (everything but the region), or ``edit``: with the
-            image's own class.
+        application: ``inpaint``, ``outpaint`` (everything but the region), or ``edit``: as a class.
+        from_class: repaint images of this class only; None for all.
+        to_class: edit into this class; None for the image's own. Of ``edit``.
+        classifier: ``digits`` for the share of results that are read as the class that was asked
+            for, or as the image's own; None for no such figure.
         region: the middle quarter, or a half.
         count: images from the start of the split.
         batch_size: images at a time.
@@ -73,6 +79,9 @@ class EditEvaluation:
         self,
         *,
         application: Application = "inpaint",
+        from_class: int | None = None,
+        to_class: int | None = None,
+        classifier: Literal["digits"] | None = None,
         region: Region = "center",
         count: int = 1000,
         batch_size: int = 16,
@@ -90,7 +99,14 @@ class EditEvaluation:
                 raise ValueError(f"evaluation.{name}={value}: it can be {', '.join(choices)}.")
         if blend == "poisson":
             require_opencv()
+        if classifier not in (None, "digits"):
+            raise ValueError(f"evaluation.classifier={classifier}: it can be digits or null.")
+        if to_class is not None and application != "edit":
+            raise ValueError("evaluation.to_class needs evaluation.application=edit.")
         self.application = application
+        self.from_class = from_class
+        self.to_class = to_class
+        self.classifier = classifier
         self.region = region
         self.count = count
         self.batch_size = batch_size
@@ -101,6 +117,10 @@ class EditEvaluation:
     def check(self, models: Models) -> None:
         """Raise ``ValueError`` if the region has no token of ``models``."""
         token_mask(self._mask(models)[None], models.generator.config.grid_size, self.mask_rule)
+        last = models.generator.config.num_classes - 1
+        for name, value in (("from_class", self.from_class), ("to_class", self.to_class)):
+            if value is not None and not (isinstance(value, int) and 0 <= value <= last):
+                raise ValueError(f"evaluation.{name}={value}: it can be 0..{last}, or null.")
 
     def __call__(
         self,
@@ -112,16 +132,19 @@ class EditEvaluation:
     ) -> Evaluation:
         """Figures of ``models`` on ``images``, samples with ``image`` and ``label``."""
         mask = self._mask(models)
-        total = min(self.count, len(images))
+        chosen_images = self._chosen(images)
+        total = len(chosen_images)
+        reader = self._reader(models)
         if self.application != "edit":
             sampler = dataclasses.replace(sampler, guidance_scale=1.0)  # both halves are the same
         sums: dict[str, float] = {}
         kept_tokens = changed = 0
+        read_right = 0.0
         shown: list[Tensor] = []
         for start in range(0, total, self.batch_size):
-            chosen = [images[i] for i in range(start, min(start + self.batch_size, total))]
+            chosen = [images[i] for i in chosen_images[start : start + self.batch_size]]
             originals = to_float(to_uint8(to_float(torch.stack([one.image for one in chosen]))))
-            labels = torch.tensor([int(one.label) for one in chosen])
+            labels = torch.tensor([self._wanted(int(one.label)) for one in chosen])
             codes = encode(models.autoencoder, originals, self.batch_size)
             decoded, after = self._repaint(models, sampler, codes, labels, mask, start)
             result = self._blended(originals, decoded, mask)
@@ -137,6 +160,8 @@ class EditEvaluation:
                 ("seam_original", seam_contrast(originals, mask)),
             ):
                 sums[name] = sums.get(name, 0.0) + float(error.double().sum())
+            if reader is not None:
+                read_right += reader.accuracy(result, labels) * len(chosen)
             if len(shown) < ROWS:
                 hidden = torch.where(mask, GREY, originals)
                 grid = torch.stack([originals, hidden, decoded, result], dim=1)
@@ -150,12 +175,18 @@ class EditEvaluation:
             "known_pixels_changed": changed / total,
             "seam_ratio": means["seam"] / max(means["seam_original"], 1e-12),
         }
+        accuracy = []
+        if reader is not None:
+            figures["class_accuracy"] = read_right / total
+            accuracy = [("read as their class", f"{read_right / total:.1%}", "100%")]
         return Evaluation(
             metrics={
                 **figures,
                 "count": total,
                 "application": self.application,
                 "region": self.region,
+                "from_class": self.from_class,
+                "to_class": self.to_class,
                 "blend": self.blend,
                 "sampler": dataclasses.asdict(sampler),
                 "seed": self.seed,
@@ -179,10 +210,32 @@ class EditEvaluation:
                     f"{figures['seam_ratio']:.3f}",
                     "1",
                 ),
+                *accuracy,
             ],
             pictures={"edits.png": (torch.cat(shown), 4)} if shown else {},
             columns=("measured", "wanted"),
         )
+
+    def _chosen(self, images: Images) -> list[int]:
+        """Numbers of the images that are repainted."""
+        wanted = (
+            index
+            for index in range(len(images))
+            if self.from_class is None or int(images[index].label) == self.from_class
+        )
+        chosen = list(itertools.islice(wanted, self.count))
+        if not chosen:
+            raise ValueError(f"evaluation.from_class={self.from_class}: no image is of this class.")
+        return chosen
+
+    def _wanted(self, label: int) -> int:
+        """The class that a result should show."""
+        return label if self.to_class is None else self.to_class
+
+    def _reader(self, models: Models) -> DigitReader | None:
+        if self.classifier is None:
+            return None
+        return DigitReader(load_digits("train", models.autoencoder.config.image_size))
 
     def _mask(self, models: Models) -> Tensor:
         mask = region_mask(self.region, models.autoencoder.config.image_size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigr.data.images import labelled_rows, load_picture, save_picture
 from bigr.evaluation import plots
 
 METRICS = "metrics.json"
@@ -119,6 +120,28 @@ def summarise(folder: Path) -> list[Path]:
         drawn += [_heat(folder, jobs, keys, name) for name in names]
     drawn.append(_front(folder, jobs, names))
     return files + [path for path in drawn if path is not None]
+
+
+def sample_grid(folder: Path, columns: int) -> Path:
+    """Write ``sweep.png`` into the folder of a sweep of ``bigr.sample``: a row of images per job.
+
+    The images have the same seeds in all rows, and each row its settings before it.
+
+    Raises:
+        ValueError: if no job has images.
+    """
+    jobs = read_jobs(folder)
+    keys = swept_keys(jobs)
+    rows = []
+    for job in jobs:
+        paths = sorted((job.folder / "images").glob("*.png"))[:columns]
+        label = ", ".join(f"{_short(key)} {job.overrides.get(key, '')}" for key in keys)
+        if paths:
+            rows.append((label or job.name, [load_picture(path) for path in paths]))
+    if not rows:
+        raise ValueError(f"none of the jobs in {folder} has made images.")
+    target = folder / f"{TABLE}.png"
+    return save_picture(labelled_rows(rows), target)
 
 
 def _are_numbers(jobs: Sequence[SweepJob], key: str) -> bool:

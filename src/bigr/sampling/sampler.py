@@ -22,7 +22,7 @@ from bigr.sampling.schedules import (
     gumbel_temperature_at,
     num_masked_after,
 )
-from bigr.sampling.selection import first, most_confident
+from bigr.sampling.selection import confidence, first, most_confident
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Progress:
     """(B, N, K); masked tokens are 0."""
     is_masked: Tensor
     """(B, N) bool, what is left."""
+    confidence: Tensor
+    """(B, N) mean_k |2 p_k - 1| of each token when it was decided; NaN for the others."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -115,17 +117,22 @@ class Sampler:
         # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
+        certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
         for iteration in range(1, config.num_iterations + 1):
             remaining = [num_masked_after(iteration, total, config) for total in totals]
             num_new = [before - after for before, after in zip(left, remaining, strict=True)]
             if any(num_new):
                 is_first = all(count == model.config.seq_len for count in left)
                 state = _Iteration(model, denoiser, noise, config, iteration, is_first)
-                codes, is_masked = state.unmask(class_ids, codes, is_masked, num_new)
+                codes, certainty, is_masked = state.unmask(
+                    class_ids, codes, certainty, is_masked, num_new
+                )
                 self.flops += state.num_passes(len(codes)) * transformer_flops(model.config)
             left = remaining
             if on_iteration is not None:
-                on_iteration(Progress(iteration, config.num_iterations, codes, is_masked))
+                on_iteration(
+                    Progress(iteration, config.num_iterations, codes, is_masked, certainty)
+                )
         self.flops += denoiser.num_rows * chain_flops(model.config, len(denoiser.steps))
         return codes
 
@@ -179,9 +186,14 @@ class _Iteration:
     """Whether everything is masked."""
 
     def unmask(
-        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor, num_new: list[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Decide ``num_new`` (B) of the masked tokens."""
+        self,
+        class_ids: Tensor,
+        codes: Tensor,
+        certainty: Tensor,
+        is_masked: Tensor,
+        num_new: list[int],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decide ``num_new`` (B) of the masked tokens: codes, confidences, what is left."""
         counts = torch.tensor(num_new, device=codes.device)
         bit_probs = self.predictor(class_ids, codes, is_masked)
         if self.config.order == "confidence":
@@ -194,7 +206,8 @@ class _Iteration:
             tokens = _indices(is_new, sum(num_new))
             probs = bit_probs(tokens)
         decided = codes.flatten(0, 1).index_copy(0, tokens, self.draw(probs, tokens))
-        return decided.view_as(codes), is_masked & ~is_new
+        certainty = certainty.flatten().index_copy(0, tokens, confidence(probs))
+        return decided.view_as(codes), certainty.view_as(is_masked), is_masked & ~is_new
 
     @property
     def guidance_scale(self) -> float:

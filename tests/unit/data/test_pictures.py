@@ -69,7 +69,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "truncated.jpg": "no whole picture",
         "moving.gif": "animated",
         "large.png": "100 megapixels, more than 64",
-        "bomb.png": "no whole picture",
+        "bomb.png": "400 megapixels, more than 64",
         "narrow.png": "too narrow",
         "missing.png": "there is no file",
     }

@@ -104,3 +104,55 @@ def test_poisson() -> None:
 def test_bad_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"evaluation\.\w+=\w+: it can be"):
         EditEvaluation(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"to_class": 1}, "needs evaluation.application=edit"),
+        ({"application": "edit", "to_class": 3}, r"to_class=3: it can be 0\.\.2"),
+        ({"from_class": -1}, r"from_class=-1: it can be 0\.\.2"),
+        ({"classifier": "resnet"}, "it can be digits or null"),
+    ],
+)
+def test_bad_classes(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(**settings)
+
+
+def test_images_of_one_class() -> None:
+    """Of seven images, 0 1 2 0 1 2 0, the first four are looked at, or all of class 1."""
+    assert evaluate(from_class=1).metrics["count"] == 2
+    assert evaluate(count=1, from_class=1).metrics["count"] == 1
+
+
+def test_class_accuracy() -> None:
+    """A generator that knows one code: the digits' originals, read by the classifier itself."""
+    from bigr.data.digits import load_digits
+    from bigr.metrics.digits import DigitReader
+
+    digits = load_digits("test", 8)
+    held_out = [
+        Sample((image * 255).round().byte(), int(label))
+        for image, label in zip(digits.images, digits.labels, strict=True)
+    ]
+    evaluation = EditEvaluation(
+        application="edit", region="center", count=30, classifier="digits", batch_size=7
+    )
+    models = Models(tiny_generator(num_classes=10), tiny_autoencoder())
+    results: list[Tensor] = []
+    blend = evaluation._blended
+
+    def keep(*arguments: Tensor) -> Tensor:
+        results.append(blend(*arguments))
+        return results[-1]
+
+    evaluation._blended = keep  # type: ignore[method-assign]
+    found = evaluation(models, SETTINGS, images=held_out).figures["class_accuracy"]
+    reader = DigitReader(load_digits("train", 8))
+    assert found == pytest.approx(reader.accuracy(torch.cat(results), digits.labels[:30]))
+    assert 0 < found < 1
+    other = EditEvaluation(
+        application="edit", from_class=3, to_class=8, count=10, classifier="digits"
+    )
+    assert other(models, SETTINGS, images=held_out).figures["class_accuracy"] < 0.5

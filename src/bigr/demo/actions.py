@@ -1,0 +1,374 @@
+"""What the app's buttons do, without Gradio: checked input in, pictures as they come into being."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bigr.data.images import save_animation
+from bigr.data.pictures import read_picture
+from bigr.evaluation.preview import Film, heatmap
+from bigr.pipeline import BiGRPipeline, Blend, to_pil
+from bigr.sampling.applications import ENRICHMENT, INPAINTING, INTERPOLATION
+from bigr.sampling.config import SamplerConfig
+from bigr.sampling.recording import Recorder
+from bigr.sampling.sampler import Progress
+
+CANVAS_SIDE = 640
+"""Longer side of a picture on the canvas, in pixels."""
+COLUMNS = 4
+FRAME_MS = 150
+LAST_FRAMES = 8
+WHATEVER = -1
+"""Number of "no class" in menus."""
+PHOTOGRAPH_SIDE = 64
+"""Models of fewer pixels get digits as examples."""
+EXAMPLE_DIGITS = (3, 7, 2, 5, 6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one request may ask for."""
+
+    upload_mb: int = 20
+    megapixels: float = 25
+    pictures: int = 16
+    iterations: int = 64
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int | float) or value <= 0:
+                raise ValueError(f"limits.{field.name} must be a positive number, got {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs:
+    """What the sliders say."""
+
+    guidance_scale: float
+    num_iterations: int
+    gumbel_temperature: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What there is to see: a frame on the way, or at the end everything."""
+
+    frame: Image.Image | Path
+    message: str
+    pictures: list[Image.Image] | None = None
+    """The results, at the end."""
+    inside: list[tuple[Image.Image, str]] | None = None
+    """Maps of the first result: when its tokens were decided, and how certainly."""
+    archive: Path | None = None
+    """A ZIP with the results, the animation and the settings; gone after this step."""
+
+
+class StoppedError(Exception):
+    """Nobody waits for the pictures any more."""
+
+
+class Actions:
+    """The applications of one pipeline, each a generator of :class:`Step`.
+
+    Args:
+        pipeline: what makes the pictures.
+        sampler: settings that no slider changes, and where the sliders start.
+        limits: of one request.
+    """
+
+    def __init__(self, pipeline: BiGRPipeline, sampler: SamplerConfig, limits: Limits) -> None:
+        self.pipeline = pipeline
+        self.sampler = sampler
+        self.limits = limits
+
+    @property
+    def class_choices(self) -> list[tuple[str, int]]:
+        """Menu entries: name and number."""
+        num_classes = self.pipeline.models.generator.config.num_classes
+        names = self.pipeline.class_names
+        if names is None:
+            return [(str(index), index) for index in range(num_classes)]
+        return [
+            (name if name == str(index) else f"{name} ({index})", index)
+            for index, name in enumerate(names)
+        ]
+
+    def examples(self) -> list[Image.Image]:
+        """Pictures to begin with, of what this model might have seen."""
+        return example_pictures(self.pipeline.image_size)
+
+    def open(self, path: str | None) -> Image.Image:
+        """A picture that somebody has sent, checked before it is decoded.
+
+        Raises:
+            ValueError: if there is none, or it is no picture within the limits.
+        """
+        if not path:
+            raise ValueError("Give a picture first: drop one, or take an example.")
+        if Path(path).is_file() and Path(path).stat().st_size > self.limits.upload_mb * 2**20:
+            raise ValueError(f"The file is larger than {self.limits.upload_mb} MB.")
+        return read_picture(path, "The picture", self.limits.megapixels * 1e6)
+
+    def canvas(self, picture: Image.Image) -> Image.Image:
+        """The picture in the size in which it is painted on."""
+        scale = CANVAS_SIDE / max(picture.size)
+        size = tuple(max(1, round(side * scale)) for side in picture.size)
+        is_small = max(picture.size) < CANVAS_SIDE // 4
+        method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
+        return picture.resize(size, method)  # type: ignore[arg-type]
+
+    def generate(self, classes: Sequence[int], num_per_class: int, knobs: Knobs) -> Iterator[Step]:
+        """Pictures of classes."""
+        if not classes:
+            raise ValueError("Choose at least one class.")
+        self._check_count(len(classes) * int(num_per_class))
+        sampler = self._settings(self.sampler, knobs)
+        return self._steps(
+            lambda record: self.pipeline.generate(
+                [int(label) for label in classes],
+                num_per_class=int(num_per_class),
+                seed=knobs.seed,
+                sampler=sampler,
+                on_iteration=record,
+            ),
+            sampler,
+            {"application": "generate", "classes": list(classes), "seed": knobs.seed},
+            len(classes) * int(num_per_class),
+        )
+
+    def repaint(
+        self,
+        path: str | None,
+        strokes: Image.Image | None,
+        keeps_strokes: bool,
+        class_id: int,
+        num_variants: int,
+        blend: Blend,
+        knobs: Knobs,
+    ) -> Iterator[Step]:
+        """Inpainting, outpainting and editing.
+
+        Args:
+            path: of the picture.
+            strokes: painted on its canvas, RGBA.
+            keeps_strokes: what was painted stays, and the rest is repainted.
+            class_id: what to paint, or ``WHATEVER`` fits.
+            num_variants: pictures.
+            blend: see :meth:`bigr.BiGRPipeline.inpaint`.
+            knobs: sliders.
+        """
+        self._check_count(num_variants)
+        picture = self.open(path)
+        mask = _painted(strokes, picture.size)
+        if mask is None and not keeps_strokes and picture.mode != "RGBA":
+            raise ValueError("Paint over what is to be repainted first.")
+        method = self.pipeline.outpaint if keeps_strokes else self.pipeline.inpaint
+        sampler = self._settings(self.sampler, knobs, INPAINTING)
+        label = None if class_id == WHATEVER else int(class_id)
+        name = "outpaint" if keeps_strokes else "inpaint" if label is None else "edit"
+        return self._steps(
+            lambda record: method(
+                picture,
+                mask,
+                class_name=label,
+                num_variants=int(num_variants),
+                blend=blend,
+                seed=knobs.seed,
+                sampler=sampler,
+                on_iteration=record,
+            ),
+            sampler,
+            {"application": name, "class": label, "blend": blend, "seed": knobs.seed},
+            int(num_variants),
+        )
+
+    def interpolate(self, first: int, second: int, count: int, knobs: Knobs) -> Iterator[Step]:
+        """From one class to another, ends in an animation."""
+        self._check_count(count)
+        if count < 2:
+            raise ValueError("An interpolation has at least two pictures.")
+        sampler = self._settings(self.sampler, knobs, INTERPOLATION)
+        ratios = [index / (int(count) - 1) for index in range(int(count))]
+        return self._steps(
+            lambda record: self.pipeline.interpolate(
+                int(first), int(second),
+                ratios=ratios, seed=knobs.seed, sampler=sampler, on_iteration=record,
+            ),
+            sampler,
+            {"application": "interpolate", "first": first, "second": second, "seed": knobs.seed},
+            int(count),
+            animates_result=True,
+        )  # fmt: skip
+
+    def enrich(
+        self, path: str | None, class_id: int, num_variants: int, knobs: Knobs
+    ) -> Iterator[Step]:
+        """Details for a small picture."""
+        self._check_count(num_variants)
+        picture = self.open(path)
+        sampler = self._settings(self.sampler, knobs, ENRICHMENT)
+        label = None if class_id == WHATEVER else int(class_id)
+        return self._steps(
+            lambda record: self.pipeline.enrich(
+                picture, class_name=label, num_variants=int(num_variants),
+                seed=knobs.seed, sampler=sampler, on_iteration=record,
+            ),
+            sampler,
+            {"application": "enrich", "class": label, "seed": knobs.seed},
+            int(num_variants),
+        )  # fmt: skip
+
+    def reconstruct(self, picture: Image.Image) -> list[Image.Image]:
+        """A picture as the model sees it: its square, and the same through the bits and back."""
+        square = self.pipeline.load(picture.convert("RGB"))
+        return [*to_pil(square), *to_pil(self.pipeline.decode(self.pipeline.encode(square)))]
+
+    def _check_count(self, count: int) -> None:
+        if not 1 <= count <= self.limits.pictures:
+            raise ValueError(f"{count} pictures: 1 to {self.limits.pictures} are made at a time.")
+
+    def _settings(
+        self, base: SamplerConfig, knobs: Knobs, application: SamplerConfig | None = None
+    ) -> SamplerConfig:
+        if not 1 <= knobs.num_iterations <= self.limits.iterations:
+            raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
+        return dataclasses.replace(
+            base,
+            mask_schedule=base.mask_schedule if application is None else application.mask_schedule,
+            guidance_scale=float(knobs.guidance_scale),
+            num_iterations=int(knobs.num_iterations),
+            gumbel_temperature=float(knobs.gumbel_temperature),
+        )
+
+    def _steps(
+        self,
+        call: Callable[[Callable[[Progress], None]], list[Image.Image]],
+        sampler: SamplerConfig,
+        settings: dict[str, Any],
+        count: int,
+        *,
+        animates_result: bool = False,
+    ) -> Iterator[Step]:
+        """Run ``call`` for ``count`` pictures beside this generator; a frame per iteration first.
+
+        When nobody iterates any more, the call ends with its next iteration.
+        """
+        recorder = Recorder()
+        film = Film(self.pipeline.models.autoencoder, count, COLUMNS)
+        steps: queue.Queue[Step | list[Image.Image] | Exception] = queue.Queue()
+        is_over = threading.Event()
+        began = time.perf_counter()
+
+        def record(progress: Progress) -> None:
+            if is_over.is_set():
+                raise StoppedError
+            recorder(progress)
+            film(progress)
+            text = f"iteration {progress.iteration} of {progress.num_iterations}"
+            steps.put(Step(self.visible(film.frames[-1], CANVAS_SIDE), text))
+
+        def work() -> None:
+            try:
+                steps.put(call(record))
+            except Exception as error:  # every one, for the generator to raise
+                steps.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            while isinstance(step := steps.get(), Step):
+                yield step
+            if isinstance(step, Exception):
+                raise step
+            took = time.perf_counter() - began
+            with tempfile.TemporaryDirectory() as folder:
+                yield self._result(
+                    step, film.frames, recorder, Path(folder), took, animates_result,
+                    {**settings, "sampler": dataclasses.asdict(sampler)},
+                )  # fmt: skip
+        finally:
+            is_over.set()
+
+    def _result(
+        self,
+        pictures: list[Image.Image],
+        frames: list[Image.Image],
+        recorder: Recorder,
+        folder: Path,
+        took: float,
+        animates_result: bool,
+        settings: dict[str, Any],
+    ) -> Step:
+        lingering = [*frames, *[frames[-1]] * LAST_FRAMES]
+        save_animation(lingering, folder, "unmasking", FRAME_MS)
+        shown: Image.Image | Path = self.visible(frames[-1], CANVAS_SIDE)
+        if animates_result:
+            there_and_back = [self.visible(one) for one in [*pictures, *pictures[-2:0:-1]]]
+            save_animation(there_and_back, folder, "interpolation", FRAME_MS)
+            shown = folder / "interpolation.gif"
+        for index, picture in enumerate(pictures):
+            picture.save(folder / f"{settings['application']}_{index:02d}.png")
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+        archive = folder / f"bigr_{settings['application']}.zip"
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in sorted(folder.iterdir()):
+                if path != archive:
+                    file.write(path, path.name)
+        order, certainty = recorder.order[0].float(), recorder.confidence[0]
+        share = (order / order.max().clamp(min=1)).where(order > 0, float("nan"))
+        inside = [
+            (heatmap(share), "decided: dark first, bright last"),
+            (heatmap(certainty), "bit confidence: dark 0, bright 1"),
+        ]
+        count = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
+        return Step(
+            shown,
+            f"{count} in {took:.1f} s, seed {settings['seed']}",
+            [self.visible(picture) for picture in pictures],
+            inside,
+            archive,
+        )
+
+    def visible(self, picture: Image.Image, side: int = CANVAS_SIDE // 2) -> Image.Image:
+        """A tiny picture enlarged to about ``side`` pixels without smoothing."""
+        factor = max(1, side // max(picture.size))
+        return picture.resize(
+            (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+        )
+
+
+def example_pictures(image_size: int) -> list[Image.Image]:
+    """Held-out digits for small models, scikit-learn's photographs for others."""
+    if image_size < PHOTOGRAPH_SIDE:
+        from bigr.data.digits import load_digits
+
+        digits = load_digits("test", image_size)
+        chosen = [int((digits.labels == label).nonzero()[0]) for label in EXAMPLE_DIGITS]
+        return to_pil(digits.images[chosen])
+    from sklearn.datasets import load_sample_images
+
+    return [Image.fromarray(array) for array in load_sample_images().images]
+
+
+def _painted(strokes: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:
+    """The opaque part of ``strokes`` in the picture's size as a mask, or None if there is none."""
+    if strokes is None:
+        return None
+    alpha = np.asarray(strokes.convert("RGBA").getchannel("A"))
+    if not (alpha > 0).any():
+        return None
+    full = Image.fromarray((alpha > 0).astype(np.uint8) * 255)
+    return full.resize(size, Image.Resampling.NEAREST)

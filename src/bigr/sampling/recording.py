@@ -1,0 +1,51 @@
+"""What happened while sampling: when each token was decided, and how certainly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bigr.sampling.sampler import Progress
+
+
+class Recorder:
+    """A callback for ``on_iteration`` that remembers; B images in all, of any number of batches.
+
+    Example::
+
+        recorder = Recorder()
+        pipeline.generate([3, 8], on_iteration=recorder)
+        recorder.order[0].view(4, 4)
+    """
+
+    def __init__(self) -> None:
+        self._orders: list[Tensor] = []
+        self._confidences: list[Tensor] = []
+        self._was_masked: Tensor | None = None
+        self._is_finished = True
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of one iteration."""
+        is_masked = progress.is_masked.cpu()
+        confidence = progress.confidence.float().cpu()
+        if progress.iteration == 1 or self._was_masked is None:
+            if self._orders and not self._is_finished:  # for want of memory; it is done again
+                del self._orders[-1], self._confidences[-1]
+            self._orders.append(torch.zeros(is_masked.shape, dtype=torch.int64))
+            self._confidences.append(confidence)
+            self._was_masked = is_masked | ~confidence.isnan()  # decided just now
+        is_new = self._was_masked & ~is_masked
+        self._orders[-1][is_new] = progress.iteration
+        self._confidences[-1] = confidence
+        self._was_masked = is_masked
+        self._is_finished = progress.iteration == progress.num_iterations
+
+    @property
+    def order(self) -> Tensor:
+        """(B, N) int64: the iteration, from 1, in which a token was decided; 0: it was given."""
+        return torch.cat(self._orders)
+
+    @property
+    def confidence(self) -> Tensor:
+        """(B, N) mean_k |2 p_k - 1| in [0, 1] at that time; NaN where a token was given."""
+        return torch.cat(self._confidences)
