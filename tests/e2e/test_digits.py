@@ -22,45 +22,17 @@ from bigr import load_autoencoder, load_generator
 from bigr.data.digits import load_digits
 from bigr.data.images import save_image
 from bigr.models.codes import grid_to_tokens
-from tests.processes import environment, python
-
-SHORT = (
-    "data.batch_size=256",
-    "task.lr_scheduler.warmup_steps=1",
-    "trainer.val_check_interval=5",
-    "trainer.limit_val_batches=1",
-    "trainer.log_every_n_steps=1",
-)
-SMALL_CODE = ("code.base_channels=32", "code.channel_multipliers=[1,1,1]", "code.embed_dim=32")
-SMALL = (*SMALL_CODE, "model.dim=64", "model.num_layers=2", "model.denoiser_dim=32")
+from tests.conftest import REPOSITORY
+from tests.e2e.digits import SHORT, SMALL, SMALL_CODE, bigr, train
+from tests.processes import environment
 
 pytestmark = pytest.mark.slow
-
-
-def bigr(cwd: Path, module: str, *overrides: str) -> str:
-    """Standard output and error of a run that has to succeed."""
-    result = python("-m", f"bigr.{module}", *overrides, cwd=cwd, WANDB_MODE="offline")
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a B-AE and a generator of ten steps each."""
-    folder = tmp_path_factory.mktemp("digits")
-    ae = (
-        *("experiment=digits_autoencoder", *SHORT, *SMALL_CODE, "trainer.max_steps=10"),
-        "hydra.run.dir=autoencoder",
-    )
-    bigr(folder, "train", *ae)
-    generator = (
-        *("experiment=digits_generator", *SHORT, *SMALL, "trainer.max_steps=10"),
-        "task.autoencoder=autoencoder",
-        "sampler.num_denoise_steps=2",
-        "hydra.run.dir=generator",
-    )
-    bigr(folder, "train", *generator)
-    return folder
+    return train(tmp_path_factory.mktemp("digits"))
 
 
 def test_what_a_run_leaves_behind(trained: Path) -> None:
@@ -340,6 +312,41 @@ def test_applications(trained: Path) -> None:
     assert len(sample("interpolate", "first=3", "second=8", "ratios=[0,0.5,1]")) == 3
     for name in ("interpolation.gif", "interpolation.webp"):
         assert Image.open(trained / "a" / "interpolate" / name).size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("generate", ("[3,8]",)),
+        ("inpaint", ("a digit, held out.png", "[[0,0,8,16]]")),
+        ("outpaint", ("a digit, held out.png", "[[0,0,8,16]]")),
+        ("edit", ("a digit, held out.png", "a mask, painted.png", "8")),
+        ("interpolate", ("3", "8")),
+        ("enrich", ("a digit, held out.png",)),
+    ],
+)
+def test_scripts(trained: Path, name: str, arguments: tuple[str, ...]) -> None:
+    """What each prepares for ``bigr.sample``, files of any name included; and without arguments."""
+    save_image(load_digits("test", 16).images[0], trained / "a digit, held out.png")
+    Image.new("L", (16, 16), 255).save(trained / "a mask, painted.png")
+    script = str(REPOSITORY / "scripts" / "applications" / f"{name}.sh")
+    few = ("sampler.num_iterations=2", "sampler.num_denoise_steps=2")
+    variables = {
+        **environment(SAMPLER="digits", GENERATOR="generator", AUTOENCODER="autoencoder"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    run = [script, *arguments, *few, f"hydra.run.dir=scripts/{name}"]
+    result = subprocess.run(
+        run, cwd=trained, env=variables, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    count = {"generate": 2, "interpolate": 27, "enrich": 1}.get(name, 8)
+    assert len(list((trained / "scripts" / name / "images").iterdir())) == count
+    config = yaml.safe_load((trained / "scripts" / name / "config.yaml").read_text())
+    assert config["application"]["name"] == name
+    alone = subprocess.run([script], env=variables, capture_output=True, text=True, check=False)
+    assert alone.returncode == 2
+    assert f"scripts/applications/{name}.sh" in alone.stderr
 
 
 def test_edits_of_a_data_set(trained: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bigr.data.examples import example_pictures
 from bigr.data.images import save_animation
 from bigr.data.pictures import read_picture
 from bigr.evaluation.preview import Film, heatmap
@@ -32,9 +33,6 @@ FRAME_MS = 150
 LAST_FRAMES = 8
 WHATEVER = -1
 """Number of "no class" in menus."""
-PHOTOGRAPH_SIDE = 64
-"""Models of fewer pixels get digits as examples."""
-EXAMPLE_DIGITS = (3, 7, 2, 5, 6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,19 +346,6 @@ class Actions:
         return picture.resize(
             (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
         )
-
-
-def example_pictures(image_size: int) -> list[Image.Image]:
-    """Held-out digits for small models, scikit-learn's photographs for others."""
-    if image_size < PHOTOGRAPH_SIDE:
-        from bigr.data.digits import load_digits
-
-        digits = load_digits("test", image_size)
-        chosen = [int((digits.labels == label).nonzero()[0]) for label in EXAMPLE_DIGITS]
-        return to_pil(digits.images[chosen])
-    from sklearn.datasets import load_sample_images
-
-    return [Image.fromarray(array) for array in load_sample_images().images]
 
 
 def _painted(strokes: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:

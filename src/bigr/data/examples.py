@@ -1,0 +1,29 @@
+"""Pictures to try things out with, shipped by scikit-learn."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from bigr.data.images import to_uint8
+
+PHOTOGRAPH_SIDE = 64
+"""Models of fewer pixels get digits."""
+EXAMPLE_DIGITS = (3, 7, 2, 5, 6)
+
+
+def example_pictures(image_size: int) -> list[Image.Image]:
+    """Five held-out digits for models of small pictures, two photographs for others.
+
+    Args:
+        image_size: side of the model's pictures in pixels.
+    """
+    if image_size < PHOTOGRAPH_SIDE:
+        from bigr.data.digits import load_digits
+
+        digits = load_digits("test", image_size)
+        chosen = [int((digits.labels == label).nonzero()[0]) for label in EXAMPLE_DIGITS]
+        arrays = to_uint8(digits.images[chosen]).permute(0, 2, 3, 1).contiguous().numpy()
+        return [Image.fromarray(array) for array in arrays]
+    from sklearn.datasets import load_sample_images
+
+    return [Image.fromarray(array) for array in load_sample_images().images]
