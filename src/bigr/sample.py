@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ COLUMNS = 8
 TERA = 1e12
 FRAME_MS = 120
 LAST_FRAMES = 10
+WRITERS = 4
 EDITS = ("inpaint", "outpaint", "edit", "interpolate", "enrich")
 
 
@@ -172,7 +174,9 @@ def _sample(
     first = len(labels[:size])
     wants_film = config.animate and processes.is_first
     film = Film(models.autoencoder, first, COLUMNS) if wants_film else None
-    with progress(total, "images") as advance:
+    # Compressing PNGs takes as long as a GPU takes for the next few images.
+    with progress(total, "images") as advance, ThreadPoolExecutor(WRITERS) as writers:
+        written: list[Future[Path]] = []
         for start in starts:
             images = generate(
                 models,
@@ -183,8 +187,14 @@ def _sample(
                 on_batch=advance if processes.is_first else None,
                 on_iteration=film if start == 0 else None,
             )
-            for image, path in zip(images, paths[start : start + size], strict=True):
-                save_image(image, path)
+            for writing in written:
+                writing.result()  # a full disk ends it here
+            written = [
+                writers.submit(save_image, image, path)
+                for image, path in zip(images, paths[start : start + size], strict=True)
+            ]
+        for writing in written:
+            writing.result()
     if film is not None:
         _save_film(film, Path(config.paths.output))
 

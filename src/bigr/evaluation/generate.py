@@ -13,7 +13,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import grid_to_tokens, tokens_to_grid
 from bigr.sampling.config import SamplerConfig
-from bigr.sampling.sampler import ProgressCallback, Sampler
+from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def generate(
     """
     images: list[Tensor] = []
     sampler = Sampler(sampler) if isinstance(sampler, SamplerConfig) else sampler
+    dtype = compute_dtype(sampler.config.precision, models.generator.device)
     start, size = 0, batch_size
     if seeds is None:
         seeds = range(seed, seed + len(class_ids))
@@ -81,7 +82,7 @@ def generate(
                 seeds=seeds[chosen],
                 on_iteration=on_iteration,
             )
-            images.append(decode(models.autoencoder, codes, len(codes)).cpu())
+            images.append(decode(models.autoencoder, codes, len(codes), dtype).cpu())
             if on_codes is not None:
                 on_codes(codes)
         except torch.OutOfMemoryError:
@@ -110,10 +111,24 @@ def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> T
 
 
 @torch.inference_mode()
-def decode(autoencoder: BinaryAutoencoder, codes: Tensor, batch_size: int) -> Tensor:
-    """Codes (B, N, K) to images (B, 3, H, W) in [0, 1]."""
+def decode(
+    autoencoder: BinaryAutoencoder,
+    codes: Tensor,
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Codes (B, N, K) to images (B, 3, H, W) float32 in [0, 1].
+
+    Args:
+        autoencoder: on the device of ``codes``.
+        codes: bits.
+        batch_size: images at a time.
+        dtype: of the convolutions; bfloat16 is half a grey level off on average.
+    """
     parts = tokens_to_grid(codes).split(_at_a_time(codes.device, batch_size))
-    return torch.cat([autoencoder.decode(part) for part in parts]).clamp(0, 1)
+    with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
+        images = torch.cat([autoencoder.decode(part) for part in parts])
+    return images.float().clamp(0, 1)
 
 
 def _at_a_time(device: torch.device, batch_size: int) -> int:

@@ -13,6 +13,7 @@ MaskSchedule = Literal["cosine", "linear"]
 Order = Literal["confidence", "random", "raster"]
 DenoiseSpacing = Literal["even", "quadratic"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Execution = Literal["auto", "eager", "compiled"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ class SamplerConfig:
             visits low noise more often. Another distribution where S < T.
         precision: of matrix products: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on GPUs
             that have it, float32 elsewhere. Posterior, confidence and draws are float32 always.
+        execution: of the denoising chain: ``auto`` records a step as a CUDA graph on GPUs,
+            checks it against the plain one and plays it; ``compiled`` also fuses it with
+            ``torch.compile``, on CPUs, too, which takes a minute at first; ``eager`` runs each
+            operation by itself. Without influence on what is sampled, but for rounding.
     """
 
     guidance_scale: float = 2.5
@@ -54,6 +59,7 @@ class SamplerConfig:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     denoise_spacing: DenoiseSpacing = "even"
     precision: Precision = "auto"
+    execution: Execution = "auto"
 
     def __post_init__(self) -> None:
         check_positive_ints(self, "num_iterations", "num_denoise_steps")
@@ -72,6 +78,7 @@ class SamplerConfig:
         check_choice(self, "order", get_args(Order))
         check_choice(self, "denoise_spacing", get_args(DenoiseSpacing))
         check_choice(self, "precision", get_args(Precision))
+        check_choice(self, "execution", get_args(Execution))
         interval = self.guidance_interval
         require(
             len(interval) == 2 and 0 <= interval[0] <= interval[1] <= 1,

@@ -6,6 +6,8 @@ Shapes: M tokens, R = M rows, or 2 M with guidance (conditional half first), K b
 
 from __future__ import annotations
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +15,17 @@ from torch import Tensor, nn
 from bigr.models.denoiser import NORM_EPS, DenoiserBlock
 from bigr.models.diffusion import denoising_steps, keep_probability, posterior_bit_probs
 from bigr.models.transcoder import BinaryTranscoder
-from bigr.sampling.noise import Noise
+from bigr.sampling.captured import (
+    SIZES,
+    Guidance,
+    Record,
+    RecordedChain,
+    RecordingError,
+    size_for,
+)
+from bigr.sampling.noise import Noise, SeededNoise
+
+log = logging.getLogger(__name__)
 
 CPU_CHUNK_ROWS = 256
 """Rows per chunk on the CPU: activations stay in the second-level cache."""
@@ -28,6 +40,8 @@ class PreparedDenoiser:
         spacing: of the noise levels.
         dtype: of the matrix products; what is between them, the logits and the posterior are
             float32.
+        record: how a step is recorded to be played again, see :mod:`bigr.sampling.captured`; None
+            runs each operation by itself.
     """
 
     def __init__(
@@ -36,10 +50,13 @@ class PreparedDenoiser:
         num_denoise_steps: int,
         spacing: str = "even",
         dtype: torch.dtype = torch.float32,
+        record: Record | None = None,
     ) -> None:
         config = transcoder.config
         self.denoiser = denoiser = transcoder.denoiser
         self.dtype = dtype
+        self.record = record
+        self.chains: dict[tuple[int, int], RecordedChain] = {}
         self.transcoder = transcoder
         self.num_steps = config.num_diffusion_steps
         self.num_rows = 0
@@ -111,48 +128,85 @@ class PreparedDenoiser:
         Returns:
             (M, K) probabilities of the clean bits, float32.
         """
-        rows = tokens.shape[0] if condition.device.type != "cpu" else CPU_CHUNK_ROWS
         halves = [condition] if unconditional is None else [condition, unconditional]
         self.num_rows += len(halves) * len(tokens)
-        starts = range(0, tokens.shape[0], max(1, rows))
-        chunks = [slice(start, start + rows) for start in starts]
+        settings = Guidance(iteration, guidance_scale, temperature)
+        size = self._chunk(len(tokens), noise)
+        starts = range(0, tokens.shape[0], max(1, size))
+        chunks = [slice(start, start + size) for start in starts]
         done = [
-            self._chain(
-                self.denoiser.condition(torch.cat([half[chunk] for half in halves])),
-                tokens[chunk],
-                noise,
-                iteration,
-                guidance_scale,
-                temperature,
-            )
+            self._chunk_probs([half[chunk] for half in halves], tokens[chunk], noise, settings)
             for chunk in chunks
         ]
         return torch.cat(done)
 
-    def _chain(
-        self,
-        embedding: Tensor,
-        tokens: Tensor,
-        noise: Noise,
-        iteration: int,
-        guidance_scale: float,
-        temperature: float,
+    def _chunk(self, count: int, noise: Noise) -> int:
+        """Tokens at a time."""
+        if self.record is not None and isinstance(noise, SeededNoise):
+            return SIZES[-1]
+        return count if self.weight.device.type != "cpu" else CPU_CHUNK_ROWS
+
+    def _chunk_probs(
+        self, halves: list[Tensor], tokens: Tensor, noise: Noise, settings: Guidance
     ) -> Tensor:
+        embeddings = list(self.denoiser.condition(torch.cat(halves)).chunk(len(halves)))
+        if self.record is not None and isinstance(noise, SeededNoise):
+            key = (size_for(len(tokens)), len(halves))
+            if key not in self.chains:
+                self.chains[key] = RecordedChain(
+                    self, key[0], self.transcoder.config.code_dim,
+                    is_guided=len(halves) > 1, record=self.record,
+                )  # fmt: skip
+            try:
+                return self.chains[key].run(embeddings, tokens, noise, settings)
+            except RecordingError as error:
+                log.warning("%s: sampling goes on without recordings, slower", error)
+                self.record = None
+                self.chains.clear()
+        return self._chain(torch.cat(embeddings), tokens, noise, settings)
+
+    def step(
+        self,
+        bits: Tensor,
+        embedding: Tensor,
+        keep_next: Tensor | float,
+        keep_between: Tensor | float,
+        guidance_scale: Tensor | float | None,
+        temperature: Tensor | float,
+    ) -> tuple[Tensor, Tensor]:
+        """One noise level: P(x_0 = 1) and P(x_{t'} = 1) of the next level, both (M, K).
+
+        Args:
+            bits: (M, K) x_t.
+            embedding: (R, W) time + condition.
+            keep_next: see :func:`bigr.models.diffusion.posterior_bit_probs`.
+            keep_between: the same.
+            guidance_scale: None without an unconditional half.
+            temperature: divides the logits.
+        """
+        signs = self.transcoder.signed_input(bits)
+        logits = self.logits(signs, embedding).float() / temperature
+        if guidance_scale is not None:
+            conditional, unconditional = logits.chunk(2)
+            logits = torch.lerp(unconditional, conditional, guidance_scale)
+        x_0_probs = self.transcoder.clean_logits(logits, signs).sigmoid()
+        return x_0_probs, posterior_bit_probs(x_0_probs, bits, keep_next, keep_between)
+
+    def _chain(self, embedding: Tensor, tokens: Tensor, noise: Noise, settings: Guidance) -> Tensor:
         """One chunk from t = T to t = 1; the last step returns P(x_0 = 1) itself."""
+        iteration = settings.iteration
+        is_guided = embedding.shape[0] != tokens.shape[0]
         bits = (noise.bit_uniforms(iteration, 0, tokens) < 0.5).float()
-        for index, t in enumerate(self.steps):
-            signs = self.transcoder.signed_input(bits)
-            logits = self.logits(signs, embedding + self.time_embeddings[index]).float()
-            logits = logits / temperature
-            if embedding.shape[0] != tokens.shape[0]:
-                conditional, unconditional = logits.chunk(2)
-                logits = torch.lerp(unconditional, conditional, guidance_scale)
-            x_0_probs = self.transcoder.clean_logits(logits, signs).sigmoid()
-            if t == self.steps[-1]:
-                return x_0_probs
-            t_next = self.steps[index + 1]
-            keep_next = float(keep_probability(t_next, self.num_steps))
-            keep_between = float(keep_probability(t, self.num_steps, since=t_next))
-            probs = posterior_bit_probs(x_0_probs, bits, keep_next, keep_between)
-            bits = (noise.bit_uniforms(iteration, index + 1, tokens) < probs).float()
-        raise AssertionError("the chain ends at its last step")
+        x_0_probs = bits
+        for index, (t, t_next) in enumerate(zip(self.steps, [*self.steps[1:], 0], strict=True)):
+            x_0_probs, probs = self.step(
+                bits,
+                embedding + self.time_embeddings[index],
+                float(keep_probability(t_next, self.num_steps)),
+                float(keep_probability(t, self.num_steps, since=t_next)),
+                settings.scale if is_guided else None,
+                settings.temperature,
+            )
+            if t_next > 0:
+                bits = (noise.bit_uniforms(iteration, index + 1, tokens) < probs).float()
+        return x_0_probs

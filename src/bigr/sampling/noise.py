@@ -65,6 +65,17 @@ def _draw_offset(purpose: int, iteration: int, step: int) -> int:
     return _as_signed(word)
 
 
+def draw_offset(iteration: int, draw: int) -> int:
+    """The word that tells the bits' draws of an iteration apart: 0 is the final one's."""
+    return _draw_offset(0, iteration, draw)
+
+
+def uniforms_of(keys: Tensor, bit_offsets: Tensor) -> Tensor:
+    """U[0, 1) from words (M,) and (K,): (M, K)."""
+    words = _mix(keys[:, None] + bit_offsets)
+    return _shift_right(words, 64 - UNIFORM_BITS).float() * 2.0**-UNIFORM_BITS
+
+
 class SeededNoise:
     """Noise of a batch of images from one seed per image.
 
@@ -84,9 +95,8 @@ class SeededNoise:
 
     def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
         """See :class:`Noise`. Step -1 is the draw of the final bits."""
-        keys = self.token_keys.flatten()[tokens] + _draw_offset(0, iteration, step + 1)
-        words = _mix(keys[:, None] + self.bit_offsets)
-        return _shift_right(words, 64 - UNIFORM_BITS).float() * 2.0**-UNIFORM_BITS
+        keys = self.token_keys.flatten()[tokens] + draw_offset(iteration, step + 1)
+        return uniforms_of(keys, self.bit_offsets)
 
     def order_uniforms(self, iteration: int) -> Tensor:
         """See :class:`Noise`; never exactly 0 or 1."""

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from bigr.models.bigr import BiGR
 from bigr.models.flops import chain_flops, transformer_flops
+from bigr.models.transcoder import BinaryTranscoder
+from bigr.sampling.captured import recorder
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.denoise import PreparedDenoiser
 from bigr.sampling.noise import Noise, SeededNoise, gumbel, image_seeds
@@ -50,6 +52,7 @@ class Sampler:
         self.config = config
         self.flops = 0.0
         """Floating-point operations of all calls so far, as counted in ``models.flops``."""
+        self._denoiser: tuple[object, PreparedDenoiser] | None = None
 
     @torch.no_grad()
     def sample(
@@ -111,9 +114,8 @@ class Sampler:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config = self.config
         dtype = compute_dtype(config.precision, model.device)
-        denoiser = PreparedDenoiser(
-            model.transcoder, config.num_denoise_steps, config.denoise_spacing, dtype
-        )
+        denoiser = self._prepared(model.transcoder, dtype)
+        rows_before = denoiser.num_rows
         # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
@@ -133,8 +135,27 @@ class Sampler:
                 on_iteration(
                     Progress(iteration, config.num_iterations, codes, is_masked, certainty)
                 )
-        self.flops += denoiser.num_rows * chain_flops(model.config, len(denoiser.steps))
+        rows = denoiser.num_rows - rows_before
+        self.flops += rows * chain_flops(model.config, len(denoiser.steps))
         return codes
+
+    def _prepared(self, transcoder: BinaryTranscoder, dtype: torch.dtype) -> PreparedDenoiser:
+        """The denoiser arranged for sampling; kept with its recordings while weights stay."""
+        weights = [weight.detach() for weight in transcoder.parameters()]
+        # Some ways of changing weights in place leave no other trace than the numbers.
+        numbers = torch.stack([torch.stack([w.float().norm(), w.float().sum()]) for w in weights])
+        state = (id(transcoder), [w.data_ptr() for w in weights], numbers.tolist(), dtype)
+        if self._denoiser is None or self._denoiser[0] != state:
+            config = self.config
+            denoiser = PreparedDenoiser(
+                transcoder,
+                config.num_denoise_steps,
+                config.denoise_spacing,
+                dtype,
+                recorder(config.execution, weights[0].device),
+            )
+            self._denoiser = (state, denoiser)
+        return self._denoiser[1]
 
 
 def _start(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pytest
 import torch
 from torch import Tensor
 
-from bigr.evaluation.generate import Models, generate
+from bigr.evaluation.generate import Models, decode, generate
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import Sampler
 from tests.models import tiny_autoencoder, tiny_generator
@@ -60,3 +61,18 @@ def test_out_of_memory_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sampler, "sample", never)
     with pytest.raises(torch.OutOfMemoryError):
         generate(models(), SETTINGS, torch.tensor([0]))
+
+
+def test_decoding_in_bfloat16() -> None:
+    """Where the sampler's products are bfloat16, so are the decoder's: a bit off, not more."""
+    ours = models()
+    codes = torch.randint(2, (4, 16, 6), generator=torch.Generator().manual_seed(0)).float()
+    exact = decode(ours.autoencoder, codes, 4)
+    rounded = decode(ours.autoencoder, codes, 4, torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().mean() < 0.005
+    seen = []
+    settings = dataclasses.replace(SETTINGS, precision="bfloat16")
+    images = generate(ours, settings, torch.tensor([1]), on_codes=seen.append)
+    assert torch.equal(images, decode(ours.autoencoder, seen[0], 1, torch.bfloat16))
+    assert not torch.equal(images, decode(ours.autoencoder, seen[0], 1))

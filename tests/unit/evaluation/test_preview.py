@@ -56,6 +56,6 @@ def test_heatmap_is_matplotlibs() -> None:
         row, column = divmod(token, 4)
         expected = np.array([GREY] * 3 if token == 5 else viridis(value)[:3])
         block = pixels[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-        assert np.abs(block / 255 - expected).max() < 0.1  # of five colours
+        assert np.abs(block / 255 - expected).max() < 0.12  # of five colours
     ends = to_uint8(torch.tensor([HEAT[0], HEAT[-1]])).numpy()
     assert np.array_equal(pixels[[0, -1], [0, -1]], ends)
