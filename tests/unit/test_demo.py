@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
-from bigr.demo.actions import WHATEVER, Actions, Knobs, Limits, Step
+from bigr.demo.actions import WHATEVER, Actions, Knobs, Limits
+from bigr.demo.steps import Step, visible
 from bigr.sampling.sampler import Sampler
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -85,10 +86,10 @@ def test_repaint_is_the_pipelines(actions: Actions, photo: str) -> None:
     )  # fmt: skip
     assert step.pictures is not None
     for shown, picture in zip(step.pictures, expected, strict=True):
-        assert np.array_equal(np.array(shown), np.array(actions.visible(picture)))
+        assert np.array_equal(np.array(shown), np.array(visible(picture)))
     outside = last(actions.repaint(photo, painted, True, WHATEVER, 1, "paste", KNOBS))
     assert outside.pictures is not None
-    before = np.array(actions.visible(Image.open(photo)))
+    before = np.array(visible(Image.open(photo)))
     factor = before.shape[0] // 30
     kept = np.s_[10 * factor : 20 * factor, 20 * factor : 30 * factor]
     after = np.array(outside.pictures[0])
@@ -132,7 +133,7 @@ def test_impossible_requests(
 def test_outpainting_without_strokes_keeps_the_middle(actions: Actions, photo: str) -> None:
     step = last(actions.repaint(photo, strokes(0, 0, 0, 0), True, WHATEVER, 1, "paste", KNOBS))
     assert step.pictures is not None
-    before = np.array(actions.visible(Image.open(photo)))
+    before = np.array(visible(Image.open(photo)))
     factor = before.shape[0] // 30
     kept = np.s_[7 * factor : 23 * factor, 12 * factor : 38 * factor]
     assert np.array_equal(np.array(step.pictures[0])[kept], before[kept])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
 from bigr.models.draws import TrainingDraws, draw_num_masked, draw_training
+from bigr.models.memory import Memory
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 
@@ -53,7 +54,13 @@ class BiGR(nn.Module):
                 f"(grid {self.config.grid_size}, {expected[1]} bits), got {tuple(codes.shape)}."
             )
 
-    def condition(self, codes: Tensor, class_ids: Tensor, is_masked: Tensor) -> Tensor:
+    def condition(
+        self,
+        codes: Tensor,
+        class_ids: Tensor,
+        is_masked: Tensor,
+        memory: Memory | None = None,
+    ) -> Tensor:
         """What the transformer knows about every token, for the transcoder.
 
         Args:
@@ -62,6 +69,7 @@ class BiGR(nn.Module):
                 class embeddings, such as an interpolation of two rows of
                 ``transformer.class_embedding.weight``.
             is_masked: (B, N) bool, True = to be predicted.
+            memory: see :meth:`MaskedTransformer.forward`.
 
         Returns:
             (B, N, D) float32.
@@ -70,7 +78,7 @@ class BiGR(nn.Module):
             ValueError: if ``codes`` doesn't fit this model.
         """
         self.check_codes(codes)
-        condition: Tensor = self.transformer(codes, class_ids, is_masked)
+        condition: Tensor = self.transformer(codes, class_ids, is_masked, memory)
         return condition
 
     def features(self, codes: Tensor, class_ids: Tensor, layer: int) -> Tensor:

@@ -14,14 +14,19 @@ from bigr.models.denoiser import FREQUENCY_DIM
 from bigr.models.draws import training_mask_count
 
 
-def transformer_flops(config: BiGRConfig) -> float:
+def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> float:
     """Of the transformer's forward pass for one image.
 
-    Per layer 2 L (3 D^2 + D^2 + 3 D F) for the projections and 4 L^2 D for attention; besides
+    Per layer 2 A (3 D^2 + D^2 + 3 D F) for the projections and 4 A L D for attention; besides
     2 N K D for the tokens and 12 D^2 for the shared modulation.
+
+    Args:
+        config: of the generator.
+        num_computed: A, positions that are computed; None for all L.
     """
     positions, dim, hidden = config.seq_len + 1, config.dim, config.feed_forward_dim
-    layer = 2 * positions * (4 * dim**2 + 3 * dim * hidden) + 4 * positions**2 * dim
+    computed = positions if num_computed is None else num_computed
+    layer = 2 * computed * (4 * dim**2 + 3 * dim * hidden) + 4 * computed * positions * dim
     return config.num_layers * layer + 2 * config.seq_len * config.code_dim * dim + 12 * dim**2
 
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigr.models.memory import LayerMemory
+
 
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, with the statistics in float32."""
@@ -60,8 +62,11 @@ def rotary_table(grid_size: int, head_dim: int, base: float) -> Tensor:
 
 
 def apply_rotary(x: Tensor, rotary: Tensor) -> Tensor:
-    """Turn the interleaved pairs of ``x`` (B, L, H, C) by ``rotary`` (2, L, C/2), in float32."""
-    cos, sin = rotary[:, :, None, :]
+    """Turn the interleaved pairs of ``x`` (B, L, H, C) by ``rotary``, in float32.
+
+    ``rotary`` is (2, L, C/2), or (2, B, L, C/2) with positions of each image's own.
+    """
+    cos, sin = rotary.unsqueeze(-2)
     pairs = x.float().unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():  # it would leave complex numbers to slow kernels
         real, imaginary = pairs.unbind(-1)
@@ -82,13 +87,14 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, memory: LayerMemory | None = None) -> Tensor:
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
+        key, value = key.transpose(1, 2), value.transpose(1, 2)
+        if memory is not None:
+            key, value = memory.update(key, value)
         # No attn_mask: every position sees every other, and flash attention stays usable.
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        )
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)
         hidden: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return self.dropout(hidden)
 
@@ -111,11 +117,21 @@ class TransformerLayer(nn.Module):
         self.feed_forward_norm = RMSNorm(dim, norm_eps)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
 
-    def forward(self, x: Tensor, modulation: Tensor, rotary: Tensor) -> Tensor:
-        """``x`` (B, L, D), shared ``modulation`` (B, 6, D), ``rotary`` (2, L, C/2)."""
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        rotary: Tensor,
+        memory: LayerMemory | None = None,
+    ) -> Tensor:
+        """``x`` (B, L, D), shared ``modulation`` (B, 6, D), ``rotary`` (2, L, C/2).
+
+        With ``memory`` these may be some of the positions, and ``rotary`` (2, B, A, C/2).
+        """
         offsets = (modulation + self.modulation_offset)[:, :, None, :]
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = offsets.unbind(1)
-        mixed = self.attention(modulate(self.attention_norm(x), shift_attn, scale_attn), rotary)
+        normed = modulate(self.attention_norm(x), shift_attn, scale_attn)
+        mixed = self.attention(normed, rotary, memory)
         x = x + gate_attn * mixed
         fed = self.feed_forward(modulate(self.feed_forward_norm(x), shift_ff, scale_ff))
         return x + gate_ff * fed

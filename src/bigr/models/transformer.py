@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bigr.models.config import BiGRConfig
 from bigr.models.layers import RMSNorm, TransformerLayer, rotary_table
+from bigr.models.memory import Memory
 
 
 class MaskedTransformer(nn.Module):
@@ -111,17 +112,40 @@ class MaskedTransformer(nn.Module):
         modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
         return torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1), modulation
 
-    def forward(self, codes: Tensor, class_ids: Tensor, is_masked: Tensor) -> Tensor:
+    def forward(
+        self,
+        codes: Tensor,
+        class_ids: Tensor,
+        is_masked: Tensor,
+        memory: Memory | None = None,
+    ) -> Tensor:
         """Condition of the transcoder for every token.
 
         Args:
             codes: (B, N, K) bits as floats; values at masked positions don't matter.
             class_ids: (B,) int64 ids, or (B, D) embeddings such as an interpolation.
             is_masked: (B, N) bool, True = to be predicted.
+            memory: of earlier passes over the same images, of which tokens were decided since:
+                what it holds of tokens decided before is used as it is.
 
         Returns:
-            (B, N, D) float32.
+            (B, N, D) float32; with ``memory``, right for masked tokens only.
         """
-        hidden = self.hidden_states(codes, class_ids, is_masked, self.config.num_layers)
+        if memory is None:
+            hidden = self.hidden_states(codes, class_ids, is_masked, self.config.num_layers)
+        else:
+            hidden = self._with_memory(codes, class_ids, is_masked, memory)
         condition: Tensor = self.norm(hidden)[:, 1:].float() + self.position_table
         return condition
+
+    def _with_memory(
+        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor, memory: Memory
+    ) -> Tensor:
+        memory.begin(is_masked)
+        x, modulation = self._embed(codes, class_ids, is_masked)
+        num_positions = x.shape[1]
+        x = memory.take(x)
+        rotary = self.rotary if memory.positions is None else self.rotary[:, memory.positions]
+        for layer, layer_memory in zip(self.layers, memory.layers, strict=True):
+            x = layer(x, modulation, rotary, layer_memory)
+        return memory.put_back(x, num_positions)

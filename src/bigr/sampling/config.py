@@ -44,6 +44,8 @@ class SamplerConfig:
             checks it against the plain one and plays it; ``compiled`` also fuses it with
             ``torch.compile``, on CPUs, too, which takes a minute at first; ``eager`` runs each
             operation by itself. Without influence on what is sampled, but for rounding.
+        reuse_decided: the transformer computes a decided token once more, with its bits, and then
+            keeps its keys and values. Another distribution.
     """
 
     guidance_scale: float = 2.5
@@ -60,6 +62,7 @@ class SamplerConfig:
     denoise_spacing: DenoiseSpacing = "even"
     precision: Precision = "auto"
     execution: Execution = "auto"
+    reuse_decided: bool = False
 
     def __post_init__(self) -> None:
         check_positive_ints(self, "num_iterations", "num_denoise_steps")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bigr.models.bigr import BiGR
 from bigr.models.flops import chain_flops, transformer_flops
+from bigr.models.memory import Memory
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.sampling.captured import recorder
 from bigr.sampling.config import SamplerConfig
@@ -119,17 +120,20 @@ class Sampler:
         # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
+        memory = Memory(model.config.num_layers) if config.reuse_decided else None
         certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
         for iteration in range(1, config.num_iterations + 1):
             remaining = [num_masked_after(iteration, total, config) for total in totals]
             num_new = [before - after for before, after in zip(left, remaining, strict=True)]
             if any(num_new):
                 is_first = all(count == model.config.seq_len for count in left)
-                state = _Iteration(model, denoiser, noise, config, iteration, is_first)
+                state = _Iteration(model, denoiser, noise, config, iteration, is_first, memory)
                 codes, certainty, is_masked = state.unmask(
                     class_ids, codes, certainty, is_masked, num_new
                 )
-                self.flops += state.num_passes(len(codes)) * transformer_flops(model.config)
+                computed = None if memory is None else memory.num_computed
+                passes = state.num_passes(len(codes))
+                self.flops += passes * transformer_flops(model.config, computed)
             left = remaining
             if on_iteration is not None:
                 on_iteration(
@@ -205,6 +209,8 @@ class _Iteration:
     iteration: int
     is_first: bool
     """Whether everything is masked."""
+    memory: Memory | None = None
+    """What the transformer keeps of decided tokens."""
 
     def unmask(
         self,
@@ -239,7 +245,8 @@ class _Iteration:
         """Images that go through the transformer, conditional and unconditional ones."""
         if self.guidance_scale in (0.0, 1.0):
             return batch_size
-        return batch_size + (1 if self.is_first else batch_size)
+        is_shared = self.is_first and self.memory is None
+        return batch_size + (1 if is_shared else batch_size)
 
     def predictor(
         self, class_ids: Tensor, codes: Tensor, is_masked: Tensor
@@ -253,7 +260,7 @@ class _Iteration:
         with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
             if scale in (0.0, 1.0):
                 chosen = classes if scale == 1.0 else null
-                condition = model.condition(codes, chosen, is_masked).flatten(0, 1)
+                condition = model.condition(codes, chosen, is_masked, self.memory).flatten(0, 1)
                 unconditional = None
             else:
                 # With everything masked, all images have the same unconditional half.
@@ -262,6 +269,7 @@ class _Iteration:
                     torch.cat([codes, codes[:num]]),
                     torch.cat([classes, null[:num]]),
                     torch.cat([is_masked, is_masked[:num]]),
+                    self.memory,
                 )
                 condition = both[: len(codes)].flatten(0, 1)
                 unconditional = both[len(codes) :].expand(len(codes), -1, -1).flatten(0, 1)
