@@ -9,7 +9,16 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from bigr.data.pictures import Box, Crop, Picture, read_mask, read_picture, require_opencv, seamless
+from bigr.data.pictures import (
+    WHITE,
+    Box,
+    Crop,
+    Picture,
+    read_mask,
+    read_picture,
+    require_opencv,
+    seamless,
+)
 from bigr.evaluation.devices import check_sampler
 from bigr.pipeline.base import ClassName, PipelineBase, to_pil
 from bigr.sampling.applications import (
@@ -127,6 +136,8 @@ class BiGRPipeline(PipelineBase):
             width, height = picture.size
             keep = [[width // 4, height // 4, width - width // 4, height - height // 4]]
         kept = read_mask(keep, picture, "keep")
+        if kept.getextrema()[0] >= WHITE:  # type: ignore[operator]
+            raise ValueError("keep is the whole image: nothing is left to be painted.")
         return self.inpaint(picture.convert("RGB"), kept.point(lambda v: 255 - v), **more)
 
     def edit(
@@ -222,12 +233,19 @@ class BiGRPipeline(PipelineBase):
         seed: int,
         on_iteration: ProgressCallback | None,
     ) -> list[Image.Image]:
-        if blend not in BLENDS or num_variants < 1:
-            raise ValueError(f"blend can be {', '.join(BLENDS)}; num_variants is at least 1.")
+        if blend not in BLENDS:
+            raise ValueError(f"blend={blend}: it can be {', '.join(BLENDS)}.")
+        if num_variants < 1:
+            raise ValueError(f"num_variants must be at least 1, got {num_variants}.")
         if blend == "poisson":
             require_opencv()
         crop = Crop(picture.convert("RGB"), self.image_size)
         pixels = crop.mask(mask)
+        if not pixels.any():
+            raise ValueError(
+                "the mask touches no token: it lies outside of the centre square "
+                f"{list(crop.box)}, which is all that the model sees of the image."
+            )
         is_masked = token_mask(pixels[None], self.grid_size, mask_rule)
         codes = self.encode(crop.image()[None])
         if class_name is None:
