@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-FIRST_SHARE = 1.5
+FIRST_SHARE = 1.25
 """Tokens denoised first, over those that will be decided; trained models rarely need more."""
 MIN_TOKENS = 8
 """Fewer per image are not worth a pass of their own."""
