@@ -5,8 +5,9 @@ Shapes: B batch, N tokens, L = 1 + N positions, K bits, D width.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,12 @@ class MaskedTransformer(nn.Module):
             assert isinstance(layer, TransformerLayer)
             nn.init.normal_(layer.modulation_offset, std=1 / math.sqrt(self.config.dim))
         nn.init.normal_(self.position_table, std=self.config.init_std)
+
+    def with_layers(self, change: Callable[[nn.Module], nn.Module]) -> MaskedTransformer:
+        """The same transformer, weights shared, with ``change(layers)`` in their place."""
+        other = copy.copy(self)
+        other.__dict__["_modules"] = {**self._modules, "layers": change(self.layers)}
+        return other
 
     def embed_classes(self, class_ids: Tensor) -> Tensor:
         """Class ids (B,) to embeddings (B, D); embeddings (B, D) pass through."""

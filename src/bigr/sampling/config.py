@@ -12,7 +12,7 @@ GumbelSchedule = Literal["constant", "up", "down"]
 MaskSchedule = Literal["cosine", "linear"]
 Order = Literal["confidence", "random", "raster"]
 DenoiseSpacing = Literal["even", "quadratic"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float8"]
 Execution = Literal["auto", "eager", "compiled"]
 
 
@@ -40,6 +40,8 @@ class SamplerConfig:
             visits low noise more often. Another distribution where S < T.
         precision: of matrix products: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on GPUs
             that have it, float32 elsewhere. Posterior, confidence and draws are float32 always.
+            ``float8`` is bfloat16 with float8 products in the wide layers, for GPUs of compute
+            capability 8.9 or more (a CPU does it slowly). Another distribution, slightly.
         execution: of the denoising chain: ``auto`` records a step as a CUDA graph on GPUs,
             checks it against the plain one and plays it; ``compiled`` also fuses it with
             ``torch.compile``, on CPUs, too, which takes a minute at first; ``eager`` runs each

@@ -7,6 +7,7 @@ Shapes: M tokens, R = M rows, or 2 M with guidance (conditional half first), K b
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from bigr.models.denoiser import NORM_EPS, DenoiserBlock
 from bigr.models.diffusion import denoising_steps, keep_probability, posterior_bit_probs
+from bigr.models.float8 import Float8Linear, fits_float8
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.sampling.captured import (
     SIZES,
@@ -26,6 +28,9 @@ from bigr.sampling.captured import (
 from bigr.sampling.noise import Noise, SeededNoise
 
 log = logging.getLogger(__name__)
+
+Product = Callable[[Tensor], Tensor]
+"""A linear layer, in the type of the products."""
 
 CPU_CHUNK_ROWS = 256
 """Rows per chunk on the CPU: activations stay in the second-level cache."""
@@ -40,6 +45,7 @@ class PreparedDenoiser:
         spacing: of the noise levels.
         dtype: of the matrix products; what is between them, the logits and the posterior are
             float32.
+        is_float8: the products of the wide layers are in float8, see :mod:`bigr.models.float8`.
         record: how a step is recorded to be played again, see :mod:`bigr.sampling.captured`; None
             runs each operation by itself.
     """
@@ -50,11 +56,14 @@ class PreparedDenoiser:
         num_denoise_steps: int,
         spacing: str = "even",
         dtype: torch.dtype = torch.float32,
+        *,
+        is_float8: bool = False,
         record: Record | None = None,
     ) -> None:
         config = transcoder.config
         self.denoiser = denoiser = transcoder.denoiser
         self.dtype = dtype
+        self.is_float8 = is_float8
         self.record = record
         self.chains: dict[tuple[int, int], RecordedChain] = {}
         self.transcoder = transcoder
@@ -69,39 +78,44 @@ class PreparedDenoiser:
         self.time_embeddings = denoiser.embed_time(levels)
         blocks = [block for block in denoiser.blocks if isinstance(block, DenoiserBlock)]
         modulations = [*(block.modulation for block in blocks), denoiser.output_modulation]
-        self.weight = torch.cat([layer.weight for layer in modulations])
-        self.bias = torch.cat([layer.bias for layer in modulations])
+        bias = torch.cat([layer.bias for layer in modulations])
         # Scales are used as 1 + scale: fold the 1 into the bias.
         width = config.denoiser_dim
-        parts = self.bias.view(-1, width)
+        parts = bias.view(-1, width)
         parts[1 : 3 * config.denoiser_blocks : 3] += 1.0
         parts[-1] += 1.0
         self.num_parts = len(parts)
-        self.weight, self.bias = self.weight.to(dtype), self.bias.to(dtype)
-        self.input, self.output = self._cast(denoiser.input), self._cast(denoiser.output)
-        self.mlps = [(self._cast(block.mlp[0]), self._cast(block.mlp[2])) for block in blocks]
+        self.device = bias.device
+        self.modulation = self._product(torch.cat([layer.weight for layer in modulations]), bias)
+        self.input, self.output = self._layer(denoiser.input), self._layer(denoiser.output)
+        self.mlps = [(self._layer(block.mlp[0]), self._layer(block.mlp[2])) for block in blocks]
 
-    def _cast(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
-        """Weight and bias in the products' type; not copied if they have it already."""
+    def _layer(self, layer: nn.Module) -> Product:
         assert isinstance(layer, nn.Linear)
-        return layer.weight.to(self.dtype), layer.bias.to(self.dtype)
+        return self._product(layer.weight, layer.bias)
+
+    def _product(self, weight: Tensor, bias: Tensor) -> Product:
+        """x W^T + b in the products' type; W and b aren't copied if they have it already."""
+        if self.is_float8 and fits_float8(weight):
+            return Float8Linear(weight, bias)
+        weight, bias = weight.to(self.dtype), bias.to(self.dtype)
+        return lambda x: F.linear(x.to(self.dtype), weight, bias)
 
     def logits(self, signs: Tensor, embedding: Tensor) -> Tensor:
         """Bit logits (R, K) from ``signs`` (M, K) and time + condition ``embedding`` (R, W)."""
-        dtype = self.dtype
-        modulation = F.linear(F.silu(embedding).to(dtype), self.weight, self.bias)
+        modulation = self.modulation(F.silu(embedding))
         parts = modulation.float().chunk(self.num_parts, dim=-1)
-        x = F.linear(signs.to(dtype), *self.input).float()
+        x = self.input(signs).float()
         if embedding.shape[0] != signs.shape[0]:
             x = torch.cat([x, x])
         shape = (x.shape[-1],)
         for index, (first, second) in enumerate(self.mlps):
             shift, scale, gate = parts[3 * index : 3 * index + 3]
             normed = F.layer_norm(x, shape, eps=NORM_EPS)
-            hidden = F.linear(torch.addcmul(shift, normed, scale).to(dtype), *first)
-            x = torch.addcmul(x, gate, F.linear(F.silu(hidden), *second).float())
+            hidden = first(torch.addcmul(shift, normed, scale))
+            x = torch.addcmul(x, gate, second(F.silu(hidden)).float())
         normed = F.layer_norm(x, shape, eps=NORM_EPS)
-        return F.linear(torch.addcmul(parts[-2], normed, parts[-1]).to(dtype), *self.output).float()
+        return self.output(torch.addcmul(parts[-2], normed, parts[-1])).float()
 
     def bit_probs(
         self,
@@ -144,7 +158,7 @@ class PreparedDenoiser:
         """Tokens at a time."""
         if self.record is not None and isinstance(noise, SeededNoise):
             return SIZES[-1]
-        return count if self.weight.device.type != "cpu" else CPU_CHUNK_ROWS
+        return count if self.device.type != "cpu" else CPU_CHUNK_ROWS
 
     def _chunk_probs(
         self, halves: list[Tensor], tokens: Tensor, noise: Noise, settings: Guidance

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigr.models.bigr import BiGR
+from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
 from bigr.models.memory import Memory
-from bigr.models.transcoder import BinaryTranscoder
+from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.captured import recorder
 from bigr.sampling.config import SamplerConfig
 from bigr.sampling.denoise import PreparedDenoiser
@@ -53,7 +55,7 @@ class Sampler:
         self.config = config
         self.flops = 0.0
         """Floating-point operations of all calls so far, as counted in ``models.flops``."""
-        self._denoiser: tuple[object, PreparedDenoiser] | None = None
+        self._prepared: _Prepared | None = None
 
     @torch.no_grad()
     def sample(
@@ -115,7 +117,7 @@ class Sampler:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config = self.config
         dtype = compute_dtype(config.precision, model.device)
-        denoiser = self._prepared(model.transcoder, dtype)
+        transformer, denoiser = self._prepare(model, dtype)
         rows_before = denoiser.num_rows
         # From here on the host knows how many tokens are masked, and needn't ask the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
@@ -127,7 +129,9 @@ class Sampler:
             num_new = [before - after for before, after in zip(left, remaining, strict=True)]
             if any(num_new):
                 is_first = all(count == model.config.seq_len for count in left)
-                state = _Iteration(model, denoiser, noise, config, iteration, is_first, memory)
+                state = _Iteration(
+                    transformer, denoiser, noise, config, iteration, is_first, memory
+                )
                 codes, certainty, is_masked = state.unmask(
                     class_ids, codes, certainty, is_masked, num_new
                 )
@@ -143,23 +147,48 @@ class Sampler:
         self.flops += rows * chain_flops(model.config, len(denoiser.steps))
         return codes
 
-    def _prepared(self, transcoder: BinaryTranscoder, dtype: torch.dtype) -> PreparedDenoiser:
-        """The denoiser arranged for sampling; kept with its recordings while weights stay."""
-        weights = [weight.detach() for weight in transcoder.parameters()]
-        # Some ways of changing weights in place leave no other trace than the numbers.
-        numbers = torch.stack([torch.stack([w.float().norm(), w.float().sum()]) for w in weights])
-        state = (id(transcoder), [w.data_ptr() for w in weights], numbers.tolist(), dtype)
-        if self._denoiser is None or self._denoiser[0] != state:
-            config = self.config
+    def _prepare(
+        self, model: BiGR, dtype: torch.dtype
+    ) -> tuple[MaskedTransformer, PreparedDenoiser]:
+        """Both parts arranged for sampling; kept with their recordings while weights stay."""
+        config = self.config
+        is_float8 = config.precision == "float8"
+        state = (
+            dtype,
+            _fingerprint(model.transcoder),
+            is_float8 and _fingerprint(model.transformer),
+        )
+        if self._prepared is None or self._prepared.state != state:
             denoiser = PreparedDenoiser(
-                transcoder,
+                model.transcoder,
                 config.num_denoise_steps,
                 config.denoise_spacing,
                 dtype,
-                recorder(config.execution, weights[0].device),
+                is_float8=is_float8,
+                record=recorder(config.execution, model.device),
             )
-            self._denoiser = (state, denoiser)
-        return self._denoiser[1]
+            transformer = model.transformer.with_layers(with_float8) if is_float8 else None
+            self._prepared = _Prepared(state, transformer, denoiser)
+        prepared = self._prepared
+        return prepared.transformer or model.transformer, prepared.denoiser
+
+
+class _Prepared(NamedTuple):
+    """What a sampler keeps between calls."""
+
+    state: object
+    """Of the weights that it was made from."""
+    transformer: MaskedTransformer | None
+    """In float8; None for the model's own."""
+    denoiser: PreparedDenoiser
+
+
+def _fingerprint(module: nn.Module) -> object:
+    """Changes with the module's weights."""
+    weights = [weight.detach() for weight in module.parameters()]
+    # Some ways of changing weights in place leave no other trace than the numbers.
+    numbers = torch.stack([torch.stack([w.float().norm(), w.float().sum()]) for w in weights])
+    return id(module), [weight.data_ptr() for weight in weights], numbers.tolist()
 
 
 def _start(
@@ -202,7 +231,7 @@ def _start(
 class _Iteration:
     """One iteration: predict, order, unmask."""
 
-    model: BiGR
+    transformer: MaskedTransformer
     denoiser: PreparedDenoiser
     noise: Noise
     config: SamplerConfig
@@ -252,20 +281,20 @@ class _Iteration:
         self, class_ids: Tensor, codes: Tensor, is_masked: Tensor
     ) -> Callable[[Tensor], Tensor]:
         """Run the transformer; gives the function from tokens (M,) to bit probabilities (M, K)."""
-        model = self.model
+        transformer = self.transformer
         scale = self.guidance_scale
-        classes = model.transformer.embed_classes(class_ids)
-        null = model.transformer.class_embedding.weight[-1].expand_as(classes)
+        classes = transformer.embed_classes(class_ids)
+        null = transformer.class_embedding.weight[-1].expand_as(classes)
         dtype = self.denoiser.dtype
         with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
             if scale in (0.0, 1.0):
                 chosen = classes if scale == 1.0 else null
-                condition = model.condition(codes, chosen, is_masked, self.memory).flatten(0, 1)
+                condition = transformer(codes, chosen, is_masked, self.memory).flatten(0, 1)
                 unconditional = None
             else:
                 # With everything masked, all images have the same unconditional half.
                 num = self.num_passes(len(codes)) - len(codes)
-                both = model.condition(
+                both = transformer(
                     torch.cat([codes, codes[:num]]),
                     torch.cat([classes, null[:num]]),
                     torch.cat([is_masked, is_masked[:num]]),
@@ -310,11 +339,19 @@ class _Iteration:
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Of matrix products: ``auto`` is bfloat16 on GPUs that have it, float32 elsewhere."""
+    """Of matrix products: ``auto`` is bfloat16 on GPUs that have it, float32 elsewhere.
+
+    With ``float8`` it is bfloat16, of what isn't in float8.
+
+    Raises:
+        ValueError: if ``device`` can't do ``float8``.
+    """
+    if precision == "float8" and (missing := float8_missing(device)):
+        raise ValueError(f"sampler.precision=float8: {missing}; take bfloat16, or auto.")
     if precision == "auto":
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_fast else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 def _indices(is_chosen: Tensor, count: int) -> Tensor:

@@ -98,8 +98,8 @@ def test_recorded_once_for_each_size(recordings: Recordings) -> None:
     sampler.sample(model, CLASSES, seeds=[1, 2, 3])
     once = recordings.count
     assert 1 <= once <= 3
-    assert sampler._denoiser is not None
-    chains = sampler._denoiser[1].chains
+    assert sampler._prepared is not None
+    chains = sampler._prepared.denoiser.chains
     assert {size for size, _ in chains} <= {16, 32, 48}
     before = {key: places(chain) for key, chain in chains.items()}
     with torch.inference_mode():
@@ -202,8 +202,8 @@ def test_on_a_gpu(execution: Any, caplog: pytest.LogCaptureFixture) -> None:
         codes = sampler.sample(model.cuda(), CLASSES, seeds=[3, 4, 5])
         assert (codes.cpu() == expected).float().mean() > 0.99
     assert not caplog.records
-    assert sampler._denoiser is not None
-    assert sampler._denoiser[1].chains
+    assert sampler._prepared is not None
+    assert sampler._prepared.denoiser.chains
 
 
 @pytest.mark.slow
@@ -214,8 +214,8 @@ def test_compiled() -> None:
     config = SamplerConfig(**BASE, execution="compiled")
     sampler = Sampler(config)
     first = sampler.sample(model, CLASSES, seeds=[3, 4, 5])
-    assert sampler._denoiser is not None
-    assert sampler._denoiser[1].record is captured.compiled  # not given up
+    assert sampler._prepared is not None
+    assert sampler._prepared.denoiser.record is captured.compiled  # not given up
     same = (first.double() == plain_codes(model, config, [3, 4, 5])).double().mean()
     assert same > 0.98
     alone = sampler.sample(model, CLASSES[:1], seeds=[3])

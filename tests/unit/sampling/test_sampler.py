@@ -320,6 +320,46 @@ def test_bfloat16_is_bfloat16() -> None:
     assert rounded.dtype == torch.float32
 
 
+def test_float8_is_close_to_bfloat16() -> None:
+    """Most bits are the same from the same random numbers; the model stays as it is."""
+    model = tiny_generator(std=0.15, denoiser_dim=32)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    classes = torch.arange(60) % 3
+    sampler = Sampler(with_settings(precision="float8"))
+    exact = Sampler(with_settings(precision="bfloat16")).sample(model, classes, seeds=range(60))
+    rounded = sampler.sample(model, classes, seeds=range(60))
+    assert set(rounded.unique().tolist()) == {0.0, 1.0}
+    same = (exact == rounded).double().mean()
+    other = (exact == exact.roll(1, dims=0)).double().mean()
+    assert max(0.75, other + 0.1) < same < 0.999
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_float8_of_an_image_alone() -> None:
+    """Scales are a token's own: the batch doesn't matter."""
+    model = tiny_generator(denoiser_dim=32)
+    sampler = Sampler(with_settings(precision="float8"))
+    together = sampler.sample(model, torch.tensor([0, 1, 2]), seeds=[3, 4, 5])
+    alone = sampler.sample(model, torch.tensor([1]), seeds=[4])
+    assert (together[1] == alone[0]).double().mean() > 0.95
+
+
+@pytest.mark.parametrize("part", ["transformer.layers.0.attention.qkv", "transcoder.denoiser"])
+def test_float8_sees_that_weights_changed(part: str) -> None:
+    model = tiny_generator(denoiser_dim=32)
+    sampler = Sampler(with_settings(precision="float8"))
+    classes = torch.tensor([0, 1, 2])
+    first = sampler.sample(model, classes, seeds=[3, 4, 5])
+    assert torch.equal(sampler.sample(model, classes, seeds=[3, 4, 5]), first)
+    with torch.no_grad():
+        for weight in model.get_submodule(part).parameters():
+            weight.mul_(-1.0)
+    changed = sampler.sample(model, classes, seeds=[3, 4, 5])
+    assert not torch.equal(changed, first)
+    fresh = Sampler(with_settings(precision="float8")).sample(model, classes, seeds=[3, 4, 5])
+    assert torch.equal(changed, fresh)
+
+
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.2), (0.1,)])
 def test_bad_guidance_interval(interval: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="guidance_interval must be two numbers 0 <= a <= b <= 1"):

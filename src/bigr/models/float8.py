@@ -1,0 +1,118 @@
+"""Linear layers whose matrix product is in float8, for sampling.
+
+Values are scaled so that the largest of a row becomes the largest float8 (e4m3: 448, three bits
+after the point), and the product is scaled back: every token by its own, so that it doesn't
+matter what else is in the batch.
+
+Shapes: M rows, I and O widths in and out.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import ScalingType, scaled_mm
+
+FLOAT8 = torch.float8_e4m3fn
+LARGEST = torch.finfo(FLOAT8).max
+MULTIPLE = 16
+"""Of which the products' widths must be."""
+SMALLEST_SCALE = 1e-12
+MIN_CAPABILITY = (8, 9)
+"""CUDA compute capability: Ada, Hopper and later."""
+PROBE_TOLERANCE = 0.02
+
+
+def float8_missing(device: torch.device) -> str | None:
+    """Why ``device`` can't multiply in float8, or None if it can (a CPU does it slowly)."""
+    if device.type == "cpu":
+        return None
+    if device.type != "cuda":
+        return f"{device.type} devices have no float8 products"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < MIN_CAPABILITY:
+        name = torch.cuda.get_device_name(device)
+        found, needed = (".".join(map(str, pair)) for pair in (capability, MIN_CAPABILITY))
+        return f"float8 products need compute capability {needed}, {name} has {found}"
+    return None
+
+
+def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x`` (M, I) as float8 (M, I) times scales (M, 1) in float32."""
+    x = x.float()
+    scales = (x.abs().amax(dim=-1, keepdim=True) / LARGEST).clamp(min=SMALLEST_SCALE)
+    return (x / scales).to(FLOAT8), scales
+
+
+@functools.cache
+def takes_row_scales(device: torch.device) -> bool:
+    """Whether the product itself can scale rows on ``device``; some GPUs' can't, or do it wrong."""
+    rows = torch.arange(1.0, 33.0, device=device)[:, None].expand(32, 64)
+    x, scales = quantize_rows(rows)
+    try:
+        product = _scaled_by_rows(x, scales, x, scales)
+    except RuntimeError:
+        return False
+    expected = rows @ rows.t()
+    return bool((product.float() / expected - 1.0).abs().max() < PROBE_TOLERANCE)
+
+
+def _scaled_by_rows(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    by_row = ScalingType.RowWise
+    return scaled_mm(x, weight.t(), x_scales, by_row, scales.t(), by_row)
+
+
+def _scaled_afterwards(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    one, whole = torch.ones((), device=x.device), ScalingType.TensorWise
+    product = scaled_mm(x, weight.t(), one, whole, one, whole, output_dtype=torch.float32)
+    return (product * x_scales * scales.t()).bfloat16()
+
+
+class Float8Linear(nn.Module):
+    """x W^T + b with x and W in float8; bfloat16 out. For inference.
+
+    Args:
+        weight: (O, I), both multiples of 16; read once.
+        bias: (O,), or None.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        rounded, scales = quantize_rows(weight.detach())
+        self.register_buffer("weight", rounded)
+        self.register_buffer("scales", scales)
+        self.register_buffer("bias", None if bias is None else bias.detach().bfloat16())
+        self.product = _scaled_by_rows if takes_row_scales(weight.device) else _scaled_afterwards
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, I) to (…, O)."""
+        rows, scales = quantize_rows(x.flatten(0, -2))
+        product = self.product(rows, scales, self.weight, self.scales)
+        if self.bias is not None:
+            product = product + self.bias
+        return product.unflatten(0, x.shape[:-1])
+
+
+def fits_float8(weight: Tensor) -> bool:
+    """Whether a layer's weight (O, I) can be a :class:`Float8Linear`'s."""
+    return all(width % MULTIPLE == 0 for width in weight.shape)
+
+
+def with_float8(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` with its linear layers in float8, where their widths fit.
+
+    Everything else is shared with ``module``.
+    """
+    if isinstance(module, nn.Linear):
+        return Float8Linear(module.weight, module.bias) if fits_float8(module.weight) else module
+    clone = copy.copy(module)
+    children = {name: with_float8(child) for name, child in module.named_children()}
+    clone.__dict__["_modules"] = children
+    return clone
