@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+
+from bigr.data.files import write_durably
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +22,8 @@ class ContinuedCSVLogger(CSVLogger):
     """``save_dir/name/metrics.csv``, continued by a run that goes on.
 
     Lightning's own logger deletes the earlier rows. Here those before the first step that is logged
-    again stay; the steps after it are done anew, and so are their rows.
+    again stay; the steps after it are done anew, and so are their rows. A run that is killed at any
+    moment has all rows that it wrote.
 
     Args:
         save_dir: the run's folder.
@@ -29,27 +33,52 @@ class ContinuedCSVLogger(CSVLogger):
     def __init__(self, save_dir: str, name: str = "csv") -> None:
         # Every row at once: a killed run has those of all its checkpoints.
         super().__init__(save_dir, name, version="", flush_logs_every_n_steps=1)
-        self._file = Path(self.log_dir) / "metrics.csv"
-        self._earlier = _rows(self._file)
+        self._table: _Table | None = None
+        self._is_first = True
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace | None = None) -> None:
-        """Write ``hparams.yaml``, the first thing a run does."""
-        super().log_hyperparams(params)  # makes the writer, and that deletes the file
-        self._write(self._earlier)
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> _Table:
+        """The file's writer."""
+        if self._table is None:
+            self._table = self._experiment = _Table(self.log_dir)
+        return self._table
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Record the metrics of a step."""
-        if self._earlier and step is not None:
-            self._write([row for row in self._earlier if int(row["step"]) < step])
-            self._earlier = []
+        if self._is_first and step is not None:
+            self._is_first = False
+            self.experiment.go_back_to(step)
         super().log_metrics(metrics, step)
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._file.unlink(missing_ok=True)
-        self.experiment.metrics = rows
-        self.save()
+
+class _Table(ExperimentWriter):
+    """Lightning's, which keeps an earlier run's file, and replaces it whole where it must."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self.path = Path(self.metrics_file_path)
+        self.metrics_keys, _ = _read(self.path)
+
+    def go_back_to(self, step: int) -> None:
+        """Drop the rows of ``step`` and later ones, and what a killed run left unfinished."""
+        if self.path.is_file():
+            _, rows = _read(self.path)
+            self._replace([row for row in rows if int(row["step"]) < step])
+
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_durably(self.path, text.getvalue().encode())
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:  # noqa: ARG002  # its own
+        self._replace(_read(self.path)[1])
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning deletes the file here."""
 
 
 class PatientWandbLogger(WandbLogger):
@@ -85,8 +114,17 @@ class PatientWandbLogger(WandbLogger):
             return super().experiment
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns, and the whole rows."""
     if not path.is_file():
-        return []
+        return [], []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        if "step" not in names:
+            return [], []
+        return names, [row for row in reader if _is_whole(row)]
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    return None not in row and None not in row.values() and row["step"].isdecimal()

@@ -22,7 +22,6 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")
 def test_goes_on_where_the_steps_do(tmp_path: Path) -> None:
     first = start(tmp_path)
     for step in (10, 20, 30):
@@ -43,6 +42,72 @@ def test_goes_on_where_the_steps_do(tmp_path: Path) -> None:
         {"loss": "", "step": "40", "val": "8.0"},
     ]
     assert "lr: 0.1" in (tmp_path / "csv" / "hparams.yaml").read_text()
+
+
+KILLED = """
+import itertools, os, signal, sys
+from bigr.training.loggers import ContinuedCSVLogger
+
+def log(folder, moment):
+    logger = ContinuedCSVLogger(folder)
+    for step in range(3):
+        logger.log_metrics({"loss": float(step)}, step)
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        lines += 1
+        if lines == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    logger.log_metrics({"other": 1.0}, 3)  # a new column: the whole file is written anew
+    logger = ContinuedCSVLogger(folder)  # and gone on with
+    logger.log_metrics({"loss": 3.0}, 3)
+    sys.settrace(None)
+
+for moment in itertools.count(1, 3):
+    process = os.fork()
+    if not process:
+        log(f"{sys.argv[1]}/{moment:04d}", moment)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if status != -signal.SIGKILL:
+        sys.exit(status)
+"""
+
+
+def test_killed_at_every_moment(tmp_path: Path) -> None:
+    """Before each third line of Python of a new header and a new start: no row is lost."""
+    result = python("-c", KILLED, str(tmp_path), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) > 20
+    for folder in folders:
+        kept = rows(folder)
+        assert [row["loss"] for row in kept[:3]] == ["0.0", "1.0", "2.0"], folder.name
+        assert [row["step"] for row in kept] == ["0", "1", "2", "3"][: len(kept)]
+    assert rows(folders[-1])[3]["loss"] == "3.0"
+
+
+@pytest.mark.parametrize("torn", ["3", "30,", "3.5,30,", "3.5,30,1,2,3", "x,y,z"])
+def test_a_row_that_was_not_finished(tmp_path: Path, torn: str) -> None:
+    first = start(tmp_path)
+    first.log_metrics({"loss": 1.0, "val": 2.0}, 10)
+    path = tmp_path / "csv" / "metrics.csv"
+    with path.open("a") as file:
+        file.write(torn)
+    start(tmp_path).log_metrics({"loss": 3.0}, 30)
+    assert [(row["loss"], row["step"]) for row in rows(tmp_path)] == [("1.0", "10"), ("3.0", "30")]
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0", "loss,val\n1,2\n"])
+def test_a_file_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "metrics.csv").write_text(content)
+    start(tmp_path).log_metrics({"loss": 3.0}, 30)
+    assert rows(tmp_path) == [{"loss": "3.0", "step": "30"}]
 
 
 UNREACHABLE = """
