@@ -163,9 +163,11 @@ def test_generator_decides_and_global_state_is_left_alone() -> None:
 def test_scale_one_skips_the_unconditional_half(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_generator()
     sizes: list[int] = []
-    condition = model.condition
+    forward = model.transformer.forward
     monkeypatch.setattr(
-        model, "condition", lambda codes, *rest: sizes.append(len(codes)) or condition(codes, *rest)
+        model.transformer,
+        "forward",
+        lambda codes, *rest: sizes.append(len(codes)) or forward(codes, *rest),
     )
     for scale, expected in ((1.0, [3, 3, 3, 3]), (0.0, [3, 3, 3, 3]), (2.0, [4, 6, 6, 6])):
         sizes.clear()
@@ -272,9 +274,11 @@ def test_guidance_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(nowhere, sample(guidance_scale=1.0))
     assert not torch.equal(nowhere, everywhere)
     sizes: list[int] = []
-    condition = model.condition
+    forward = model.transformer.forward
     monkeypatch.setattr(
-        model, "condition", lambda codes, *rest: sizes.append(len(codes)) or condition(codes, *rest)
+        model.transformer,
+        "forward",
+        lambda codes, *rest: sizes.append(len(codes)) or forward(codes, *rest),
     )
     sample(guidance_interval=(0.5, 1.0))
     assert sizes == [3, 3, 6, 6]
