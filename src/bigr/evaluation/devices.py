@@ -11,6 +11,7 @@ from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.evaluation.generate import Models
 from bigr.models.diffusion import denoising_steps
 from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler import compute_dtype
 
 PEAK_BF16 = {
     "B200": 2.25e15,
@@ -58,6 +59,7 @@ def check_sampler(models: Models, sampler: SamplerConfig) -> None:
     config = models.generator.config
     if config.objective != "direct":
         denoising_steps(sampler.num_denoise_steps, config.num_diffusion_steps)
+    compute_dtype(sampler.precision, models.generator.device)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:

@@ -13,8 +13,8 @@ import copy
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.functional import ScalingType, scaled_mm
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
@@ -28,6 +28,8 @@ PROBE_TOLERANCE = 0.02
 
 def float8_missing(device: torch.device) -> str | None:
     """Why ``device`` can't multiply in float8, or None if it can (a CPU does it slowly)."""
+    if not hasattr(F, "scaled_mm"):
+        return f"torch {torch.__version__} has no float8 products"
     if device.type == "cpu":
         return None
     if device.type != "cuda":
@@ -61,13 +63,13 @@ def takes_row_scales(device: torch.device) -> bool:
 
 
 def _scaled_by_rows(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-    by_row = ScalingType.RowWise
-    return scaled_mm(x, weight.t(), x_scales, by_row, scales.t(), by_row)
+    by_row = F.ScalingType.RowWise
+    return F.scaled_mm(x, weight.t(), x_scales, by_row, scales.t(), by_row)
 
 
 def _scaled_afterwards(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-    one, whole = torch.ones((), device=x.device), ScalingType.TensorWise
-    product = scaled_mm(x, weight.t(), one, whole, one, whole, output_dtype=torch.float32)
+    one, whole = torch.ones((), device=x.device), F.ScalingType.TensorWise
+    product = F.scaled_mm(x, weight.t(), one, whole, one, whole, output_dtype=torch.float32)
     return (product * x_scales * scales.t()).bfloat16()
 
 

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bigr import SamplerConfig
+from bigr.evaluation.devices import check_sampler
+from bigr.evaluation.generate import Models
 from bigr.models import float8
 from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows, with_float8
 from bigr.sampling.sampler import compute_dtype
-from tests.models import tiny_generator
+from tests.models import tiny_autoencoder, tiny_generator
 
 CPU = torch.device("cpu")
 
@@ -144,6 +147,19 @@ def test_devices_without(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A100")
     with pytest.raises(ValueError, match=message):
         compute_dtype("float8", torch.device(device))
+
+
+def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(nn.functional, "scaled_mm")
+    assert float8_missing(CPU) == f"torch {torch.__version__} has no float8 products"
+
+
+def test_it_is_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigr.sampling.sampler.float8_missing", lambda _: "it has none")
+    models = Models(tiny_generator(), tiny_autoencoder())
+    with pytest.raises(ValueError, match="precision=float8: it has none; take bfloat16, or auto"):
+        check_sampler(models, SamplerConfig(num_denoise_steps=4, precision="float8"))
+    check_sampler(models, SamplerConfig(num_denoise_steps=4))
 
 
 def test_devices_with(monkeypatch: pytest.MonkeyPatch) -> None:
