@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bigr import BiGR, BiGRConfig
-from bigr.evaluation.devices import device_name
+from bigr.inference.devices import device_name
 
 RESULTS: list[Path | None] = []
 """Where to save, from the command line."""

@@ -32,8 +32,8 @@ from bigr.data.decoding import decode  # noqa: E402
 from bigr.data.packing import pack_codes  # noqa: E402
 from bigr.data.released_codes import write_released  # noqa: E402
 from bigr.data.transforms import center_crop, center_crop_pil  # noqa: E402
-from bigr.training.batch import Batch  # noqa: E402
-from bigr.training.codes_data import CodesDataModule  # noqa: E402
+from bigr.training.data.batch import Batch  # noqa: E402
+from bigr.training.data.codes_data import CodesDataModule  # noqa: E402
 
 CODE_DIM, GRID = 24, 16
 FEW, MANY = 32_768, 1_300_000

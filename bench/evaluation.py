@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bigr import BiGR, BiGRConfig, SamplerConfig  # noqa: E402
-from bigr.evaluation.devices import pick_device  # noqa: E402
+from bigr.inference.devices import pick_device  # noqa: E402
 from bigr.metrics.frechet import frechet_distance  # noqa: E402
 from bigr.metrics.manifold import squared_distances  # noqa: E402
 from bigr.metrics.moments import Moments  # noqa: E402
-from bigr.sampling.denoise import PreparedDenoiser  # noqa: E402
-from bigr.sampling.noise import SeededNoise  # noqa: E402
+from bigr.sampling.chain import PreparedDenoiser  # noqa: E402
+from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
 from bigr.sampling.schedules import num_masked_after  # noqa: E402
 
 COUNT = 50_000
@@ -82,7 +82,7 @@ def features(device: torch.device) -> float:
     """Seconds per image of Inception; drawn weights take as long as the published ones."""
     import tempfile
 
-    from bigr.metrics.networks import InceptionNetwork
+    from bigr.metrics.feature_networks import InceptionNetwork
     from tests.inception import accept_any_inception, save_random_inception
 
     accept_any_inception()

@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import SIZES, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
 from bigr import BiGR, Sampler, SamplerConfig  # noqa: E402
-from bigr.sampling.noise import SeededNoise  # noqa: E402
+from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
 from bigr.sampling.sampler import Progress  # noqa: E402
 from tests import plain  # noqa: E402
 

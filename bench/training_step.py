@@ -18,8 +18,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import SIZES, arguments, compare, randomised  # noqa: E402
 from bigr import BiGR, BiGRConfig  # noqa: E402
-from bigr.models.draws import TrainingDraws  # noqa: E402
-from bigr.training.guard import GradientGuard  # noqa: E402
+from bigr.models.training_draws import TrainingDraws  # noqa: E402
+from bigr.training.gradient_guard import GradientGuard  # noqa: E402
 from bigr.training.optimizers import adamw  # noqa: E402
 from tests import plain  # noqa: E402
 
@@ -60,7 +60,7 @@ def main() -> None:
 def _step(
     sizes: BiGRConfig, codes: Tensor, classes: Tensor, is_compiled: bool
 ) -> Callable[[], None]:
-    """As :class:`bigr.training.generator.GeneratorModule` makes it."""
+    """As :class:`bigr.training.generator_module.GeneratorModule` makes it."""
     model = randomised(sizes).train()
     optimizer, guard = adamw(model, lr=1e-4), GradientGuard(0)
     average = [parameter.detach().clone() for parameter in model.parameters()]

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.data.digits import load_digits
-from bigr.data.images import save_grid, to_tensor
-from bigr.metrics.digits import DigitReader
+from bigr.data.image_arrays import save_grid, to_tensor
+from bigr.metrics.digit_scores import DigitReader
 
 SETTINGS = SamplerConfig(
     guidance_scale=2.5,

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigr.models.config import BiGRConfig
-from bigr.sampling.config import SamplerConfig
-from bigr.sampling.noise import Noise
+from bigr.sampling.random_numbers import Noise
+from bigr.sampling.sampler_config import SamplerConfig
 
 Weights = Mapping[str, Tensor]
 

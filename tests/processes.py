@@ -59,7 +59,11 @@ def ready_processes() -> multiprocessing.context.ForkServerContext:
     context.set_forkserver_preload(
         [
             *("tests.processes", "hydra", "lightning", "bigr.tokenize", "bigr.train"),
-            *("bigr.training.tokenizing", "bigr.training.generator", "bigr.training.plan"),
+            *(
+                "bigr.training.tokenization",
+                "bigr.training.generator_module",
+                "bigr.training.callbacks.run_plan",
+            ),
         ]
     )
     return context

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from bigr.models.bigr import BiGR
     from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
     from bigr.pipeline import BiGRPipeline
-    from bigr.sampling.config import SamplerConfig
     from bigr.sampling.sampler import Sampler
+    from bigr.sampling.sampler_config import SamplerConfig
 
 __version__ = "0.1.0"
 
@@ -26,7 +26,7 @@ _HOMES = {
     "BinaryAutoencoder": "bigr.models.autoencoder",
     "BinaryAutoencoderConfig": "bigr.models.config",
     "Sampler": "bigr.sampling.sampler",
-    "SamplerConfig": "bigr.sampling.config",
+    "SamplerConfig": "bigr.sampling.sampler_config",
     "load_autoencoder": "bigr.checkpoints.load",
     "load_generator": "bigr.checkpoints.load",
 }

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bigr import cli, reports, sweep
-from bigr.config import ConfigError, resolved
+from bigr.cli import entry as cli
+from bigr.cli import reports, sweeps
+from bigr.cli.configuration import ConfigError, resolved
 
 if TYPE_CHECKING:
-    from bigr.evaluation.processes import Processes
-    from bigr.evaluation.result import Evaluation
+    from bigr.evaluation.report import Evaluation
+    from bigr.inference.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ EDITS = "bigr.evaluation.edits.EditEvaluation"
 
 def main() -> None:
     """Command line."""
-    cli.run("evaluate", job, after_sweep=sweep.finish)
+    cli.run("evaluate", job, after_sweep=sweeps.finish)
 
 
 def job(config: DictConfig) -> float | None:
@@ -89,7 +90,7 @@ def _run(config: DictConfig, settings: dict[str, Any], processes: Processes) -> 
 
 def _identity(config: DictConfig, settings: dict[str, Any]) -> str:
     """Of settings and weights: the same ones give the same figures."""
-    from bigr.evaluation.cache import file_state
+    from bigr.evaluation.shared_models import file_state
 
     kept = {name: value for name, value in settings.items() if name not in WITHOUT_INFLUENCE}
     keys = ("generator", "autoencoder")
@@ -116,9 +117,9 @@ def _of_generator(
     config: DictConfig, output: Path, processes: Processes
 ) -> Callable[[], Evaluation | None]:
     """Everything checked and loaded; calling it does the work."""
-    from bigr.evaluation.cache import cached_models
-    from bigr.evaluation.devices import check_sampler
-    from bigr.evaluation.progress import progress
+    from bigr.evaluation.shared_models import cached_models
+    from bigr.inference.devices import check_sampler
+    from bigr.inference.progress import progress
 
     device = processes.device or config.device
     models = cached_models(config.generator, config.autoencoder, device)
@@ -156,8 +157,8 @@ def _held_out(config: DictConfig, image_size: int) -> Any:
 def _of_autoencoder(config: DictConfig) -> Callable[[], Evaluation]:
     """The same for a B-AE and the validation split."""
     from bigr.checkpoints.load import load_autoencoder
-    from bigr.evaluation.devices import pick_device
-    from bigr.evaluation.progress import progress
+    from bigr.inference.devices import pick_device
+    from bigr.inference.progress import progress
 
     autoencoder = load_autoencoder(config.autoencoder)
     images = _held_out(config, autoencoder.config.image_size)

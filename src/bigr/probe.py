@@ -11,8 +11,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bigr import cli, reports
-from bigr.config import ConfigError, resolved
+from bigr.cli import entry as cli
+from bigr.cli import reports
+from bigr.cli.configuration import ConfigError, resolved
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def job(config: DictConfig) -> float | None:
     if processes.is_first:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(settings, output / "config.yaml")
-    from bigr.evaluation.progress import progress
+    from bigr.inference.progress import progress
 
     total = sum(data.num_images(split) for split in ("train", "val"))
     shared: dict[str, Any] = {"folder": output, "processes": processes}
@@ -57,7 +58,7 @@ def job(config: DictConfig) -> float | None:
 
 def _load(config: DictConfig, device: str | None) -> tuple[Any, Any, Any]:
     from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
-    from bigr.evaluation.devices import pick_device
+    from bigr.inference.devices import pick_device
 
     target = pick_device(device or config.device)
     generator = load_generator(config.generator).to(target).eval()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from bigr import cli
-from bigr.config import ConfigError, resolved
+from bigr.cli import entry as cli
+from bigr.cli.configuration import ConfigError, resolved
 
 if TYPE_CHECKING:
-    from bigr.evaluation.generate import Models
-    from bigr.evaluation.preview import Film
-    from bigr.evaluation.processes import Processes
+    from bigr.inference.generate import Models
+    from bigr.inference.preview import Film
+    from bigr.inference.processes import Processes
     from bigr.sampling.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def job(config: DictConfig) -> None:
 
 def draw_sweep(config: DictConfig) -> None:
     """After ``python -m bigr.sample -m …``: a picture with a row of images per job."""
-    from bigr.evaluation.sweep import sample_grid
+    from bigr.evaluation.sweep_table import sample_grid
 
     try:
         log.info("%s", sample_grid(Path(str(config.hydra.sweep.dir)), COLUMNS))
@@ -73,7 +73,7 @@ def _generate(
 ) -> None:
     """Images of classes, shared out over processes, one PNG each as soon as it is there."""
     from bigr.data.class_names import default_names, find_class
-    from bigr.evaluation.devices import check_sampler, load_models
+    from bigr.inference.devices import check_sampler, load_models
     from bigr.sampling.sampler import Sampler
 
     with cli.user_errors():
@@ -119,11 +119,11 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
 
 def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
     """One of the pipeline's other methods, whose arguments are those of ``application``."""
-    from bigr.data.images import save_animation, save_grid, to_tensor
-    from bigr.evaluation.devices import load_models
-    from bigr.evaluation.preview import Film
+    from bigr.data.image_arrays import save_animation, save_grid, to_tensor
+    from bigr.inference.devices import load_models
+    from bigr.inference.preview import Film
     from bigr.pipeline import BiGRPipeline
-    from bigr.sampling.applications import INTERPOLATION_RATIOS
+    from bigr.sampling.conditioning import INTERPOLATION_RATIOS
 
     arguments = {str(key): value for key, value in settings["application"].items() if key != "name"}
     with cli.user_errors():
@@ -163,10 +163,10 @@ def _sample(
     """This process's share of the images: every so many batches one."""
     import torch
 
-    from bigr.data.images import save_image
-    from bigr.evaluation.generate import generate
-    from bigr.evaluation.preview import Film
-    from bigr.evaluation.progress import progress
+    from bigr.data.image_arrays import save_image
+    from bigr.inference.generate import generate
+    from bigr.inference.preview import Film
+    from bigr.inference.progress import progress
 
     size = config.batch_size
     starts = range(processes.rank * size, len(labels), processes.count * size)
@@ -200,7 +200,7 @@ def _sample(
 
 
 def _save_film(film: Film, output: Path) -> None:
-    from bigr.data.images import save_animation
+    from bigr.data.image_arrays import save_animation
 
     lingering = [*film.frames, *film.frames[-1:] * LAST_FRAMES]
     save_animation(lingering, output, "unmasking", FRAME_MS)
@@ -213,7 +213,7 @@ def _report(
     """Say how fast it was, and add a line to ``speed.jsonl``."""
     import torch
 
-    from bigr.evaluation.devices import device_name, peak_flops
+    from bigr.inference.devices import device_name, peak_flops
 
     device = models.generator.device
     figures: dict[str, Any] = {
@@ -242,7 +242,7 @@ def _draw_grid(paths: list[Path], columns: int, target: Path) -> None:
     """The first images, row by row."""
     import torch
 
-    from bigr.data.images import load_image, save_grid
+    from bigr.data.image_arrays import load_image, save_grid
 
     images = torch.stack([load_image(path) for path in paths[:SHOWN]])
     log.info("%s", save_grid(images, target, columns))

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from bigr import cli
-from bigr.config import ConfigError
+from bigr.cli import entry as cli
+from bigr.cli.configuration import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.data.codes_store import StoreSettings
     from bigr.data.codes_writer import StoreWriter
     from bigr.data.transforms import check_views, count_views
-    from bigr.training.tokenizing import ShardWriter, TokenizeModule, TokenizeProgress
+    from bigr.training.tokenization import ShardWriter, TokenizeModule, TokenizeProgress
 
     views = check_views(_listed(config.views))
     splits = _listed(config.splits)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bigr import cli
-from bigr.config import ConfigError, resolved
+from bigr.cli import entry as cli
+from bigr.cli.configuration import ConfigError, resolved
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ def job(config: DictConfig) -> float | None:
 
     cli.quieten_lightning()
     from bigr.data.broken import TooManyBrokenError
+    from bigr.training.callbacks.collapse import CollapseError
     from bigr.training.stopping import Stopped
-    from bigr.training.watch import CollapseError
 
     with cli.user_errors():
         resume = _resume(config.resume, output)
@@ -81,7 +81,7 @@ def _build(config: DictConfig, resume: str | None) -> _Run:
     import lightning
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from bigr.training.plan import code_version
+    from bigr.training.callbacks.run_plan import code_version
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     config = _with_batches(config)
@@ -138,7 +138,7 @@ def _trainer_settings(settings: DictConfig, module: Any) -> DictConfig:
 
 def _with_batches(config: DictConfig) -> DictConfig:
     """The configuration with the global batch shared out: per device, and accumulated."""
-    from bigr.training.batch import split_batch
+    from bigr.training.data.batch import split_batch
 
     if config.global_batch_size is None:
         return config
@@ -159,7 +159,7 @@ def _plugins() -> list[Any]:
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    from bigr.training.checkpointing import DurableCheckpointIO
+    from bigr.training.callbacks.checkpointing import DurableCheckpointIO
 
     plugins: list[Any] = [DurableCheckpointIO()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
@@ -185,7 +185,7 @@ def _world_size(settings: DictConfig) -> int:
 
 
 def _say_how_to_go_on(signum: int, step: int, output: Path) -> None:
-    from bigr.training.checkpointing import saved_checkpoints
+    from bigr.training.callbacks.checkpointing import saved_checkpoints
 
     what = f"stopped by {signal.Signals(signum).name}"
     if not saved_checkpoints(output / "checkpoints"):
@@ -229,7 +229,7 @@ def _check_run_folder(resume: str | None, output: Path) -> None:
 
 def _resume(resume: str | None, output: Path) -> str | None:
     """The checkpoint to go on from."""
-    from bigr.training.checkpointing import newest_whole, what_is_wrong
+    from bigr.training.callbacks.checkpointing import newest_whole, what_is_wrong
 
     if resume is None:
         return None

@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.checkpoints.released import autoencoder_to_released, generator_to_released
-from bigr.cli import quote_numbers
-from bigr.config import HINTS, config_dir, register_resolvers
+from bigr.cli.configuration import HINTS, config_dir, register_resolvers
+from bigr.cli.entry import quote_numbers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 

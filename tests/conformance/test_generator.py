@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bigr import BiGR
-from bigr.models.diffusion import keep_probability, noised_bit_probs
+from bigr.models.noise_schedule import keep_probability, noised_bit_probs
 from bigr.models.transcoder import BinaryTranscoder
 from tests.numbers import relative_error
 

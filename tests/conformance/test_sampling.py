@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bigr import BiGR, Sampler, SamplerConfig
 from bigr.checkpoints.released import SCHEDULE, schedule_tables
-from bigr.models.diffusion import keep_probability
-from bigr.sampling.denoise import PreparedDenoiser
+from bigr.models.noise_schedule import keep_probability
+from bigr.sampling.chain import PreparedDenoiser
 from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from bigr import load_autoencoder, load_generator
 from bigr.data.digits import load_digits
-from bigr.data.images import save_image
+from bigr.data.image_arrays import save_image
 from bigr.models.codes import grid_to_tokens
 from tests.conftest import REPOSITORY
 from tests.e2e.digits import SHORT, SMALL, SMALL_CODE, bigr, train

@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 import bigr
-from bigr.cli import SHORTCUTS, quote_numbers
-from bigr.config import config_dir, register_resolvers
+from bigr.cli.configuration import config_dir, register_resolvers
+from bigr.cli.entry import SHORTCUTS, quote_numbers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
-from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler_config import SamplerConfig
 from tests.conftest import REPOSITORY
 from tests.models import tiny_autoencoder, tiny_generator
 

@@ -38,6 +38,9 @@ def test_wheel_works_on_its_own(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "num_layers: 48" in shown.stdout
     where = python(
-        "-c", "import bigr.config as c; print(c.config_dir())", cwd=tmp_path, PYTHONPATH=site
+        "-c",
+        "import bigr.cli.configuration as c; print(c.config_dir())",
+        cwd=tmp_path,
+        PYTHONPATH=site,
     )
     assert where.stdout.strip() == str(tmp_path / "site" / "bigr" / "conf")

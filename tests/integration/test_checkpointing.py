@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from bigr.training.checkpointing import (
+from bigr.training.callbacks.checkpointing import (
     Checkpoints,
     DurableCheckpointIO,
     newest_whole,
@@ -40,7 +40,9 @@ def test_every_so_many_minutes(
     tmp_path: Path, codes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = {"now": 0.0}
-    monkeypatch.setattr("bigr.training.checkpointing.time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr(
+        "bigr.training.callbacks.checkpointing.time.monotonic", lambda: clock["now"]
+    )
 
     class Tick(Callback):
         def on_train_batch_start(self, *_: Any) -> None:
@@ -86,7 +88,11 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from lightning.pytorch.callbacks import Callback
 from bigr.checkpoints.native import save_autoencoder
-from bigr.training.checkpointing import Checkpoints, DurableCheckpointIO, saved_checkpoints
+from bigr.training.callbacks.checkpointing import (
+    Checkpoints,
+    DurableCheckpointIO,
+    saved_checkpoints,
+)
 from tests.integration.test_training import build, fit
 from tests.models import tiny_autoencoder
 

@@ -229,9 +229,9 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
     import torch.distributed as dist
 
     from bigr.checkpoints.load import load_autoencoder, load_generator
-    from bigr.evaluation.generate import Models
-    from bigr.evaluation.processes import Processes
-    from bigr.sampling.config import SamplerConfig
+    from bigr.inference.generate import Models
+    from bigr.inference.processes import Processes
+    from bigr.sampling.sampler_config import SamplerConfig
 
     torch.set_num_threads(1)
     accept_any_inception()
@@ -286,7 +286,7 @@ def test_inception_in_one_and_two_processes(folder: Path, inception_weights: Pat
         figures.append(json.loads((folder / f"inception_{count}.json").read_text()))
     assert list(figures[0]) == ["fid", "sfid", "is", "precision", "recall", "kid"]
     assert figures[1] == pytest.approx(figures[0], rel=1e-6)
-    from bigr.metrics.networks import InceptionNetwork
+    from bigr.metrics.feature_networks import InceptionNetwork
 
     with pytest.MonkeyPatch.context() as patch:
         accept_any_inception(patch.setattr)

@@ -19,12 +19,12 @@ from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.native import save_autoencoder
 from bigr.data.digits import load_digits
-from bigr.losses.gan import adaptive_weight, discriminator_loss, generator_loss
+from bigr.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
-from bigr.training.autoencoder import AutoencoderModule
-from bigr.training.batch import Batch
+from bigr.training.autoencoder_module import AutoencoderModule
+from bigr.training.callbacks.collapse import CollapseError
+from bigr.training.data.batch import Batch
 from bigr.training.gan import GANConfig
-from bigr.training.watch import CollapseError
 from tests.models import randomise, tiny_autoencoder
 from tests.processes import python
 

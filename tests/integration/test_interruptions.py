@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from bigr.checkpoints.native import save_autoencoder
-from bigr.training.checkpointing import newest_whole, saved_checkpoints
+from bigr.training.callbacks.checkpointing import newest_whole, saved_checkpoints
 from tests.models import tiny_autoencoder
 from tests.processes import call_main, environment, ready_processes
 

@@ -21,14 +21,14 @@ from bigr import (
 )
 from bigr.checkpoints.native import save_autoencoder
 from bigr.models.discriminator import DiscriminatorConfig
-from bigr.training.autoencoder import AutoencoderModule
-from bigr.training.callbacks import ExportWeights, ReconstructionGrid, SampleGrid
-from bigr.training.checkpointing import Checkpoints, saved_checkpoints
-from bigr.training.data import DigitsDataModule
-from bigr.training.ema import EMA
+from bigr.training.autoencoder_module import AutoencoderModule
+from bigr.training.base_module import TrainingModule
+from bigr.training.callbacks.checkpointing import Checkpoints, saved_checkpoints
+from bigr.training.callbacks.ema import EMA
+from bigr.training.callbacks.pictures import ExportWeights, ReconstructionGrid, SampleGrid
+from bigr.training.data.image_data import DigitsDataModule
 from bigr.training.gan import GANConfig
-from bigr.training.generator import GeneratorModule
-from bigr.training.module import TrainingModule
+from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw, warmup_cosine
 from tests.models import tiny_autoencoder
 

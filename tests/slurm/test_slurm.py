@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bigr.checkpoints.native import save_autoencoder
-from bigr.training.checkpointing import newest_whole, saved_checkpoints
+from bigr.training.callbacks.checkpointing import newest_whole, saved_checkpoints
 from tests.models import tiny_autoencoder
 from tests.processes import environment
 from tests.slurm.cluster import cluster, free_ports, missing

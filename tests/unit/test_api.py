@@ -22,7 +22,7 @@ def test_names_load() -> None:
     ("statement", "absent"),
     [
         ("import bigr", ["torch", "lightning", "hydra", "sklearn", "wandb"]),
-        ("import bigr.config", ["torch", "lightning", "sklearn", "wandb"]),
+        ("import bigr.cli.configuration", ["torch", "lightning", "sklearn", "wandb"]),
         ("from bigr import Sampler, load_generator", ["lightning", "hydra", "sklearn", "wandb"]),
     ],
 )

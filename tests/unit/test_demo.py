@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
-from bigr.demo.actions import WHATEVER, Actions, Knobs, Limits
-from bigr.demo.steps import Step, visible
+from bigr.app.actions import WHATEVER, Actions, Knobs, Limits
+from bigr.app.steps import Step, visible
 from bigr.sampling.sampler import Sampler
 from tests.models import tiny_autoencoder, tiny_generator
 

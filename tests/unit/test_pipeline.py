@@ -14,7 +14,7 @@ from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.models.codes import grid_to_tokens
-from bigr.sampling.applications import INTERPOLATION_RATIOS, cell_groups, token_mask
+from bigr.sampling.conditioning import INTERPOLATION_RATIOS, cell_groups, token_mask
 from bigr.sampling.sampler import Progress, Sampler
 from tests.models import tiny_autoencoder, tiny_generator
 

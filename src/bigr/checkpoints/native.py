@@ -18,7 +18,7 @@ FORMAT = "bigr"
 VERSION = "1"
 DISCRIMINATOR = "discriminator."
 """Prefix of the discriminator's tensors beside a B-AE's."""
-CONFIG_TENSOR = "bigr.config"
+CONFIG_TENSOR = "bigr.cli.configuration"
 """In a released layout: the sizes as JSON bytes, where the shapes alone would mislead."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from bigr.data.images import to_uint8
+from bigr.data.image_arrays import to_uint8
 
 PHOTOGRAPH_SIDE = 64
 """Models of fewer pixels get digits."""

@@ -14,14 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from bigr.data.digits import load_digits
-from bigr.data.images import to_float, to_tensor, to_uint8
-from bigr.data.pictures import require_opencv, seamless
-from bigr.evaluation.generate import Models, decode, encode, generate
+from bigr.data.image_arrays import to_float, to_tensor, to_uint8
+from bigr.data.user_pictures import require_opencv, seamless
 from bigr.evaluation.reconstruction import Images
-from bigr.evaluation.result import Evaluation
-from bigr.metrics.digits import DigitReader
-from bigr.sampling.applications import MaskRule, null_classes, token_mask
-from bigr.sampling.config import SamplerConfig
+from bigr.evaluation.report import Evaluation
+from bigr.inference.generate import Models, decode, encode, generate
+from bigr.metrics.digit_scores import DigitReader
+from bigr.sampling.conditioning import MaskRule, null_classes, token_mask
+from bigr.sampling.sampler_config import SamplerConfig
 
 Application = Literal["inpaint", "outpaint", "edit"]
 Region = Literal["center", "left", "right", "top", "bottom"]
@@ -68,7 +68,7 @@ class EditEvaluation:
         count: images from the start of the split.
         batch_size: images at a time.
         blend: ``paste`` the repainted pixels into the original, or ``poisson``.
-        mask_rule: see :func:`bigr.sampling.applications.token_mask`.
+        mask_rule: see :func:`bigr.sampling.conditioning.token_mask`.
         seed: of the first image; image i uses ``seed + i``.
 
     Raises:

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from bigr.checkpoints.identity import weights_sha256
-from bigr.data.images import to_float, to_uint8
-from bigr.evaluation.cache import cached_network, cached_reference
-from bigr.evaluation.chunks import FeatureChunks, fill
-from bigr.evaluation.generate import Models, generate
-from bigr.evaluation.processes import ALONE, Processes
-from bigr.evaluation.result import Curve, Evaluation
-from bigr.evaluation.samples import write_samples
-from bigr.metrics.networks import FeatureNetwork
+from bigr.data.image_arrays import to_float, to_uint8
+from bigr.evaluation.feature_chunks import FeatureChunks, fill
+from bigr.evaluation.report import Curve, Evaluation
+from bigr.evaluation.sample_archive import write_samples
+from bigr.evaluation.shared_models import cached_network, cached_reference
+from bigr.inference.generate import Models, generate
+from bigr.inference.processes import ALONE, Processes
+from bigr.metrics.feature_networks import FeatureNetwork
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
-from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler_config import SamplerConfig
 
 Labels = Literal["balanced", "random"]
 FULL_COUNT = 50_000

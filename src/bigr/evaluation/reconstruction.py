@@ -14,8 +14,8 @@ from torchmetrics.functional.image import (
 )
 
 from bigr.checkpoints.cached import CachedFileError
-from bigr.data.images import to_float
-from bigr.evaluation.result import Evaluation
+from bigr.data.image_arrays import to_float
+from bigr.evaluation.report import Evaluation
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
 from bigr.metrics.fid import load_fid, update_fid

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from bigr.data.digits import load_digits
 from bigr.data.files import sha256
-from bigr.data.image_set import ImageSet, MemoryImages
+from bigr.data.image_dataset import ImageSet, MemoryImages
 from bigr.data.sources.find import find_source
-from bigr.evaluation.chunks import FeatureChunks, fill
-from bigr.evaluation.pictures import ArchivedPictures, Pictures, SetPictures
-from bigr.evaluation.processes import Processes
+from bigr.evaluation.feature_chunks import FeatureChunks, fill
+from bigr.evaluation.reference_images import ArchivedPictures, Pictures, SetPictures
+from bigr.inference.processes import Processes
+from bigr.metrics.feature_networks import FeatureNetwork
 from bigr.metrics.frechet import frechet_distance
-from bigr.metrics.networks import FeatureNetwork
 from bigr.metrics.statistics import FeatureStatistics, Reference
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from bigr.checkpoints.cached import CachedFile, find_cached
-from bigr.data.images import to_uint8
+from bigr.data.image_arrays import to_uint8
 
 INCEPTION = CachedFile(
     name="weights-inception-2015-12-05-6726825d.pth",

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigr.metrics.feature_networks import Features
 from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.inception_score import SPLIT_SIZE, InceptionScore
 from bigr.metrics.kernel import kernel_distance
 from bigr.metrics.manifold import precision_recall
 from bigr.metrics.moments import Moments
-from bigr.metrics.networks import Features
 
 NUM_NEIGHBOURS = 3
 FEWEST = 50

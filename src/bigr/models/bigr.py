@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
-from bigr.models.draws import TrainingDraws, draw_num_masked, draw_training
-from bigr.models.memory import Memory
+from bigr.models.key_value_memory import Memory
+from bigr.models.training_draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 

@@ -11,7 +11,7 @@ import math
 
 from bigr.models.config import BiGRConfig
 from bigr.models.denoiser import FREQUENCY_DIM
-from bigr.models.draws import training_mask_count
+from bigr.models.training_draws import training_mask_count
 
 
 def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> float:

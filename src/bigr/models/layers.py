@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigr.models.memory import LayerMemory
+from bigr.models.key_value_memory import LayerMemory
 
 
 class RMSNorm(nn.Module):

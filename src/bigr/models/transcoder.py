@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
 from bigr.models.denoiser import Denoiser
-from bigr.models.diffusion import (
+from bigr.models.noise_schedule import (
     keep_probability,
     noised_bit_probs,
     posterior_bit_probs,

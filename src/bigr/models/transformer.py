@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bigr.models.config import BiGRConfig
+from bigr.models.key_value_memory import Memory
 from bigr.models.layers import RMSNorm, TransformerLayer, rotary_table
-from bigr.models.memory import Memory
 
 
 class MaskedTransformer(nn.Module):

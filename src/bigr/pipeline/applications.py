@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from bigr.data.pictures import (
+from bigr.data.user_pictures import (
     WHITE,
     Box,
     Crop,
@@ -19,9 +19,9 @@ from bigr.data.pictures import (
     require_opencv,
     seamless,
 )
-from bigr.evaluation.devices import check_sampler
+from bigr.inference.devices import check_sampler
 from bigr.pipeline.base import ClassName, PipelineBase, to_pil
-from bigr.sampling.applications import (
+from bigr.sampling.conditioning import (
     ENRICHMENT,
     INPAINTING,
     INTERPOLATION,
@@ -31,8 +31,8 @@ from bigr.sampling.applications import (
     class_mixtures,
     token_mask,
 )
-from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import ProgressCallback, Sampler
+from bigr.sampling.sampler_config import SamplerConfig
 
 Blend = Literal["paste", "poisson", "none"]
 BLENDS = ("paste", "poisson", "none")

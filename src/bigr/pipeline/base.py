@@ -18,17 +18,17 @@ from bigr.checkpoints.hub import NAMES_FILE, find_pair, push
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.class_names import default_names, find_class
-from bigr.data.images import to_uint8
-from bigr.data.pictures import Crop, Picture, read_picture
-from bigr.evaluation.devices import check_sampler, pick_device
-from bigr.evaluation.generate import Models, decode, encode, generate
+from bigr.data.image_arrays import to_uint8
+from bigr.data.user_pictures import Crop, Picture, read_picture
+from bigr.inference.devices import check_sampler, pick_device
+from bigr.inference.generate import Models, decode, encode, generate
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.sampling.applications import (
+from bigr.sampling.conditioning import (
     null_classes,
 )
-from bigr.sampling.config import SamplerConfig
 from bigr.sampling.sampler import ProgressCallback
+from bigr.sampling.sampler_config import SamplerConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self

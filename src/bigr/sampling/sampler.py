@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from bigr.models.bigr import BiGR
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
-from bigr.models.memory import Memory
+from bigr.models.key_value_memory import Memory
 from bigr.models.transformer import MaskedTransformer
-from bigr.sampling.captured import recorder
-from bigr.sampling.config import SamplerConfig
-from bigr.sampling.denoise import PreparedDenoiser
-from bigr.sampling.noise import Noise, SeededNoise, gumbel, image_seeds
+from bigr.sampling.chain import PreparedDenoiser
+from bigr.sampling.player import recorder
+from bigr.sampling.random_numbers import Noise, SeededNoise, gumbel, image_seeds
+from bigr.sampling.sampler_config import SamplerConfig
 from bigr.sampling.schedules import (
     guidance_scale_at,
     gumbel_temperature_at,

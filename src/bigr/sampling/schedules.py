@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler_config import SamplerConfig
 
 
 def num_masked_after(iteration: int, total: int, config: SamplerConfig) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from bigr.losses import gan as losses
+from bigr.losses import adversarial as losses
 from bigr.losses.diffaugment import POLICIES, augment
 from bigr.models.config import check_range, require
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator

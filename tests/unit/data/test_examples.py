@@ -6,7 +6,7 @@ import numpy as np
 
 from bigr.data.digits import load_digits
 from bigr.data.examples import EXAMPLE_DIGITS, example_pictures
-from bigr.data.images import to_tensor, to_uint8
+from bigr.data.image_arrays import to_tensor, to_uint8
 
 
 def test_digits_for_small_models() -> None:

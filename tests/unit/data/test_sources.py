@@ -15,7 +15,7 @@ import torch
 
 from bigr.data.broken import TooManyBrokenError
 from bigr.data.class_names import display_names
-from bigr.data.image_set import ImageSet, Sample
+from bigr.data.image_dataset import ImageSet, Sample
 from bigr.data.sources import tar as tar_module
 from bigr.data.sources.find import count_classes, find_source
 from tests.image_files import (

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bigr.evaluation.edits import EditEvaluation, region_mask, seam_contrast
-from bigr.evaluation.generate import Models
-from bigr.sampling.config import SamplerConfig
+from bigr.inference.generate import Models
+from bigr.sampling.sampler_config import SamplerConfig
 from tests.models import tiny_autoencoder, tiny_generator
 
 SETTINGS = SamplerConfig(num_iterations=2, num_denoise_steps=3, mask_schedule="linear")
@@ -129,7 +129,7 @@ def test_images_of_one_class() -> None:
 def test_class_accuracy() -> None:
     """A generator that knows one code: the digits' originals, read by the classifier itself."""
     from bigr.data.digits import load_digits
-    from bigr.metrics.digits import DigitReader
+    from bigr.metrics.digit_scores import DigitReader
 
     digits = load_digits("test", 8)
     held_out = [

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from bigr.evaluation import references
-from bigr.evaluation.processes import ALONE
 from bigr.evaluation.references import load_reference, read_reference, write_reference
-from bigr.metrics.networks import DigitsNetwork, Features
+from bigr.inference.processes import ALONE
+from bigr.metrics.feature_networks import DigitsNetwork, Features
 from bigr.metrics.statistics import Reference
 
 CPU = torch.device("cpu")

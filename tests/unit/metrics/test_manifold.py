@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigr.metrics.digits import balanced_labels, share_of_copies
+from bigr.metrics.digit_scores import balanced_labels, share_of_copies
 from bigr.metrics.manifold import precision_recall, squared_radii
 
 

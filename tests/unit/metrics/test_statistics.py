@@ -15,12 +15,12 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from bigr.metrics import kernel
+from bigr.metrics.feature_networks import Features
 from bigr.metrics.frechet import frechet_distance, trace_of_root
 from bigr.metrics.inception_score import InceptionScore
 from bigr.metrics.kernel import kernel_distance
 from bigr.metrics.manifold import precision_recall
 from bigr.metrics.moments import Moments
-from bigr.metrics.networks import Features
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
 
 Array = NDArray[np.float64]

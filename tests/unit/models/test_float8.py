@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bigr import SamplerConfig
-from bigr.evaluation.devices import check_sampler
-from bigr.evaluation.generate import Models
+from bigr.inference.devices import check_sampler
+from bigr.inference.generate import Models
 from bigr.models import float8
 from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows, with_float8
 from bigr.sampling.sampler import compute_dtype

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from bigr import BiGR, Sampler, SamplerConfig
-from bigr.sampling.noise import SeededNoise
+from bigr.sampling.random_numbers import SeededNoise
 from bigr.sampling.sampler import Progress
 from bigr.sampling.schedules import num_masked_after
 from tests import plain

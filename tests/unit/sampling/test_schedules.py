@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bigr.sampling.config import SamplerConfig
+from bigr.sampling.sampler_config import SamplerConfig
 from bigr.sampling.schedules import guidance_scale_at, gumbel_temperature_at, num_masked_after
 
 

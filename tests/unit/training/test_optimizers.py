@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bigr.training.module import step_seed
+from bigr.training.base_module import step_seed
 from bigr.training.optimizers import adamw, warmup_cosine
 from tests.models import tiny_generator
 

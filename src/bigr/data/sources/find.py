@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigr.data.sources.base import ImageSource, is_image
 from bigr.data.sources.folder import class_names, read_class_folders, read_flat
 from bigr.data.sources.ground_truth import read_ground_truth
 from bigr.data.sources.parquet import ParquetSource
+from bigr.data.sources.source import ImageSource, is_image
 from bigr.data.sources.tar import read_class_tar, read_flat_tar, read_index
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid")}

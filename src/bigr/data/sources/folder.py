@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigr.data.sources.base import ImageSource, is_image
+from bigr.data.sources.source import ImageSource, is_image
 
 
 class FolderSource(ImageSource):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigr.data.sources.base import MIXED_BLOCKS, ImageSource
+from bigr.data.sources.source import MIXED_BLOCKS, ImageSource
 
 KEPT_GROUPS = MIXED_BLOCKS
 """Row groups (of 100 rows at the hub) that a process keeps in memory."""

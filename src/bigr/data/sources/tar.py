@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigr.data.sources.base import ImageSource, is_image
 from bigr.data.sources.folder import labels_of
+from bigr.data.sources.source import ImageSource, is_image
 
 log = logging.getLogger(__name__)
 

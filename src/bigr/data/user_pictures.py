@@ -1,0 +1,224 @@
+"""Pictures and masks of people: any size, any mode, from files or PIL; checked before decoding."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from bigr.data.image_arrays import to_uint8
+from bigr.data.transforms import LARGEST_ASPECT, center_crop_pil
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+WHITE = 128
+MIN_BLENDED = 3
+"""Pixels along a side of what OpenCV can blend."""
+
+Picture = str | os.PathLike[str] | Image.Image | Tensor | np.ndarray
+Box = Sequence[int]
+
+
+def read_picture(
+    picture: Picture, what: str = "the image", max_pixels: float = MAX_PIXELS
+) -> Image.Image:
+    """A PIL image, upright, mode RGB or RGBA.
+
+    Args:
+        picture: a file, a PIL image, a tensor (3, H, W) in [0, 1] or an array (H, W, 3) uint8.
+        what: it is called in messages.
+        max_pixels: a larger one is refused before it is decoded.
+
+    Raises:
+        ValueError: for anything that isn't one whole picture of at most ``max_pixels``.
+    """
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or picture.shape[0] != 3:
+            raise ValueError(f"{what} must have shape (3, H, W), got {tuple(picture.shape)}.")
+        return Image.fromarray(to_uint8(picture).cpu().permute(1, 2, 0).contiguous().numpy())
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise ValueError(f"{what} must be uint8 (H, W, 3), got {picture.dtype}.")
+        return read_picture(Image.fromarray(picture), what, max_pixels)
+    if isinstance(picture, Image.Image):
+        return _checked(picture, what, max_pixels)
+    path = os.path.expanduser(picture)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # counted below
+            with Image.open(path, formats=FORMATS) as opened:
+                return _checked(opened, what, max_pixels)
+    except FileNotFoundError as error:
+        raise ValueError(f"{what}: there is no file {path}.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"(\d+) pixels", str(error))
+        raise ValueError(_too_large(what, int(count[1]) if count else 0, max_pixels)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        reason = str(error).splitlines()[0] if not isinstance(error, UnidentifiedImageError) else ""
+        raise ValueError(
+            f"{what}: {path} is no whole picture ({reason or 'not a format that is read'}); "
+            f"{', '.join(FORMATS)} are read."
+        ) from error
+
+
+def _too_large(what: str, pixels: int, max_pixels: float) -> str:
+    return (
+        f"{what} has {pixels / 1e6:.4g} megapixels, more than {max_pixels / 1e6:g}: scale it down."
+    )
+
+
+def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ValueError(_too_large(what, width * height, max_pixels))
+    if max(width, height) > LARGEST_ASPECT * max(min(width, height), 1):
+        raise ValueError(f"{what} is {width}x{height}: that is too narrow.")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ValueError(f"{what} is animated ({picture.n_frames} frames): give one of them.")  # type: ignore[attr-defined]
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16") or upright.mode == "I":
+        # Sixteen bits: converted as they are, all but the darkest would be white.
+        upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+    has_alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+    return upright.convert("RGBA" if has_alpha else "RGB")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The centre square of a picture at the model's size, and the way back."""
+
+    original: Image.Image
+    """RGB."""
+    size: int
+    """Side in the model's pixels."""
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the square in the original."""
+        width, height = self.original.size
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return left, top, left + side, top + side
+
+    def image(self) -> Tensor:
+        """ADM's centre crop, (3, size, size) in [0, 1]."""
+        pixels = np.array(center_crop_pil(self.original, self.size))
+        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+    def mask(self, mask: Image.Image) -> Tensor:
+        """What of ``mask`` ("L", the original's size) lies in the square: (size, size) bool.
+
+        A pixel counts if any of it is to be repainted, so that thin strokes aren't lost.
+        """
+        full = torch.from_numpy(np.array(mask.crop(self.box)) >= WHITE)[None, None].float()
+        small = torch.nn.functional.adaptive_max_pool2d(full, (self.size, self.size))
+        return small[0, 0] > 0.5
+
+    def paste(self, square: Image.Image, mask: Image.Image) -> Image.Image:
+        """The original with ``square`` where ``mask`` says so; every other pixel stays as it is."""
+        left, top, right, bottom = self.box
+        scaled = square.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
+        result = self.original.copy()
+        where = mask.crop(self.box).point(lambda value: 255 if value >= WHITE else 0)
+        result.paste(scaled, (left, top), where)
+        return result
+
+
+def read_mask(
+    mask: Picture | Sequence[Box] | None, picture: Image.Image, what: str = "the mask"
+) -> Image.Image:
+    """What is to be repainted, as "L" of the picture's size: 255 is yes.
+
+    Args:
+        mask: a picture of the same size (white, or opaque where it has an alpha channel with
+            something in it, is repainted); boxes [left, top, right, bottom] in the picture's
+            pixels; or None for the picture's own transparent pixels.
+        picture: as :func:`read_picture` gives it.
+        what: it is called in messages.
+
+    Raises:
+        ValueError: if it doesn't fit, or is empty.
+    """
+    if mask is None:
+        if picture.mode != "RGBA":
+            raise ValueError(f"{what} is missing, and the image has no transparent pixels.")
+        found = picture.getchannel("A").point(lambda alpha: 255 if alpha < WHITE else 0)
+    elif isinstance(mask, Sequence) and not isinstance(mask, str):
+        found = _boxes(mask, picture.size, what)
+    else:
+        found = _painted(mask, what)
+    if found.size != picture.size:
+        raise ValueError(
+            f"{what} is {found.size[0]}x{found.size[1]}, the image {picture.size[0]}x"
+            f"{picture.size[1]}: they must have the same size."
+        )
+    if found.getextrema()[1] < WHITE:  # type: ignore[operator]
+        raise ValueError(f"{what} is empty: paint white what is to be repainted.")
+    return found
+
+
+def _painted(mask: Picture, what: str) -> Image.Image:
+    if isinstance(mask, np.ndarray | Tensor) and str(mask.dtype).endswith("bool"):
+        array = np.asarray(mask)
+        if array.ndim != 2:
+            raise ValueError(f"{what} must be (H, W), got {array.shape}.")
+        return Image.fromarray(array.astype(np.uint8) * 255)
+    read = read_picture(mask, what)
+    if read.mode == "RGBA" and read.getchannel("A").getextrema() != (255, 255):
+        return read.getchannel("A")
+    return read.convert("L")
+
+
+def _boxes(boxes: Sequence[Box], size: tuple[int, int], what: str) -> Image.Image:
+    pixels = np.zeros((size[1], size[0]), dtype=np.uint8)
+    for box in boxes:
+        is_box = isinstance(box, Sequence) and not isinstance(box, str) and len(box) == 4
+        if not is_box or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
+            raise ValueError(
+                f"{what}: {box} is no box [left, top, right, bottom] within {size[0]}x{size[1]}."
+            )
+        left, top, right, bottom = box
+        pixels[top:bottom, left:right] = 255
+    return Image.fromarray(pixels)
+
+
+def require_opencv() -> None:
+    """Raise ``ValueError`` if OpenCV isn't installed."""
+    if importlib.util.find_spec("cv2") is None:
+        raise ValueError("blend=poisson needs OpenCV: pip install 'bigr-lightning[blend]'.")
+
+
+def seamless(original: Image.Image, square: Image.Image, mask: Image.Image) -> Image.Image:
+    """Poisson blending (Perez et al. 2003) of the masked part of ``square``, by OpenCV.
+
+    All three have one size. Pixels outside of the mask stay as they are.
+    """
+    import cv2
+
+    chosen = np.array(mask) >= WHITE
+    if chosen.all():
+        return square
+    if min(np.ptp(axis) for axis in chosen.nonzero()) < MIN_BLENDED - 1:
+        return Image.composite(square, original, Image.fromarray(chosen))
+    # OpenCV centres the mask's bounding box, and wants room around it.
+    margin = 2
+    rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
+    around = ((margin, margin), (margin, margin))
+    target = np.pad(np.array(original), (*around, (0, 0)), mode="edge")
+    source = np.pad(np.array(square), (*around, (0, 0)), mode="edge")
+    where = np.pad(chosen.astype(np.uint8) * 255, around)
+    center = (
+        margin + int(columns[0] + columns[-1] + 1) // 2,
+        margin + int(rows[0] + rows[-1] + 1) // 2,
+    )
+    blended = cv2.seamlessClone(source, target, where, center, cv2.NORMAL_CLONE)
+    inside = blended[margin:-margin, margin:-margin]
+    return Image.fromarray(np.where(chosen[..., None], inside, np.array(original)))

@@ -1,0 +1,1 @@
+"""Labels and seeds in, images out: what sampling, evaluation, training and the app share."""

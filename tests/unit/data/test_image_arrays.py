@@ -1,0 +1,66 @@
+"""Pixels in, pixels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigr.data.digits import load_digits, to_native
+from bigr.data.image_arrays import grid_image, save_grid, save_image, to_uint8
+
+
+def test_digits_are_the_data_sets_own() -> None:
+    from sklearn.datasets import load_digits as load_bunch
+
+    bunch = load_bunch()
+    train, test = load_digits("train", 16), load_digits("test", 16)
+    assert (len(train.labels), len(test.labels)) == (1437, 360)
+    assert train.images.shape == (1437, 3, 16, 16)
+    assert train.images.min() == 0
+    assert train.images.max() == 1
+    ours = torch.cat([to_native(load_digits(split, 8).images) for split in ("train", "test")])
+    rows = {tuple(row) for row in ours.round().long().tolist()}
+    assert rows == {tuple(row) for row in bunch.data.astype(int).tolist()}
+    assert torch.bincount(test.labels).min() >= 34
+
+
+def test_digits_split_is_fixed() -> None:
+    assert (
+        load_digits("test", 16).labels[:12].tolist() == load_digits("test", 8).labels[:12].tolist()
+    )
+    again = load_digits("train", 16)
+    assert torch.equal(again.images, load_digits("train", 16).images)
+
+
+def test_digits_of_odd_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 8, got 20"):
+        load_digits("train", 20)
+
+
+def test_rounding_and_clamping() -> None:
+    values = torch.tensor([-0.2, 0.0, 0.5 / 255, 0.499, 1.0, 1.7])
+    assert to_uint8(values).tolist() == [0, 0, 0, 127, 255, 255]
+
+
+def test_grid_is_row_by_row(tmp_path: Path) -> None:
+    """Six one-coloured 64-pixel images in rows of three, 2 pixels of white around each."""
+    images = torch.stack([torch.full((3, 64, 64), value / 10) for value in range(6)])
+    grid = np.array(grid_image(images, 3))
+    assert grid.shape == (2 * 66 + 2, 3 * 66 + 2, 3)
+    assert grid[2 + 30, 2 + 66 * 2 + 30].tolist() == [51, 51, 51]
+    assert grid[2 + 66 + 30, 2 + 66 + 30].tolist() == [102, 102, 102]
+    assert grid[0, 0].tolist() == [255, 255, 255]
+    small = np.array(grid_image(images[:, :, :8, :8], 3))
+    assert small.shape == grid.shape
+    path = save_grid(images, tmp_path / "deep" / "grid.png", 3)
+    assert np.array_equal(np.array(Image.open(path)), grid)
+
+
+def test_single_image_is_saved_pixel_for_pixel(tmp_path: Path) -> None:
+    image = torch.randint(0, 256, (3, 5, 7)).float() / 255
+    path = save_image(image, tmp_path / "image.png")
+    assert np.array_equal(np.array(Image.open(path)).transpose(2, 0, 1), to_uint8(image).numpy())

@@ -1,0 +1,70 @@
+"""What a training step leaves to chance."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bigr import BiGRConfig
+from bigr.models.training_draws import draw_num_masked, draw_training, training_mask_count
+from tests.models import TINY, tiny_generator
+
+CONFIG = BiGRConfig(**{**TINY, "class_dropout": 0.25})
+
+
+def test_counts_follow_the_cosine() -> None:
+    counts = [training_mask_count(256, step) for step in range(256)]
+    expected = [max(1, math.floor(256 * math.cos(math.pi / 2 * s / 256))) for s in range(256)]
+    assert counts == expected
+    assert (counts[0], counts[-1]) == (256, 1)
+
+
+def test_every_step_of_the_cosine_is_equally_likely() -> None:
+    counts = [training_mask_count(4, step) for step in range(4)]  # 4, 3, 2, 1
+    generator = torch.Generator().manual_seed(0)
+    seen = [draw_num_masked(4, generator) for _ in range(8000)]
+    for count in counts:
+        assert seen.count(count) / len(seen) == pytest.approx(0.25, abs=0.02)
+
+
+def test_tokens_are_chosen_uniformly() -> None:
+    config = BiGRConfig(**{**TINY, "grid_size": 2})
+    generator = torch.Generator().manual_seed(0)
+    masks = draw_training(config, 30_000, num_masked=2, generator=generator).is_masked
+    assert (masks.sum(dim=1) == 2).all()
+    assert torch.allclose(masks.float().mean(0), torch.full((4,), 1 / 2), atol=0.01)
+    pairs = torch.stack([(masks[:, 0] & masks[:, j]).float().mean() for j in range(1, 4)])
+    assert torch.allclose(pairs, torch.full((3,), 1 / 6), atol=0.01)
+
+
+def test_levels_labels_and_noisy_bits() -> None:
+    model = tiny_generator()
+    generator = torch.Generator().manual_seed(0)
+    draws = draw_training(CONFIG, 20_000, num_masked=3, generator=generator)
+    assert draws.is_unconditional.float().mean().item() == pytest.approx(0.25, abs=0.01)
+    levels = draws.timesteps.flatten()
+    assert (int(levels.min()), int(levels.max())) == (1, 256)
+    assert torch.bincount(levels, minlength=257)[1:].float().std() < 50  # of 1,250 each
+    # q(x_t = 1 | x_0) = k_t x_0 + (1 - k_t) / 2 with k_t = 1 - t/T
+    noise = draws.noise.flatten(0, 1)
+    for level, probability in ((1, 1 - 1 / 512), (64, 7 / 8), (256, 1 / 2)):
+        x_0 = torch.ones(len(noise), 6)
+        t = torch.full((len(noise),), level)
+        x_t = model.transcoder.noised(x_0, t, noise)
+        assert set(x_t.unique().tolist()) == {0.0, 1.0}
+        assert x_t.mean().item() == pytest.approx(probability, abs=0.002)
+        x_t = model.transcoder.noised(1 - x_0, t, noise)
+        assert x_t.mean().item() == pytest.approx(1 - probability, abs=0.002)
+
+
+def test_rows_and_the_places_of_masked_tokens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = draw_training(CONFIG, 6, num_masked=5, generator=generator)
+    some = draws.rows(slice(1, 6, 2))
+    assert torch.equal(some.is_masked, draws.is_masked[[1, 3, 5]])
+    assert torch.equal(some.noise, draws.noise[[1, 3, 5]])
+    assert some.num_masked == 5
+    for mask, places in zip(draws.is_masked, draws.masked_first(), strict=True):
+        assert mask.nonzero().flatten().tolist() == places.tolist()
