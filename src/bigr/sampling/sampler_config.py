@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bigr.models.config import check_choice, check_positive_ints, check_range, require
+from bigr.presets import from_preset
 from bigr.schema import check_fields
 
 GuidanceSchedule = Literal["constant", "linear"]
@@ -56,6 +57,17 @@ class SamplerConfig:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     denoise_spacing: DenoiseSpacing = "even"
     reuse_decided: bool = False
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> SamplerConfig:
+        """Return the settings that ``sampler=<name>`` stands for on the command line.
+
+        Args:
+            name: such as ``paper_xl``, ``demo``, ``inpaint`` or ``digits``: a file of
+                ``conf/sampler``.
+            changes: settings that replace those of the preset.
+        """
+        return from_preset(cls, "sampler", name, changes)
 
     def __post_init__(self) -> None:
         check_positive_ints(self, "num_iterations", "num_denoise_steps")
