@@ -34,16 +34,7 @@ SIZES = BiGRConfig(
 )
 
 
-L = BiGRConfig(
-    dim=1024,
-    num_layers=24,
-    num_heads=16,
-    grid_size=16,
-    code_dim=24,
-    num_classes=1000,
-    denoiser_dim=1024,
-    denoiser_blocks=3,
-)
+L = BiGRConfig.preset("l", grid_size=16, code_dim=24, num_classes=1000)
 """BiGR-L-d24 at 256x256."""
 
 

@@ -24,16 +24,7 @@ from bigr.sampling.schedules import num_masked_after  # noqa: E402
 COUNT = 50_000
 REAL = 10_000
 WIDTHS = (2048, 2023)
-L = BiGRConfig(
-    dim=1024,
-    num_layers=24,
-    num_heads=16,
-    grid_size=16,
-    code_dim=24,
-    num_classes=1000,
-    denoiser_dim=1024,
-    denoiser_blocks=3,
-)
+L = BiGRConfig.preset("l", grid_size=16, code_dim=24, num_classes=1000)
 PAPER = SamplerConfig()
 DENOISED_SHARE = 0.11
 """Of the masked tokens, that a trained L has to denoise (bench/README.md)."""

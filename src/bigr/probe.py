@@ -69,7 +69,7 @@ def _load(config: DictConfig, device: str | None) -> tuple[Any, Any, Any]:
     elif "image_size" in config.data:
         raise ConfigError(
             "still needed: autoencoder (the B-AE that makes codes of these images). Add "
-            "autoencoder=… to the command, or probe codes (data=imagenet_codes)."
+            "autoencoder=… to the command, or probe codes (data=codes)."
         )
     if autoencoder is not None and "image_size" in config.data:
         theirs = autoencoder.config.image_size

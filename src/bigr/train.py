@@ -204,7 +204,7 @@ def _check_codes(config: DictConfig) -> None:
     from bigr.checkpoints.read import read_checkpoint
 
     sizes = autoencoder_config(read_checkpoint(path, "autoencoder"))
-    for name, fix in (("code_dim", "code"), ("grid_size", "resolution")):
+    for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
         ours, theirs = config.model[name], getattr(sizes, name)
         if ours != theirs:
             raise ConfigError(

@@ -21,9 +21,11 @@ from bigr.cli.configuration import HINTS, config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
+from tests.configs import renamed
+from tests.configs.effective import compose_effective
 
 MODELS = ("l", "xl", "xxl")
-CODES = ("d24", "d32")
+AUTOENCODERS = ("d24", "d32")
 RESOLUTIONS = ("256", "512")
 RELEASED = {
     ("l", "d24", "256"): "bigr_L_d24",
@@ -65,7 +67,9 @@ NEEDS_A_SAMPLER = ("guidance", "optuna")
 
 def header(experiment: str) -> str:
     text = (config_dir() / "experiment" / f"{experiment}.yaml").read_text()
-    return text.split("defaults:")[0]
+    return (
+        "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())) + "\n"
+    )
 
 
 def program(experiment: str) -> str:
@@ -79,12 +83,42 @@ def shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
+RECORDED = json.loads((Path(__file__).parent / "data" / "compositions.json").read_text())
+
+
+@pytest.mark.parametrize("old", RECORDED["compositions"])
+def test_values_are_those_before_each_was_defined_once(old: str) -> None:
+    """Every composition of commit cfc16c0 comes to the same values, YAML and defaults together."""
+    stated, left = (
+        renamed.values(
+            old,
+            {
+                f"{node}.{key}" if key else node: value
+                for node, index in RECORDED["compositions"][old].items()
+                for key, value in RECORDED["nodes"][index][part].items()
+            },
+        )
+        for part in range(2)
+    )
+    stated_now, left_now = compose_effective(renamed.command(old))
+    # What could be overridden on the command line can be overridden still.
+    assert sorted(stated.keys() - stated_now.keys()) == []
+    expected, found = {**left, **stated}, {**left_now, **stated_now}
+    assert sorted(expected.keys() - found.keys()) == []
+    differences = {
+        key: (expected[key], found[key])
+        for key in expected
+        if renamed.comparable(key, expected[key]) != renamed.comparable(key, found[key])
+    }
+    assert differences == {}
+
+
 @pytest.mark.parametrize(
-    ("model", "code", "resolution"), list(itertools.product(MODELS, CODES, RESOLUTIONS))
+    ("model", "code", "resolution"), list(itertools.product(MODELS, AUTOENCODERS, RESOLUTIONS))
 )
 def test_model_code_resolution(model: str, code: str, resolution: str) -> None:
-    config = compose("train", f"model={model}", f"code={code}", f"resolution={resolution}")
-    sizes, code_sizes = instantiate(config.model), instantiate(config.code)
+    config = compose("train", f"model={model}", f"autoencoder={code}", f"resolution={resolution}")
+    sizes, code_sizes = instantiate(config.model), instantiate(config.autoencoder)
     with torch.device("meta"):
         generator = BiGR(sizes)
         BinaryAutoencoder(code_sizes)
@@ -100,7 +134,7 @@ def test_model_code_resolution(model: str, code: str, resolution: str) -> None:
 def test_generators_are_the_released_ones(conformance: Path, choice: tuple[str, str, str]) -> None:
     model, code, resolution = choice
     table = json.loads((conformance / "released_checkpoint_shapes.json").read_text())
-    config = compose("train", f"model={model}", f"code={code}", f"resolution={resolution}")
+    config = compose("train", f"model={model}", f"autoencoder={code}", f"resolution={resolution}")
     with torch.device("meta"):
         generator = BiGR(instantiate(config.model))
         released = generator_to_released(generator.state_dict(), 256)
@@ -112,9 +146,9 @@ def test_generators_are_the_released_ones(conformance: Path, choice: tuple[str, 
 def test_autoencoders_are_the_released_ones(conformance: Path, choice: tuple[str, str]) -> None:
     code, resolution = choice
     table = json.loads((conformance / "released_checkpoint_shapes.json").read_text())
-    config = compose("train", f"code={code}", f"resolution={resolution}")
+    config = compose("train", f"autoencoder={code}", f"resolution={resolution}")
     with torch.device("meta"):
-        autoencoder = BinaryAutoencoder(instantiate(config.code))
+        autoencoder = BinaryAutoencoder(instantiate(config.autoencoder))
         released = autoencoder_to_released(autoencoder.state_dict())
     expected = {name: tuple(shape) for name, shape in table[RELEASED_AUTOENCODERS[choice]].items()}
     assert shapes(released) == expected
@@ -132,7 +166,7 @@ GROUPS = [
     ("train", group, option)
     for group in [
         "model",
-        "code",
+        "autoencoder",
         "resolution",
         "task",
         "data",
@@ -154,11 +188,11 @@ GROUPS += [
     for group in ("resolution", "trainer", "strategy", "paths", "hydra")
     for option in options(group)
 ]
-GROUPS += [("tokenize", "data", o) for o in ("imagenet", "digits")]
+GROUPS += [("tokenize", "data", o) for o in ("images", "digits")]
 GROUPS += [(program(option), "experiment", option) for option in EXPERIMENTS]
 GROUPS += [
     ("probe", group, option)
-    for group in ("code", "resolution", "data", "paths", "hydra", "logger", "sweep")
+    for group in ("resolution", "data", "paths", "hydra", "logger", "sweep")
     for option in options(group)
     if group != "sweep" or option not in NEEDS_A_SAMPLER
 ]

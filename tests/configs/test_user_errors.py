@@ -54,8 +54,12 @@ CASES = [
     ("train", "model=l", "still needed: data.root (the folder"),
     ("train", "model.dim=[", "can't read 'model.dim=['"),
     ("train", f"{DIGITS} model.dropout=2", "model.dropout must be a number in [0, 1], got 2"),
-    ("train", f"{DIGITS} code.code_dim=many", "code.code_dim must be a positive integer"),
-    ("train", f"{DIGITS} +code.foo=1", "code has no foo; its keys are code_dim"),
+    (
+        "train",
+        f"{DIGITS} autoencoder.code_dim=many",
+        "autoencoder.code_dim must be a positive integer",
+    ),
+    ("train", f"{DIGITS} +autoencoder.foo=1", "autoencoder has no foo; its keys are code_dim"),
     ("train", f"{DIGITS} model.num_heads=3", "model.dim=128 and num_heads=3 don't fit"),
     ("train", f"{DIGITS} trainer.max_steps=10", "warmup_steps=50 must be"),
     ("train", f"{DIGITS} trainer.max_steps=ten", "trainer.max_steps must be an integer, got 'ten'"),
@@ -66,7 +70,7 @@ CASES = [
     (
         "train",
         f"{DIGITS} data.image_size=32",
-        "data.image_size=32 and code.image_size=16 don't fit",
+        "data.image_size=32 and autoencoder.image_size=16 don't fit",
     ),
     ("train", f"{DIGITS} task.optimizer.lr=fast", "task.optimizer.lr must be a number"),
     ("train", f"{DIGITS} seed=-1", "seed must be an integer of at least 0, got -1"),
@@ -74,7 +78,7 @@ CASES = [
     ("train", f"{DIGITS} hydra.run.dir=run", "already holds a run: add resume=auto"),
     (
         "train",
-        f"{DIGITS} data=imagenet data.root=nowhere",
+        f"{DIGITS} data=images data.root=nowhere",
         "data.root=nowhere: there is no such folder",
     ),
     (

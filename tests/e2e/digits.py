@@ -13,7 +13,11 @@ SHORT = (
     "trainer.limit_val_batches=1",
     "trainer.log_every_n_steps=1",
 )
-SMALL_CODE = ("code.base_channels=32", "code.channel_multipliers=[1,1,1]", "code.embed_dim=32")
+SMALL_CODE = (
+    "autoencoder.base_channels=32",
+    "autoencoder.channel_multipliers=[1,1,1]",
+    "autoencoder.embed_dim=32",
+)
 SMALL = (*SMALL_CODE, "model.dim=64", "model.num_layers=2", "model.denoiser_dim=32")
 
 

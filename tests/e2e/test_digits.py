@@ -353,7 +353,7 @@ def test_edits_of_a_data_set(trained: Path) -> None:
     bigr(
         trained,
         "evaluate",
-        *("application=inpaint", "resolution=digits", "data=digits", "sampler=digits"),
+        *("application=inpaint", "resolution=16", "data=digits", "sampler=digits"),
         *("sampler.num_iterations=2", "sampler.num_denoise_steps=2", "evaluation.count=20"),
         *("generator=generator", "autoencoder=autoencoder", "hydra.run.dir=edits"),
     )

@@ -128,6 +128,20 @@ def module_of(root: Path, **changes: Any) -> CodesDataModule:
     return CodesDataModule(root=str(root), **{**values, **changes})
 
 
+def test_sizes_that_are_not_given_are_those_of_the_codes(tmp_path: Path) -> None:
+    root = make_store(tmp_path / "store")
+    data = module_of(root, code_dim=None, grid_size=None)
+    data.setup("fit")
+    assert (data.code_dim, data.grid_size) == (6, 4)
+    batch = next(iter(data.ordered_loader("train", [[0, 1]])))
+    codes = data.on_after_batch_transfer(batch, 0).codes
+    assert codes is not None
+    assert codes.shape == (2, 16, 6)
+    write_released(CodesStore(root), tmp_path / "released")
+    with pytest.raises(StoreError, match=r"set data\.code_dim and data\.grid_size"):
+        module_of(tmp_path / "released", code_dim=None, grid_size=None).setup("fit")
+
+
 @pytest.mark.parametrize("form", ["store", "released"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_codes_reach_the_step(tmp_path: Path, form: str, num_workers: int) -> None:

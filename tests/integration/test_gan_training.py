@@ -286,7 +286,7 @@ def test_reconstruction_table(tmp_path: Path) -> None:
         "task=autoencoder",
         f"autoencoder={path}",
         "data=digits",
-        "resolution=digits",
+        "resolution=16",
         "evaluation.deterministic=true",
         "evaluation.count=100",
         "hydra.run.dir=out",
@@ -312,7 +312,7 @@ def test_reconstruction_table(tmp_path: Path) -> None:
         "task=autoencoder",
         f"autoencoder={path}",
         "data=digits",
-        "resolution=digits",
+        "resolution=16",
         "resolution.image_size=32",
         cwd=tmp_path,
     )

@@ -37,8 +37,12 @@ def overrides(codes: Path, run: Path, *more: str) -> list[str]:
     return [
         "experiment=digits_generator",
         f"task.autoencoder={codes}",
-        *("code.base_channels=32", "code.channel_multipliers=[1,1,1]", "code.embed_dim=32"),
-        *("code.code_dim=6", "model.dim=32", "model.num_layers=1", "model.denoiser_dim=32"),
+        *(
+            "autoencoder.base_channels=32",
+            "autoencoder.channel_multipliers=[1,1,1]",
+            "autoencoder.embed_dim=32",
+        ),
+        *("autoencoder.code_dim=6", "model.dim=32", "model.num_layers=1", "model.denoiser_dim=32"),
         *("model.denoiser_blocks=1", "model.dropout=0.1", "data.batch_size=128"),
         *("trainer.val_check_interval=7", "trainer.limit_val_batches=1"),
         *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1"),
@@ -133,7 +137,11 @@ def test_gan_killed(tmp_path: Path) -> None:
     def settings(run: Path, *more: str) -> list[str]:
         return [
             *("experiment=digits_gan", "resolution.image_size=16", "trainer.max_steps=40"),
-            *("code.base_channels=32", "code.channel_multipliers=[1,1,1]", "code.embed_dim=32"),
+            *(
+                "autoencoder.base_channels=32",
+                "autoencoder.channel_multipliers=[1,1,1]",
+                "autoencoder.embed_dim=32",
+            ),
             *("task.gan.start_step=15", "task.gan.discriminator.base_channels=8"),
             *("task.gan.discriminator.num_layers=1", "task.lr_scheduler.warmup_steps=5"),
             *("callbacks.checkpoint.every_n_steps=1", "trainer.limit_val_batches=1"),

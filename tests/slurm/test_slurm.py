@@ -51,8 +51,17 @@ class Slurm:
         settings = [
             "experiment=digits_generator",
             f"task.autoencoder={codes}",
-            *("code.base_channels=32", "code.channel_multipliers=[1,1,1]", "code.embed_dim=32"),
-            *("code.code_dim=6", "model.dim=32", "model.num_layers=1", "model.denoiser_dim=32"),
+            *(
+                "autoencoder.base_channels=32",
+                "autoencoder.channel_multipliers=[1,1,1]",
+                "autoencoder.embed_dim=32",
+            ),
+            *(
+                "autoencoder.code_dim=6",
+                "model.dim=32",
+                "model.num_layers=1",
+                "model.denoiser_dim=32",
+            ),
             *("model.denoiser_blocks=1", "model.dropout=0.1", "global_batch_size=128"),
             *("trainer.val_check_interval=20", "trainer.limit_val_batches=1"),
             *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1"),

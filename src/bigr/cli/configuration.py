@@ -16,14 +16,16 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-import bigr
+from bigr.cli.signature_source import register_signatures
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig, from_dict
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.presets import config_dir as config_dir
+from bigr.sampling.sampler_config import ExecutionConfig, SamplerConfig
 
 CHECKED = {
     "bigr.BiGRConfig": BiGRConfig,
     "bigr.BinaryAutoencoderConfig": BinaryAutoencoderConfig,
     "bigr.SamplerConfig": SamplerConfig,
+    "bigr.ExecutionConfig": ExecutionConfig,
 }
 HINTS = {
     "data.root": "the folder with the images or codes",
@@ -69,21 +71,9 @@ class ConfigError(ValueError):
     """A configuration that can't be run: names the key and the fix."""
 
 
-def config_dir() -> Path:
-    """The folder of the configuration: in the package, or beside ``src/`` in a checkout.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    package = Path(str(bigr.__file__)).parent
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise ConfigError(f"{package} has lost its conf/ folder: install bigr-lightning again.")
-
-
 def register_resolvers() -> None:
-    """What ``${bigr.…}`` means in the configuration; may be called again."""
+    """Teach Hydra our resolvers ``${bigr.…}`` and our source; may be called more than once."""
+    register_signatures()
     resolvers: dict[str, Callable[..., Any]] = {
         "bigr.grid_size": _grid_size,
         "bigr.num_classes": _num_classes,
@@ -203,11 +193,16 @@ def _check_sizes(config: DictConfig) -> None:
     """What belongs together and can be overridden apart."""
     pairs: list[tuple[str, Any, str, Any]] = []
     if "image_size" in config.data:
-        sizes = (config.data.image_size, config.code.image_size)
-        pairs = [("data.image_size", sizes[0], "code.image_size", sizes[1])]
+        sizes = (config.data.image_size, config.autoencoder.image_size)
+        pairs = [("data.image_size", sizes[0], "autoencoder.image_size", sizes[1])]
     if TASKS.get(str(config.task["_target_"])) == "generator":
-        codes = {"code_dim": config.code.code_dim, "grid_size": _grid_size(config.code)}
-        pairs += [(f"model.{k}", config.model[k], f"the code group's {k}", codes[k]) for k in codes]
+        codes = {
+            "code_dim": config.autoencoder.code_dim,
+            "grid_size": _grid_size(config.autoencoder),
+        }
+        pairs += [
+            (f"model.{k}", config.model[k], f"the autoencoder group's {k}", codes[k]) for k in codes
+        ]
         classes = config.data.num_classes
         pairs.append(("model.num_classes", config.model.num_classes, "data.num_classes", classes))
         steps, levels = config.sampler.num_denoise_steps, config.model.num_diffusion_steps
@@ -220,7 +215,7 @@ def _check_sizes(config: DictConfig) -> None:
         if value != expected:
             raise ConfigError(
                 f"{key}={value} and {other}={expected} don't fit each other: leave {key} out, it "
-                "follows from the groups code, resolution and data."
+                "follows from the groups autoencoder, resolution and data."
             )
 
 

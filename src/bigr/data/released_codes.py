@@ -41,7 +41,7 @@ class ReleasedCodes:
             raise StoreError(
                 f"{paths[0]} has {size} bytes, and {len(self.labels)} labels with {code_dim} bits "
                 f"on {grid_size}x{grid_size} tokens need {len(self.labels) * self.bits}: choose "
-                "another code=… or resolution=…, or get the files again."
+                "another autoencoder=… or resolution=…, or get the files again."
             )
         self._codes = np.memmap(paths[0], np.uint8, "r", shape=(len(self.labels), self.bits))
 

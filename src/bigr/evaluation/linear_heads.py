@@ -38,7 +38,7 @@ class HeadSettings:
         seed: of the order.
     """
 
-    learning_rates: Sequence[float] = (0.1,)
+    learning_rates: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     optimizer: Optimizer = "lars"
     epochs: int = 90
     warmup_epochs: int = 10

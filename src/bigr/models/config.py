@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+from bigr.presets import from_preset
+
 Objective = Literal["flip", "x0", "direct"]
 
 T = TypeVar("T")
@@ -116,6 +118,17 @@ class BiGRConfig:
     feed_forward_multiple: int = 256
     init_std: float = 0.02
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> BiGRConfig:
+        """Return the sizes that ``model=<name>`` stands for on the command line.
+
+        Args:
+            name: ``l``, ``xl``, ``xxl``, ``l_512`` (the released one at 512x512) or ``digits``.
+            changes: ``code_dim``, ``grid_size`` and ``num_classes``, which follow from the data,
+                and settings that replace those of the preset.
+        """
+        return from_preset(cls, "model", name, changes)
+
     def __post_init__(self) -> None:
         check_positive_ints(
             self,
@@ -191,6 +204,16 @@ class BinaryAutoencoderConfig:
     attn_resolutions: tuple[int, ...] = (16,)
     norm_first: bool = True
     norm_groups: int = 32
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> BinaryAutoencoderConfig:
+        """Return the sizes that ``autoencoder=<name>`` stands for on the command line.
+
+        Args:
+            name: ``d24``, ``d32`` or ``digits``.
+            changes: ``image_size``, and settings that replace those of the preset.
+        """
+        return from_preset(cls, "autoencoder", name, changes)
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists; a frozen configuration holds tuples.

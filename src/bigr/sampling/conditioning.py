@@ -17,10 +17,10 @@ from bigr.sampling.sampler_config import SamplerConfig
 
 MaskRule = Literal["any", "nearest"]
 
-INPAINTING = SamplerConfig(num_iterations=25, mask_schedule="linear")
+INPAINTING = SamplerConfig.preset("inpaint")
 """The paper's settings for inpainting, outpainting and editing (Appendix)."""
-INTERPOLATION = SamplerConfig()
-ENRICHMENT = SamplerConfig(mask_schedule="linear")
+INTERPOLATION = SamplerConfig.preset("paper_l")
+ENRICHMENT = SamplerConfig.preset("enrich")
 INTERPOLATION_RATIOS = (0.0, 0.1, 0.2, *(0.3 + 0.02 * i for i in range(21)), 0.8, 0.9, 1.0)
 """The paper's 27 shares of the second class, densest where the picture changes."""
 CELL = 4

@@ -88,7 +88,7 @@ class Checkpoints(Checkpoint):
         folder: str,
         *,
         every_n_steps: int | None = None,
-        every_minutes: float | None = 30.0,
+        every_minutes: float | None = 15.0,
         keep_last: int = 2,
         keep_every_n_steps: int | None = None,
         retry_after_minutes: float = 5.0,

@@ -27,8 +27,8 @@ class CodesDataModule(ResumableDataModule):
 
     Args:
         root: folder of the store, or of ``train_ids.bin``.
-        code_dim: bits per token that the generator learns.
-        grid_size: tokens per side that it learns.
+        code_dim: bits per token that the generator learns; None accepts those of a store.
+        grid_size: tokens per side that it learns; None accepts those of a store.
         num_classes: that the labels may have.
         batch_size: per device.
         num_workers: loader processes; reading is so cheap that none is needed.
@@ -42,8 +42,8 @@ class CodesDataModule(ResumableDataModule):
         self,
         *,
         root: str,
-        code_dim: int,
-        grid_size: int,
+        code_dim: int | None = None,
+        grid_size: int | None = None,
         num_classes: int,
         batch_size: int,
         num_workers: int = 0,
@@ -107,6 +107,7 @@ class CodesDataModule(ResumableDataModule):
         """Bytes to bits (B, N, K), on the device."""
         if batch.codes is None or batch.codes.dtype != torch.uint8:
             return batch
+        assert self.code_dim is not None  # known since setup
         if self.is_packed:
             return batch._replace(codes=unpack_codes(batch.codes, self.code_dim))
         planes = batch.codes.unflatten(1, (self.code_dim, -1))
@@ -115,9 +116,11 @@ class CodesDataModule(ResumableDataModule):
     def _open_store(self) -> dict[str, PackedCodes]:
         store = CodesStore(self.root)
         settings = store.settings
-        for name, fix in (("code_dim", "code"), ("grid_size", "resolution")):
+        for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
             theirs, ours = getattr(settings, name), getattr(self, name)
-            if theirs != ours:
+            if ours is None:
+                setattr(self, name, theirs)
+            elif theirs != ours:
                 raise StoreError(
                     f"data.root={self.root} has codes with {name} {theirs}, and the generator "
                     f"learns {ours}: choose another {fix}=… or other codes."
@@ -133,8 +136,14 @@ class CodesDataModule(ResumableDataModule):
         return {name: store.split(name) for name in SPLITS if name in store.shards}
 
     def _open_released(self) -> dict[str, ReleasedCodes]:
+        code_dim, grid_size = self.code_dim, self.grid_size
+        if code_dim is None or grid_size is None:
+            raise StoreError(
+                f"data.root={self.root} has files of the released trainer, which do not say how "
+                "large the codes are: set data.code_dim and data.grid_size."
+            )
         return {
-            name: ReleasedCodes(self.root, name, self.code_dim, self.grid_size)
+            name: ReleasedCodes(self.root, name, code_dim, grid_size)
             for name in SPLITS
             if has_released(self.root, name)
         }

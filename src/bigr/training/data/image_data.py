@@ -231,7 +231,7 @@ class DigitsDataModule(ImageDataModule):
         self,
         *,
         image_size: int = 16,
-        batch_size: int = 128,
+        batch_size: int = 64,
         num_workers: int = 0,
         num_classes: int = NUM_CLASSES,
         seed: int = 0,

@@ -1,0 +1,89 @@
+"""Presets in Python are what the same names are on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+
+from bigr import BiGRConfig, BinaryAutoencoderConfig, SamplerConfig
+from bigr.cli.configuration import register_resolvers
+from bigr.presets import config_dir, load_preset, preset_names
+
+
+@pytest.fixture(autouse=True)
+def _hydra() -> Iterator[None]:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("name", preset_names("sampler"))
+def test_samplers(name: str) -> None:
+    composed = hydra.compose("sample", [f"sampler={name}"]).sampler
+    assert SamplerConfig.preset(name) == instantiate(composed)
+
+
+@pytest.mark.parametrize("name", preset_names("model"))
+def test_models(name: str) -> None:
+    composed = hydra.compose("train", [f"model={name}", "autoencoder=d24", "resolution='256'"])
+    found = BiGRConfig.preset(name, code_dim=24, grid_size=16, num_classes=1000)
+    assert found == instantiate(composed.model)
+
+
+@pytest.mark.parametrize("name", preset_names("autoencoder"))
+def test_autoencoders(name: str) -> None:
+    composed = hydra.compose("train", [f"autoencoder={name}", "resolution='512'"])
+    found = BinaryAutoencoderConfig.preset(name, image_size=512)
+    assert found == instantiate(composed.autoencoder)
+
+
+def test_the_variant_for_512_pixels() -> None:
+    composed = hydra.compose("train", ["model=l", "autoencoder=d32", "resolution='512'"])
+    found = BiGRConfig.preset("l_512", code_dim=32, grid_size=32, num_classes=1000)
+    assert found == instantiate(composed.model)
+    assert (found.dim, found.denoiser_dim, found.denoiser_blocks) == (1024, 1280, 6)
+
+
+def test_numbers_of_the_paper() -> None:
+    xxl = BiGRConfig.preset("xxl", code_dim=24, grid_size=16, num_classes=1000)
+    sizes = (xxl.dim, xxl.num_layers, xxl.num_heads, xxl.denoiser_dim, xxl.denoiser_blocks)
+    assert sizes == (1536, 48, 24, 1536, 8)
+    inpainting = SamplerConfig.preset("inpaint")
+    assert (inpainting.num_iterations, inpainting.mask_schedule) == (25, "linear")
+    assert load_preset("sampler", "paper_xl") == {"num_iterations": 25, "gumbel_temperature": 0.25}
+
+
+def test_changes_take_precedence() -> None:
+    changed = SamplerConfig.preset("paper_xl", num_iterations=9, order="raster")
+    assert (changed.num_iterations, changed.gumbel_temperature) == (9, 0.25)
+    assert changed.order == "raster"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SamplerConfig.preset("paper_x"), "no preset 'paper_x'. Did you mean paper_xl or"),
+        (lambda: SamplerConfig.preset("demo", gidance_scale=1.0), "Did you mean guidance_scale"),
+        (lambda: BiGRConfig.preset("l", code_dim=24, grid_size=16), "BiGRConfig.num_classes"),
+        (lambda: BinaryAutoencoderConfig.preset("d25", image_size=256), "It can be d24, d32"),
+    ],
+)
+def test_mistakes(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
+
+
+def test_presets_need_neither_torch_nor_hydra() -> None:
+    code = (
+        "import sys; from bigr import SamplerConfig; SamplerConfig.preset('paper_xl')\n"
+        "print(len({'torch', 'hydra', 'omegaconf'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
