@@ -1,44 +1,14 @@
-"""Pixels in, pixels out."""
+"""Conversions between tensors, PIL images and files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
-from bigr.data.digits import load_digits, to_native
-from bigr.data.image_arrays import grid_image, save_grid, save_image, to_uint8
-
-
-def test_digits_are_the_data_sets_own() -> None:
-    from sklearn.datasets import load_digits as load_bunch
-
-    bunch = load_bunch()
-    train, test = load_digits("train", 16), load_digits("test", 16)
-    assert (len(train.labels), len(test.labels)) == (1437, 360)
-    assert train.images.shape == (1437, 3, 16, 16)
-    assert train.images.min() == 0
-    assert train.images.max() == 1
-    ours = torch.cat([to_native(load_digits(split, 8).images) for split in ("train", "test")])
-    rows = {tuple(row) for row in ours.round().long().tolist()}
-    assert rows == {tuple(row) for row in bunch.data.astype(int).tolist()}
-    assert torch.bincount(test.labels).min() >= 34
-
-
-def test_digits_split_is_fixed() -> None:
-    assert (
-        load_digits("test", 16).labels[:12].tolist() == load_digits("test", 8).labels[:12].tolist()
-    )
-    again = load_digits("train", 16)
-    assert torch.equal(again.images, load_digits("train", 16).images)
-
-
-def test_digits_of_odd_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 8, got 20"):
-        load_digits("train", 20)
+from bigr.data.image_arrays import grid_image, save_grid, save_image, to_pil, to_tensor, to_uint8
 
 
 def test_rounding_and_clamping() -> None:
@@ -64,3 +34,22 @@ def test_single_image_is_saved_pixel_for_pixel(tmp_path: Path) -> None:
     image = torch.randint(0, 256, (3, 5, 7)).float() / 255
     path = save_image(image, tmp_path / "image.png")
     assert np.array_equal(np.array(Image.open(path)).transpose(2, 0, 1), to_uint8(image).numpy())
+
+
+def test_pil_round_trip_is_exact() -> None:
+    """Every uint8 value, as uint8 and as floats, with height and width told apart."""
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 8, 32).repeat(3, 1, 1)
+    pixels[1] += 7
+    expected = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    for image in (pixels, pixels.float() / 255):
+        assert to_pil(image).size == (32, 8)
+        assert to_pil(image).tobytes() == expected.tobytes()
+    assert torch.equal(to_tensor(expected), pixels.float() / 255)
+
+
+def test_masks_become_black_and_white() -> None:
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[1, 2:] = True
+    picture = to_pil(mask)
+    assert (picture.mode, picture.size) == ("L", (6, 4))
+    assert np.array_equal(np.array(picture), mask.numpy() * 255)
