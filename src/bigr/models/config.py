@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+from bigr.models.noise_schedule import NoiseSchedule, schedule_from_data, schedule_to_data
+
 Objective = Literal["flip", "x0", "direct"]
 
 T = TypeVar("T")
@@ -84,6 +86,8 @@ class BiGRConfig:
         denoiser_dim: width of the transcoder's MLP.
         denoiser_blocks: residual blocks of the transcoder's MLP.
         num_diffusion_steps: steps T of the Bernoulli diffusion.
+        noise_schedule: ``linear``, or a :class:`~bigr.models.noise_schedule.NoiseSchedule`. The
+            field holds plain data for checkpoints; :attr:`schedule` is the object.
         objective: what the transcoder predicts (the paper's Table 2): ``flip`` = x_0 XOR x_t,
             ``x0`` = the clean bits, ``direct`` = the clean bits in one call, without diffusion.
         weighted_loss: weight each bit's cross-entropy by the token's class balance (wBCE).
@@ -106,6 +110,9 @@ class BiGRConfig:
     denoiser_dim: int
     denoiser_blocks: int
     num_diffusion_steps: int = 256
+    noise_schedule: Literal["linear"] | Mapping[str, Any] | NoiseSchedule = dataclasses.field(
+        default="linear", hash=False
+    )
     objective: Objective = "flip"
     weighted_loss: bool = True
     auxiliary_weight: float = 0.0
@@ -133,6 +140,8 @@ class BiGRConfig:
             "BiGRConfig.num_diffusion_steps must be at least 2; "
             "for no diffusion at all set objective=direct.",
         )
+        object.__setattr__(self, "noise_schedule", schedule_to_data(self.noise_schedule))
+        _ = self.schedule  # raises an error if there is no such schedule
         check_choice(self, "objective", get_args(Objective))
         check_range(self, "auxiliary_weight", 0.0)
         check_range(self, "dropout", 0.0, 1.0)
@@ -145,6 +154,12 @@ class BiGRConfig:
             "BiGRConfig.auxiliary_weight needs a diffusion objective; set it to 0 with "
             "objective=direct.",
         )
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule of the diffusion."""
+        data = schedule_to_data(self.noise_schedule)
+        return schedule_from_data(data, self.num_diffusion_steps)
 
     @property
     def seq_len(self) -> int:
