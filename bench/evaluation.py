@@ -17,9 +17,9 @@ from bigr.inference.devices import pick_device  # noqa: E402
 from bigr.metrics.frechet import frechet_distance  # noqa: E402
 from bigr.metrics.manifold import squared_distances  # noqa: E402
 from bigr.metrics.moments import Moments  # noqa: E402
-from bigr.sampling.chain import PreparedDenoiser  # noqa: E402
+from bigr.sampling.denoising_chain import TokenDenoiser  # noqa: E402
+from bigr.sampling.mask_schedules import CosineMaskSchedule  # noqa: E402
 from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
-from bigr.sampling.schedules import num_masked_after  # noqa: E402
 
 COUNT = 50_000
 REAL = 10_000
@@ -53,17 +53,18 @@ def sampling(device: torch.device) -> float:
     mask = torch.ones(2 * batch, L.seq_len, dtype=torch.bool, device=device)
     per_pass = seconds(lambda: model.condition(codes, classes, mask), device) / batch
     rows = 256
-    denoiser = PreparedDenoiser(model.transcoder, few)
+    denoiser = TokenDenoiser(model.transcoder, few)
     noise = SeededNoise(torch.zeros(1, dtype=torch.long), rows, L.code_dim, device)
-    condition = torch.randn(rows, L.dim, device=device)
+    conditions = torch.randn(2, rows, L.dim, device=device)
     tokens = torch.arange(rows, device=device)
     chain = seconds(
         lambda: denoiser.bit_probs(
-            condition, condition, tokens, noise, iteration=1, guidance_scale=2.5, temperature=1.0
+            conditions, tokens, noise, iteration=1, guidance_scale=2.5, temperature=1.0
         ),
         device,
     )
-    masked = [num_masked_after(i, L.seq_len, PAPER) for i in range(PAPER.num_iterations)]
+    count, schedule = PAPER.num_iterations, CosineMaskSchedule()
+    masked = [schedule.num_masked(i, count, L.seq_len) for i in range(count)]
     steps = sum(masked) * DENOISED_SHARE * PAPER.num_denoise_steps
     return PAPER.num_iterations * per_pass + steps * chain / few / rows
 

@@ -57,11 +57,25 @@ def turn(x: Tensor, config: BiGRConfig) -> Tensor:
     return torch.view_as_real(pairs * rotations(config, pairs.dtype)).flatten(-2)
 
 
-def attention(weights: Weights, name: str, x: Tensor, config: BiGRConfig) -> Tensor:
+class Remembered(dict[str, Tensor]):
+    """Keys and values of every layer, and which positions (B, 1 + N) are computed again."""
+
+    is_fresh: Tensor
+
+
+def attention(
+    weights: Weights, name: str, x: Tensor, config: BiGRConfig, memory: Remembered | None = None
+) -> Tensor:
     batch, length, dim = x.shape
     qkv = linear(weights, f"{name}.qkv", x).view(batch, length, 3, config.num_heads, -1)
     query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
     query, key = turn(query, config), turn(key, config)
+    if memory is not None:
+        is_fresh = memory.is_fresh[:, None, :, None]
+        memory[f"{name}.key"] = key = torch.where(is_fresh, key, memory.get(f"{name}.key", key))
+        memory[f"{name}.value"] = value = torch.where(
+            is_fresh, value, memory.get(f"{name}.value", value)
+        )
     everything = torch.ones(length, length, dtype=torch.bool)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=everything)
     return linear(weights, f"{name}.out", mixed.transpose(1, 2).reshape(batch, length, dim))
@@ -73,9 +87,14 @@ def feed_forward(weights: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def condition(
-    weights: Weights, config: BiGRConfig, codes: Tensor, class_ids: Tensor, is_masked: Tensor
+    weights: Weights,
+    config: BiGRConfig,
+    codes: Tensor,
+    class_ids: Tensor,
+    is_masked: Tensor,
+    memory: Remembered | None = None,
 ) -> Tensor:
-    """(B, N, D)."""
+    """(B, N, D); with ``memory`` only right at the positions that it calls fresh."""
     tokens = linear(weights, "transformer.token_embedding", codes)
     tokens = torch.where(is_masked[..., None], weights["transformer.mask_token"], tokens)
     classes = weights["transformer.class_embedding.weight"][class_ids]
@@ -86,7 +105,8 @@ def condition(
         parts = (shared + weights[f"{name}.modulation_offset"])[:, :, None]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts.unbind(1)
         normed = rms_norm(x, weights[f"{name}.attention_norm.weight"], config.norm_eps)
-        mixed = attention(weights, f"{name}.attention", normed * (1 + scale_a) + shift_a, config)
+        modulated = normed * (1 + scale_a) + shift_a
+        mixed = attention(weights, f"{name}.attention", modulated, config, memory)
         x = x + gate_a * mixed
         normed = rms_norm(x, weights[f"{name}.feed_forward_norm.weight"], config.norm_eps)
         fed = feed_forward(weights, f"{name}.feed_forward", normed * (1 + scale_f) + shift_f)
@@ -130,10 +150,16 @@ def keep(since: int, until: int, num_steps: int) -> float:
     return product
 
 
-def levels(num_denoise_steps: int, num_steps: int) -> list[int]:
-    """(1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed."""
-    places = torch.linspace(0, 1, num_denoise_steps, dtype=torch.float64) * (num_steps - 1)
-    return [1 + math.floor(float(place)) for place in places][::-1]
+def levels(num_denoise_steps: int, num_steps: int, spacing: str = "even") -> list[int]:
+    """(1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed; with the squares for quadratic."""
+    shares = torch.linspace(0, 1, num_denoise_steps, dtype=torch.float64)
+    if spacing == "quadratic":
+        shares = shares * shares
+    found = [1 + math.floor(float(share * (num_steps - 1))) for share in shares]
+    for index in range(1, len(found)):
+        while found[index] in found[:index]:  # already visited: the next one that is free
+            found[index] += 1
+    return found[::-1]
 
 
 class RandomNoise:
@@ -142,8 +168,8 @@ class RandomNoise:
     def __init__(self, batch: int, tokens: int, bits: int, generator: torch.Generator) -> None:
         self.shape, self.bits, self.generator = (batch, tokens), bits, generator
 
-    def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
-        return torch.rand(len(tokens), self.bits, generator=self.generator)
+    def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
+        return torch.rand(len(draws), len(tokens), self.bits, generator=self.generator)
 
     def order_uniforms(self, iteration: int) -> Tensor:
         return torch.rand(self.shape, generator=self.generator)
@@ -163,8 +189,15 @@ def token_probs(
     """Bit probabilities of every token (M, K), from x_T down to t = 1."""
     num_steps = config.num_diffusion_steps
     everyone = torch.arange(len(conditional))
-    x_t = (noise.bit_uniforms(iteration, 0, everyone) < 0.5).to(conditional.dtype)
-    steps = levels(sampler.num_denoise_steps, num_steps)
+    if config.objective == "direct":  # one call, at level T, without any bits to look at
+        blank = torch.full((len(conditional), config.code_dim), 0.5, dtype=conditional.dtype)
+        times = torch.full((len(blank),), num_steps)
+        with_class = denoiser(weights, config, blank, times, conditional) / sampler.temperature
+        without = denoiser(weights, config, blank, times, unconditional) / sampler.temperature
+        return torch.sigmoid(without + scale * (with_class - without))
+    steps = levels(sampler.num_denoise_steps, num_steps, sampler.denoise_spacing)
+    all_draws = noise.bit_uniforms(iteration, torch.arange(len(steps) + 1), everyone)
+    x_t = (all_draws[1] < 0.5).to(conditional.dtype)
     for index, t in enumerate(steps):
         times = torch.full((len(x_t),), t)
         with_class = denoiser(weights, config, x_t, times, conditional) / sampler.temperature
@@ -178,8 +211,7 @@ def token_probs(
         k, b = keep(0, after, num_steps), keep(after, t, num_steps)
         ones = (k * clean + (1 - k) / 2) * (b * x_t + (1 - b) / 2)
         zeros = (k * (1 - clean) + (1 - k) / 2) * (b * (1 - x_t) + (1 - b) / 2)
-        draws = noise.bit_uniforms(iteration, index + 1, everyone)
-        x_t = (draws < ones / (ones + zeros)).to(conditional.dtype)
+        x_t = (all_draws[index + 2] < ones / (ones + zeros)).to(conditional.dtype)
     raise AssertionError
 
 
@@ -204,22 +236,32 @@ def sample(
     totals = masked.sum(1).tolist()
     null = torch.full_like(class_ids, config.num_classes)
     everyone = torch.arange(batch * tokens)
+    memories = [Remembered(), Remembered()] if sampler.reuse_decided else [None, None]
+    before = torch.ones_like(masked)
     for i in range(1, (last or sampler.num_iterations) + 1):
         progress = i / sampler.num_iterations
         scale = sampler.guidance_scale
         if sampler.guidance_schedule == "linear":
             scale = 1 + (scale - 1) * progress
+        first, final = sampler.guidance_interval
+        if not first <= (i - 0.5) / sampler.num_iterations <= final:
+            scale = 1.0
+        for memory in memories:
+            if memory is not None:  # the class token, and what was masked the last time
+                memory.is_fresh = F.pad(before, (1, 0), value=True)
+        before = masked.clone()
         probs = token_probs(
             weights,
             config,
             sampler,
-            condition(weights, config, codes, class_ids, masked).flatten(0, 1),
-            condition(weights, config, codes, null, masked).flatten(0, 1),
+            condition(weights, config, codes, class_ids, masked, memories[0]).flatten(0, 1),
+            condition(weights, config, codes, null, masked, memories[1]).flatten(0, 1),
             scale,
             noise,
             i,
         )
-        bits = (noise.bit_uniforms(i, -1, everyone) < probs).to(dtype)
+        draws = noise.bit_uniforms(i, torch.tensor([0]), everyone)[0]
+        bits = (draws < probs).to(dtype)
         if sampler.deterministic_bits:
             bits = (probs > 0.5).to(dtype)
         scores = (2 * probs - 1).abs().mean(-1).view(batch, tokens)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bigr import BiGR
-from bigr.models.noise_schedule import keep_probability, noised_bit_probs
+from bigr.models.noise_schedule import noised_bit_probs
 from bigr.models.transcoder import BinaryTranscoder
 from tests.numbers import relative_error
 
@@ -50,8 +50,7 @@ def test_features(generator: BiGR, generator_io: Arrays, layer: int) -> None:
 
 
 def test_noised_bit_probs(generator: BiGR, generator_io: Arrays) -> None:
-    steps = generator.config.num_diffusion_steps
-    keep = keep_probability(generator_io["dn_t"], steps)[:, None]
+    keep = generator.config.schedule.keep(generator_io["dn_t"])[:, None]
     actual = noised_bit_probs(generator_io["dn_x0"], keep)
     assert relative_error(actual, generator_io["dn_q_prob"]) < 1e-6
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bigr import BiGR, Sampler, SamplerConfig
 from bigr.checkpoints.released import SCHEDULE, schedule_tables
-from bigr.models.noise_schedule import keep_probability
-from bigr.sampling.chain import PreparedDenoiser
+from bigr.models.noise_schedule import LinearSchedule
+from bigr.sampling.denoising_chain import TokenDenoiser
 from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]
@@ -25,8 +25,8 @@ class Half:
         self.shape = (images, model.config.seq_len)
         self.bits = model.config.code_dim
 
-    def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
-        return torch.full((len(tokens), self.bits), 0.5)
+    def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
+        return torch.full((len(draws), len(tokens), self.bits), 0.5)
 
     def order_uniforms(self, iteration: int) -> Tensor:
         return torch.full(self.shape, 0.5)
@@ -34,10 +34,9 @@ class Half:
 
 def bit_probs(model: BiGR, conditional: Tensor, unconditional: Tensor, noise: Half) -> Tensor:
     with torch.no_grad():
-        denoiser = PreparedDenoiser(model.transcoder, 25)
+        denoiser = TokenDenoiser(model.transcoder, 25)
         return denoiser.bit_probs(
-            conditional,
-            unconditional,
+            torch.stack([conditional, unconditional]),
             torch.arange(len(conditional)),
             noise,
             iteration=1,
@@ -95,5 +94,5 @@ def test_noise_schedule(conformance: Path) -> None:
     ours = schedule_tables(256)
     for name, table in tables.items():
         assert torch.equal(ours[SCHEDULE + name], table), name
-    closed_form = keep_probability(torch.arange(257), 256)
+    closed_form = LinearSchedule(256).keep(torch.arange(257))
     torch.testing.assert_close(closed_form, tables["k_final"], rtol=0, atol=1e-7)

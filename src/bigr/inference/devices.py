@@ -9,8 +9,7 @@ import torch
 
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.inference.generate import Models
-from bigr.models.noise_schedule import denoising_steps
-from bigr.sampling.sampler import compute_dtype
+from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 PEAK_BF16 = {
@@ -58,10 +57,7 @@ def check_sampler(
     models: Models, sampler: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
 ) -> None:
     """Raise ``ValueError`` if the generator can't be sampled with these settings."""
-    config = models.generator.config
-    if config.objective != "direct":
-        denoising_steps(sampler.num_denoise_steps, config.num_diffusion_steps)
-    compute_dtype(execution.precision, models.generator.device)
+    Sampler(sampler, execution).check(models.generator)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:

@@ -119,12 +119,13 @@ class BiGR(nn.Module):
         missing = [layer for layer in layers if not 0 <= layer < self.config.num_layers]
         if missing or not layers:
             raise ValueError(f"layers must be in 0..{self.config.num_layers - 1}, got {layers}.")
-        found = {}
-        for layer, hidden in enumerate(self.transformer.each_layer(codes, class_ids, None)):
+        found: dict[int, Tensor] = {}
+
+        def pool(layer: int, hidden: Tensor) -> None:
             if layer in layers:
                 found[layer] = hidden[:, 1:].float().mean(dim=1)
-            if layer == max(layers):
-                break
+
+        self.transformer.hidden_states(codes, class_ids, None, max(layers) + 1, on_layer=pool)
         return torch.stack([found[layer] for layer in layers], dim=1)
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> TrainingDraws:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
+from bigr.models.noise_schedule import NoiseSchedule, schedule_from_data, schedule_to_data
 from bigr.presets import from_preset
 from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields
 from bigr.schema import from_dict as from_dict
@@ -31,6 +32,8 @@ class BiGRConfig:
         denoiser_dim: width of the transcoder's MLP.
         denoiser_blocks: number of residual blocks of the transcoder's MLP.
         num_diffusion_steps: number of steps T of the Bernoulli diffusion.
+        noise_schedule: ``linear``, or a :class:`~bigr.models.noise_schedule.NoiseSchedule`. The
+            field holds plain data for checkpoints; :attr:`schedule` is the object.
         objective: what the transcoder predicts (Table 2 of the paper): ``flip`` for x_0 XOR x_t,
             ``x0`` for the clean bits, ``direct`` for the clean bits in one step without diffusion.
         weighted_loss: whether to weight the cross-entropy of each bit by the balance of its token.
@@ -56,6 +59,9 @@ class BiGRConfig:
     denoiser_dim: PositiveInt
     denoiser_blocks: PositiveInt
     num_diffusion_steps: PositiveInt = 256
+    noise_schedule: Literal["linear"] | Mapping[str, Any] | NoiseSchedule = dataclasses.field(
+        default="linear", hash=False
+    )
     objective: Objective = "flip"
     weighted_loss: bool = True
     auxiliary_weight: NonNegativeFloat = 0.0
@@ -90,11 +96,19 @@ class BiGRConfig:
                 "BiGRConfig.num_diffusion_steps must be at least 2; use objective=direct to train "
                 "without diffusion."
             )
+        object.__setattr__(self, "noise_schedule", schedule_to_data(self.noise_schedule))
+        _ = self.schedule  # raises an error if there is no such schedule
         if self.objective == "direct" and self.auxiliary_weight > 0:
             raise ValueError(
                 "BiGRConfig.auxiliary_weight needs a diffusion objective; set it to 0 with "
                 "objective=direct."
             )
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule of the diffusion."""
+        data = schedule_to_data(self.noise_schedule)
+        return schedule_from_data(data, self.num_diffusion_steps)
 
     @property
     def seq_len(self) -> int:

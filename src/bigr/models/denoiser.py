@@ -1,49 +1,77 @@
-"""The denoiser: an MLP that sees one token's noisy bits, its noise level and its condition.
+"""The denoiser: an MLP that sees one token's noisy bits, their noise level and its condition.
 
 Shapes: M tokens, K bits, D width of the transformer, W width of the denoiser.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigr.models.adaln import modulate
 from bigr.models.config import BiGRConfig
+from bigr.models.float8 import Float8Linear, fits_float8
 
 FREQUENCY_DIM = 256
 MAX_PERIOD = 10_000.0
 NORM_EPS = 1e-6
 
+Product = Callable[[Tensor], Tensor]
+"""A linear layer, as a module or as a function."""
 
-def sinusoidal_embedding(t: Tensor) -> Tensor:
-    """(M,) noise levels to (M, 256): cosines, then sines, at periods 2 pi .. 2 pi 10,000."""
-    half = FREQUENCY_DIM // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+class DenoiserLayers(NamedTuple):
+    """The linear layers of a denoiser and the forward pass through them.
+
+    Training uses the modules themselves, sampling uses :meth:`Denoiser.prepare`.
+    """
+
+    modulation: Callable[[Tensor], Sequence[Tensor]]
+    """(R, W) to (R, W) each: shift, 1 + scale and gate of each block; shift, 1 + scale at last."""
+    input: Product
+    blocks: Sequence[tuple[Product, Product]]
+    output: Product
+
+    def logits(self, signs: Tensor, embedding: Tensor) -> Tensor:
+        """Compute the bit logits (R, K).
+
+        Each block is x + gate * MLP(LN(x) * (1 + scale) + shift). The sum and the logits have the
+        type of ``embedding``, whatever the layers multiply in.
+
+        Args:
+            signs: (M, K) noisy bits as -1 and 1.
+            embedding: (R, W) time and condition; R = M, or 2 M for two conditions per token.
+        """
+        parts = self.modulation(F.silu(embedding))
+        x = self.input(signs).to(embedding.dtype)
+        if len(embedding) != len(signs):
+            x = torch.cat([x, x])
+        shape = x.shape[-1:]
+        for index, (first, second) in enumerate(self.blocks):
+            shift, scale, gate = parts[3 * index : 3 * index + 3]
+            normed = F.layer_norm(x, shape, eps=NORM_EPS)
+            hidden = first(torch.addcmul(shift, normed, scale))
+            x = torch.addcmul(x, gate, second(F.silu(hidden)).to(x.dtype))
+        normed = F.layer_norm(x, shape, eps=NORM_EPS)
+        return self.output(torch.addcmul(parts[-2], normed, parts[-1])).to(embedding.dtype)
 
 
 class DenoiserBlock(nn.Module):
-    """x + gate * MLP(LN(x) * (1 + scale) + shift)."""
+    """Weights of one residual block; :class:`DenoiserLayers` has its equation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.modulation = nn.Linear(dim, 3 * dim)
 
-    def forward(self, x: Tensor, activated: Tensor) -> Tensor:
-        """``x`` (M, W), ``activated`` = SiLU of the embedding (M, W)."""
-        shift, scale, gate = self.modulation(activated).chunk(3, dim=-1)
-        normed = F.layer_norm(x, (x.shape[-1],), eps=NORM_EPS)
-        return x + gate * self.mlp(modulate(normed, shift, scale))
-
 
 class Denoiser(nn.Module):
-    """Bit logits from noisy bits, noise level and condition; tokens don't see each other."""
+    """Bit logits from noisy bits, noise level and condition; tokens do not see each other."""
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
@@ -59,7 +87,7 @@ class Denoiser(nn.Module):
         self.reset_parameters(config.init_std)
 
     def reset_parameters(self, std: float) -> None:
-        """N(0, ``std``) weights and zero biases; modulation and output start at zero."""
+        """N(0, ``std``) weights and zero biases; modulation and output weights start at zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=std)
@@ -71,24 +99,71 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def embed_time(self, t: Tensor) -> Tensor:
-        """(M,) noise levels in 1..T to (M, W). The network counts them from 0."""
-        frequencies = sinusoidal_embedding(t - 1)
-        embedding: Tensor = self.time_embedding(frequencies.to(self.input.weight.dtype))
+        """Embed noise levels (M,) in 1..T as (M, W); the network counts them from 0.
+
+        The MLP sees cosines, then sines, at 128 periods from 2 pi to 2 pi * 10,000.
+        """
+        half = FREQUENCY_DIM // 2
+        exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+        angles = (t - 1).float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponents)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        embedding: Tensor = self.time_embedding(waves.to(self.input.weight.dtype))
         return embedding
 
     def predict(self, signs: Tensor, embedding: Tensor) -> Tensor:
-        """Bit logits from signs (M, K) = 2 x_t - 1 and time + condition embedding (M, W)."""
-        activated = F.silu(embedding)
-        x = self.input(signs)
+        """Compute bit logits with gradients, see :meth:`DenoiserLayers.logits`."""
+
+        def modulation(activated: Tensor) -> list[Tensor]:
+            parts: list[Tensor] = []
+            layers = (*(block.modulation for block in self.blocks), self.output_modulation)
+            for layer in cast(Sequence[nn.Linear], layers):
+                shift, scale, *gate = layer(activated).split(activated.shape[-1], dim=-1)
+                parts += [shift, 1.0 + scale.float(), *gate]
+            return parts
+
+        blocks = [(block.mlp[0], block.mlp[2]) for block in cast(list[Any], self.blocks)]
+        layers = DenoiserLayers(modulation, self.input, blocks, self.output)
+        return layers.logits(signs, embedding)
+
+    @torch.no_grad()
+    def prepare(self, dtype: torch.dtype, *, is_float8: bool = False) -> DenoiserLayers:
+        """Arrange the layers for many calls without gradients: all modulations are one product.
+
+        Args:
+            dtype: of the matrix products. Weights that have it already are not copied; all others
+                are read now, and later changes of them have no effect.
+            is_float8: multiply in float8 where the widths allow it, see :mod:`bigr.models.float8`.
+        """
+
+        def product(weight: Tensor, bias: Tensor) -> Product:
+            if is_float8 and fits_float8(weight):
+                return Float8Linear(weight, bias)
+            weight, bias = weight.to(dtype), bias.to(dtype)
+            if dtype == torch.float32:
+                return functools.partial(F.linear, weight=weight, bias=bias)
+            return lambda x: F.linear(x.to(dtype), weight, bias)
+
+        weights, biases, blocks = [], [], []
         for block in self.blocks:
-            x = block(x, activated)
-        shift, scale = self.output_modulation(activated).chunk(2, dim=-1)
-        normed = F.layer_norm(x, (x.shape[-1],), eps=NORM_EPS)
-        logits: Tensor = self.output(modulate(normed, shift, scale))
-        return logits
+            assert isinstance(block, DenoiserBlock)
+            weights.append(block.modulation.weight)
+            biases.append(block.modulation.bias)
+            first, _, second = cast(list[nn.Linear], block.mlp)
+            blocks.append((product(first.weight, first.bias), product(second.weight, second.bias)))
+        weight = torch.cat([*weights, self.output_modulation.weight])
+        bias = torch.cat([*biases, self.output_modulation.bias])
+        parts = bias.view(-1, self.input.out_features)
+        parts[1::3] += 1.0  # 1 + scale
+        combined = product(weight, bias)
+        return DenoiserLayers(
+            lambda activated: combined(activated).float().chunk(len(parts), dim=-1),
+            product(self.input.weight, self.input.bias),
+            blocks,
+            product(self.output.weight, self.output.bias),
+        )
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Bit logits (M, K).
+        """Compute bit logits (M, K).
 
         Args:
             x_t: (M, K) noisy bits, 0 or 1.

@@ -1,44 +1,138 @@
-"""Bernoulli diffusion with the linear schedule, in closed form (BiGR, arXiv 2410.14672).
+"""Noise schedules of the Bernoulli diffusion, in closed form (BiGR, arXiv 2410.14672).
 
-Noise level t runs from 0 (clean bits) to T (fair coin flips). One step keeps a bit with
-probability beta_t = (T - t) / (T - t + 1) and redraws it fairly otherwise, so the products
-telescope: from t' to t a bit is kept with probability (T - t) / (T - t').
+The noise level t runs from 0 (clean bits) to T (fair coin flips). Between two levels, a bit is kept
+with some probability and is otherwise replaced by a fair coin flip. This module imports no torch.
 
 Shapes: M tokens, K bits.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def keep_probability(t: Tensor | int, num_steps: int, *, since: Tensor | int = 0) -> Tensor:
-    """prod_{since<j<=t} beta_j = (T - t) / (T - since): the chance that a bit survives.
+class NoiseSchedule(ABC):
+    """How likely a bit is still clean at each noise level.
 
-    With ``since`` = 0 this is k_t = 1 - t/T.
-
-    Args:
-        t: noise levels in 0..T, any shape.
-        num_steps: T.
-        since: earlier noise levels, in 0..t-1 or 0.
-
-    Returns:
-        float32, the shape of ``t``.
+    To add a schedule, write a frozen dataclass that derives from this class. Its fields must be
+    plain data, because checkpoints store them by name.
     """
-    left = num_steps - torch.as_tensor(t)
-    return left.float() / (num_steps - since)
+
+    num_steps: int
+    """The highest noise level, T."""
+
+    @abstractmethod
+    def keep(self, t: Tensor) -> Tensor:
+        """Return k_t, the probability that a bit is kept from level 0 to ``t``.
+
+        Args:
+            t: integer noise levels in 0..T, any shape.
+
+        Returns:
+            float32 of the same shape; 1 at t = 0 and 0 at t = T.
+        """
+
+    def between(self, earlier: Tensor, later: Tensor) -> Tensor:
+        """Return the probability that a bit is kept from level ``earlier`` to ``later``."""
+        return self.keep(later) / self.keep(earlier)
+
+    def levels(self, num_denoise_steps: int, spacing: str = "even") -> list[int]:
+        """Return the noise levels that sampling visits, from T down to 1.
+
+        ``even`` gives (1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed. ``quadratic`` uses the
+        squares of linspace, so that low noise levels are visited more often; where two of them
+        fall on one level, the second moves up. S = T visits every level.
+
+        Raises:
+            ValueError: unless 2 <= S <= T.
+        """
+        if not 2 <= num_denoise_steps <= self.num_steps:
+            raise ValueError(
+                f"sampler.num_denoise_steps must be between 2 (the levels T and 1) and the model's "
+                f"num_diffusion_steps={self.num_steps}, got {num_denoise_steps}."
+            )
+        if num_denoise_steps == self.num_steps:
+            return list(range(self.num_steps, 0, -1))
+        step = 1.0 / (num_denoise_steps - 1)
+        power = 2 if spacing == "quadratic" else 1
+        levels = [1]
+        for i in range(1, num_denoise_steps - 1):
+            level = 1 + int((i * step) ** power * (self.num_steps - 1))
+            levels.append(max(level, levels[-1] + 1))
+        return [self.num_steps, *reversed(levels)]
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearSchedule(NoiseSchedule):
+    """The paper's schedule: k_t = 1 - t/T.
+
+    One step keeps a bit with probability beta_t = (T - t) / (T - t + 1). The product of the steps
+    from t' to t telescopes to (T - t) / (T - t').
+    """
+
+    num_steps: int
+
+    def keep(self, t: Tensor) -> Tensor:
+        return (self.num_steps - t).float() / self.num_steps
+
+    def between(self, earlier: Tensor, later: Tensor) -> Tensor:
+        return (self.num_steps - later).float() / (self.num_steps - earlier)
+
+
+def schedule_to_data(schedule: NoiseSchedule | Mapping[str, Any] | str) -> dict[str, Any] | str:
+    """Return a schedule as plain data for checkpoints: its class and its fields, or its name."""
+    if isinstance(schedule, NoiseSchedule):
+        fields = dataclasses.asdict(schedule)  # type: ignore[call-overload]
+        return {"class": _class_path(type(schedule)), **fields}
+    return schedule if isinstance(schedule, str) else dict(schedule)
+
+
+def schedule_from_data(data: Mapping[str, Any] | str, num_steps: int) -> NoiseSchedule:
+    """Return the schedule that ``data``, see :func:`schedule_to_data`, describes.
+
+    Only classes that are imported already are considered: reading a checkpoint runs no code that
+    the file names.
+
+    Raises:
+        ValueError: if there is no such schedule, or its T is not ``num_steps``.
+    """
+    if data == "linear":
+        return LinearSchedule(num_steps)
+    path = data if isinstance(data, str) else str(data.get("class"))
+    subclasses = {_class_path(one): one for one in _subclasses(NoiseSchedule)}
+    if isinstance(data, str) or path not in subclasses:
+        raise ValueError(
+            f"noise_schedule={path}: it must be linear or an imported subclass of NoiseSchedule; "
+            f"import {path.rpartition('.')[0] or 'the package that defines it'} first."
+        )
+    schedule: NoiseSchedule = subclasses[path](**{k: v for k, v in data.items() if k != "class"})
+    if schedule.num_steps != num_steps:
+        raise ValueError(
+            f"noise_schedule has num_steps={schedule.num_steps}, but num_diffusion_steps is "
+            f"{num_steps}: set both to the same number."
+        )
+    return schedule
+
+
+def _class_path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _subclasses(cls: type[Any]) -> list[type[Any]]:
+    found: list[type[Any]] = cls.__subclasses__()
+    return found + [one for child in found for one in _subclasses(child)]
 
 
 def noised_bit_probs(x_0: Tensor, keep: Tensor | float) -> Tensor:
-    """q(x_t = 1 | x_0) = k_t x_0 + (1 - k_t) / 2.
+    """Return q(x_t = 1 | x_0) = k_t x_0 + (1 - k_t) / 2 for bits or bit probabilities (M, K).
 
-    Args:
-        x_0: (M, K) bits or bit probabilities.
-        keep: k_t, a number or (M, 1).
-
-    Returns:
-        (M, K) probabilities.
+    ``keep`` is k_t, a number or (M, 1).
     """
     return keep * x_0 + (1.0 - keep) / 2
 
@@ -46,10 +140,11 @@ def noised_bit_probs(x_0: Tensor, keep: Tensor | float) -> Tensor:
 def posterior_bit_probs(
     x_0_probs: Tensor, x_t: Tensor, keep_next: Tensor | float, keep_between: Tensor | float
 ) -> Tensor:
-    """P(x_{t'} = 1 | x_t) under x_0 ~ Bernoulli(``x_0_probs``), for t' < t.
+    """Return P(x_{t'} = 1 | x_t) under x_0 ~ Bernoulli(``x_0_probs``), for t' < t.
 
     Bayes over v in {0, 1}: P(v) is proportional to
-    [k_{t'} P0(v) + (1 - k_{t'}) / 2] * [B 1(x_t = v) + (1 - B) / 2] with B = (T - t) / (T - t').
+    [k_{t'} P0(v) + (1 - k_{t'}) / 2] * [B 1(x_t = v) + (1 - B) / 2], where B is the probability
+    that a bit is kept from t' to t.
 
     Args:
         x_0_probs: (M, K) probabilities that x_0 = 1.
@@ -65,29 +160,3 @@ def posterior_bit_probs(
     one = prior * likelihood
     zero = (1.0 - prior) * (1.0 - likelihood)
     return one / (one + zero)
-
-
-def denoising_steps(num_denoise_steps: int, num_steps: int, spacing: str = "even") -> list[int]:
-    """Noise levels visited at inference, from T down to 1.
-
-    ``even``: (1..T)[floor(linspace(0, 1, S) * (T - 1))], reversed. ``quadratic``: with the squares
-    of linspace, so that low noise is visited more often; where two would fall on one level, the
-    higher one moves up. All levels for S = T.
-
-    Raises:
-        ValueError: unless 2 <= S <= T.
-    """
-    if not 2 <= num_denoise_steps <= num_steps:
-        raise ValueError(
-            f"num_denoise_steps must be between 2 (the first level, T, and the last, 1) and the "
-            f"model's num_diffusion_steps={num_steps}; got {num_denoise_steps}."
-        )
-    if num_denoise_steps == num_steps:
-        return list(range(num_steps, 0, -1))
-    step = 1.0 / (num_denoise_steps - 1)
-    power = 2 if spacing == "quadratic" else 1
-    levels: list[int] = []
-    for i in range(num_denoise_steps - 1):
-        level = 1 + int((i * step) ** power * (num_steps - 1))
-        levels.append(max(level, levels[-1] + 1 if levels else 1))
-    return [num_steps, *reversed(levels)]

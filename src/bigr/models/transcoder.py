@@ -14,11 +14,7 @@ from torch import Tensor, nn
 from bigr.models.config import BiGRConfig
 from bigr.models.denoiser import Denoiser
 from bigr.models.loss_weighting import balanced_weight
-from bigr.models.noise_schedule import (
-    keep_probability,
-    noised_bit_probs,
-    posterior_bit_probs,
-)
+from bigr.models.noise_schedule import noised_bit_probs, posterior_bit_probs
 
 POSTERIOR_CLAMP = 1e-6
 
@@ -36,6 +32,7 @@ class BinaryTranscoder(nn.Module):
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
         self.config = config
+        self.schedule = config.schedule
         self.denoiser = Denoiser(config)
 
     def signed_input(self, x_t: Tensor) -> Tensor:
@@ -62,8 +59,7 @@ class BinaryTranscoder(nn.Module):
         Returns:
             (M, K) of 0.0 and 1.0.
         """
-        keep = keep_probability(t, self.config.num_diffusion_steps)[:, None]
-        return (noise < noised_bit_probs(x_0, keep)).to(x_0.dtype)
+        return (noise < noised_bit_probs(x_0, self.schedule.keep(t)[:, None])).to(x_0.dtype)
 
     def loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> BitLoss:
         """Loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).
@@ -99,9 +95,8 @@ class BinaryTranscoder(nn.Module):
 
         At t = 1 the prediction is P(x_0) itself, as in the last denoising step.
         """
-        steps = self.config.num_diffusion_steps
-        keep_next = keep_probability(t - 1, steps)[:, None]
-        keep_between = keep_probability(t, steps, since=t - 1)[:, None]
+        keep_next = self.schedule.keep(t - 1)[:, None]
+        keep_between = self.schedule.between(t - 1, t)[:, None]
         true = posterior_bit_probs(x_0, x_t, keep_next, keep_between)
         predicted = posterior_bit_probs(x_0_probs, x_t, keep_next, keep_between)
         predicted = torch.where(t[:, None] == 1, x_0_probs, predicted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -88,37 +88,51 @@ class MaskedTransformer(nn.Module):
         return embedding
 
     def hidden_states(
-        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None, num_layers: int
+        self,
+        codes: Tensor,
+        class_ids: Tensor,
+        is_masked: Tensor | None,
+        num_layers: int,
+        *,
+        memory: Memory | None = None,
+        on_layer: Callable[[int, Tensor], object] | None = None,
     ) -> Tensor:
-        """Hidden states (B, L, D) after the first ``num_layers`` layers."""
-        x, modulation = self._embed(codes, class_ids, is_masked)
-        recomputes = self.recomputes and torch.is_grad_enabled()
-        for layer in self.layers[:num_layers]:
-            if recomputes:
-                x = checkpoint(layer, x, modulation, self.rotary, use_reentrant=False)
-            else:
-                x = layer(x, modulation, self.rotary)
-        return x
+        """Compute hidden states after the first ``num_layers`` layers.
 
-    def each_layer(
-        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None
-    ) -> Iterator[Tensor]:
-        """Hidden states (B, L, D) after every layer, one after the other."""
-        x, modulation = self._embed(codes, class_ids, is_masked)
-        for layer in self.layers:
-            x = layer(x, modulation, self.rotary)
-            yield x
+        Args:
+            codes: see :meth:`forward`.
+            class_ids: see :meth:`forward`.
+            is_masked: see :meth:`forward`; None masks nothing.
+            num_layers: layers to run.
+            memory: compute only those of the L positions that it asks for.
+            on_layer: called with the index of each layer and its hidden states.
 
-    def _embed(
-        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """What the first layer sees (B, L, D), and the modulation of all layers (B, 6, D)."""
+        Returns:
+            (B, L, D); with ``memory``, zeros where nothing was computed.
+        """
+        # 1. Embed the class and the tokens; all layers share one modulation.
         tokens = self.token_embedding(codes)
         if is_masked is not None:
             tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
         classes = self.embed_classes(class_ids)
         modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
-        return torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1), modulation
+        x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
+        num_positions, rotary = x.shape[1], self.rotary
+        # 2. With a memory, continue with the positions that have to be computed.
+        if memory is not None and is_masked is not None:
+            memory.begin(is_masked)
+            x = memory.take(x)
+            rotary = rotary if memory.positions is None else rotary[:, memory.positions]
+        # 3. Run the layers.
+        recomputes = self.recomputes and torch.is_grad_enabled()
+        for index, layer in enumerate(self.layers[:num_layers]):
+            if recomputes:
+                x = checkpoint(layer, x, modulation, rotary, use_reentrant=False)
+            else:
+                x = layer(x, modulation, rotary, memory and memory.layers[index])
+            if on_layer is not None:
+                on_layer(index, x)
+        return x if memory is None else memory.put_back(x, num_positions)
 
     def forward(
         self,
@@ -139,21 +153,7 @@ class MaskedTransformer(nn.Module):
         Returns:
             (B, N, D) float32; with ``memory``, right for masked tokens only.
         """
-        if memory is None:
-            hidden = self.hidden_states(codes, class_ids, is_masked, self.config.num_layers)
-        else:
-            hidden = self._with_memory(codes, class_ids, is_masked, memory)
+        depth = self.config.num_layers
+        hidden = self.hidden_states(codes, class_ids, is_masked, depth, memory=memory)
         condition: Tensor = self.norm(hidden)[:, 1:].float() + self.position_table
         return condition
-
-    def _with_memory(
-        self, codes: Tensor, class_ids: Tensor, is_masked: Tensor, memory: Memory
-    ) -> Tensor:
-        memory.begin(is_masked)
-        x, modulation = self._embed(codes, class_ids, is_masked)
-        num_positions = x.shape[1]
-        x = memory.take(x)
-        rotary = self.rotary if memory.positions is None else self.rotary[:, memory.positions]
-        for layer, layer_memory in zip(self.layers, memory.layers, strict=True):
-            x = layer(x, modulation, rotary, layer_memory)
-        return memory.put_back(x, num_positions)

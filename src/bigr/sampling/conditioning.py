@@ -1,4 +1,4 @@
-"""What the applications hand to the sampler: which tokens are masked, and under which class.
+"""Input of the sampler: which tokens are masked, and which class they are sampled for.
 
 Shapes: B images, (H, W) pixels, N tokens, D width.
 """
@@ -28,23 +28,22 @@ CELL = 4
 
 
 def token_mask(pixel_mask: Tensor, grid_size: int, rule: MaskRule = "nearest") -> Tensor:
-    """Pixels to repaint, as tokens to sample.
+    """Turn a mask of pixels to repaint into a mask of tokens to sample.
 
     Args:
-        pixel_mask: (B, H, W) bool, True = repaint. Outpainting hands in the inverse.
+        pixel_mask: (B, H, W) bool, True = repaint; for outpainting, pass the inverse.
         grid_size: side of the token grid.
-        rule: ``nearest`` looks at the first pixel of a token's patch, as the released code does;
-            ``any`` masks every token of which a pixel is to be repainted, so that nothing of what
-            was painted over is left.
+        rule: ``nearest`` takes the first pixel of each token's patch, as the released code does;
+            ``any`` masks every token with a masked pixel, so that nothing of it remains.
 
     Returns:
         (B, N) bool, True = masked.
 
     Raises:
-        ValueError: if an image's mask touches no token, or for another rule.
+        ValueError: if an image's mask touches no token, or for an unknown rule.
     """
     if rule not in get_args(MaskRule):
-        raise ValueError(f"mask_rule={rule}: it can be any or nearest.")
+        raise ValueError(f"mask_rule={rule}: it must be any or nearest.")
     floats, size = pixel_mask[:, None].float(), (grid_size, grid_size)
     if rule == "any":
         small = F.adaptive_max_pool2d(floats, size)
@@ -61,12 +60,12 @@ def token_mask(pixel_mask: Tensor, grid_size: int, rule: MaskRule = "nearest") -
 
 
 def null_classes(batch_size: int, null_class: int) -> Tensor:
-    """The null class for every image, (B,) int64. Guidance does nothing then: use scale 1."""
+    """Return the null class for each image, (B,) int64; guidance has no effect then."""
     return torch.full((batch_size,), null_class, dtype=torch.int64)
 
 
 def class_mixtures(model: BiGR, first: int, second: int, ratios: Sequence[float]) -> Tensor:
-    """Class embeddings (1 - r) e_first + r e_second, (len(ratios), D)."""
+    """Return the class embeddings (1 - r) e_first + r e_second, (len(ratios), D)."""
     ids = torch.tensor([first, second], device=model.device)
     start, end = model.transformer.embed_classes(ids).float()
     shares = torch.tensor(ratios, device=model.device, dtype=torch.float32)[:, None]
@@ -74,10 +73,9 @@ def class_mixtures(model: BiGR, first: int, second: int, ratios: Sequence[float]
 
 
 def cell_groups(grid_size: int, generator: torch.Generator) -> Tensor:
-    """Enrichment's four groups: of every 2x2 cell one token each, in an order drawn per cell.
+    """Return four groups of tokens for enrichment, (4, N) bool.
 
-    Returns:
-        (4, N) bool; every token is in exactly one group.
+    Each group has one token of every 2x2 cell, in an order that is drawn per cell.
 
     Raises:
         ValueError: for an odd ``grid_size``.
@@ -89,3 +87,45 @@ def cell_groups(grid_size: int, generator: torch.Generator) -> Tensor:
     # Position (row, column) of cell (i, j) is number 2 row + column of its order.
     grid = order.view(cells, cells, 2, 2).permute(0, 2, 1, 3).reshape(-1)
     return grid[None] == torch.arange(CELL)[:, None]
+
+
+def initial_state(
+    model: BiGR, class_ids: Tensor, known_codes: Tensor | None, is_masked: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Check the input of :meth:`bigr.Sampler.sample`.
+
+    Returns:
+        The codes (B, N, K), zero where they are masked, and the mask (B, N).
+
+    Raises:
+        ValueError: if something does not fit ``model``.
+    """
+    config, device = model.config, class_ids.device
+    shape = (len(class_ids), config.seq_len)
+    if class_ids.is_floating_point():
+        if class_ids.shape[1:] != (config.dim,):
+            raise ValueError(
+                f"class embeddings must have shape (batch, {config.dim}), "
+                f"got {tuple(class_ids.shape)}."
+            )
+    elif class_ids.ndim != 1 or bool(((class_ids < 0) | (class_ids > config.num_classes)).any()):
+        raise ValueError(
+            f"class_ids must be one number per image in 0..{config.num_classes} "
+            f"({config.num_classes} is the null class), got {class_ids.tolist()}."
+        )
+    if known_codes is None and is_masked is None:
+        codes = torch.zeros(*shape, config.code_dim, device=device)
+        return codes, torch.ones(shape, dtype=torch.bool, device=device)
+    if known_codes is None or is_masked is None:
+        raise ValueError("known_codes and is_masked go together: give both or neither.")
+    if is_masked.dtype != torch.bool or is_masked.shape != shape:
+        raise ValueError(
+            f"is_masked must be bool of shape {shape}, got {is_masked.dtype} of shape "
+            f"{tuple(is_masked.shape)}."
+        )
+    model.check_codes(known_codes)
+    if len(known_codes) != len(class_ids):
+        raise ValueError(f"{len(class_ids)} class_ids but {len(known_codes)} known_codes.")
+    is_masked = is_masked.to(device).contiguous()
+    codes = known_codes.to(device, torch.float32).contiguous()
+    return codes.masked_fill(is_masked[..., None], 0.0), is_masked

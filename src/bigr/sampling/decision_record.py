@@ -1,4 +1,4 @@
-"""What happened while sampling: when each token was decided, and how certainly."""
+"""Record when each token is decided while sampling, and with which confidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bigr.sampling.sampler import Progress
 
 
 class Recorder:
-    """A callback for ``on_iteration`` that remembers; B images in all, of any number of batches.
+    """A callback for ``on_iteration`` that covers B images in any number of batches.
 
     Example::
 
@@ -25,11 +25,11 @@ class Recorder:
         self._is_finished = True
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of one iteration."""
+        """Record one iteration."""
         is_masked = progress.is_masked.cpu()
         confidence = progress.confidence.float().cpu()
         if progress.iteration == 1 or self._was_masked is None:
-            if self._orders and not self._is_finished:  # for want of memory; it is done again
+            if self._orders and not self._is_finished:  # out of memory; the batch starts again
                 del self._orders[-1], self._confidences[-1]
             self._orders.append(torch.zeros(is_masked.shape, dtype=torch.int64))
             self._confidences.append(confidence)
@@ -42,10 +42,10 @@ class Recorder:
 
     @property
     def order(self) -> Tensor:
-        """(B, N) int64: the iteration, from 1, in which a token was decided; 0: it was given."""
+        """The iteration 1..n in which each token was decided, (B, N) int64; 0 for known tokens."""
         return torch.cat(self._orders)
 
     @property
     def confidence(self) -> Tensor:
-        """(B, N) mean_k |2 p_k - 1| in [0, 1] at that time; NaN where a token was given."""
+        """mean_k |2 p_k - 1| in [0, 1] at that time, (B, N); NaN for known tokens."""
         return torch.cat(self._confidences)

@@ -1,10 +1,10 @@
 """Random numbers that belong to an image, not to a batch.
 
-Every draw is a hash of (image seed, what it is for, iteration, step, token, bit), so an image is
-the same whatever batch, device, chunk or process it is sampled in. The hash is SplitMix64's
-finaliser (Steele, Lea & Flood, OOPSLA 2014; public domain) over a Weyl sequence.
+Every number is a hash of (seed of the image, purpose, iteration, draw, token, bit), so that an
+image does not depend on the batch, device, chunk or process it is sampled in. The hash is
+SplitMix64's finalizer (Steele, Lea & Flood, OOPSLA 2014; public domain) over a Weyl sequence.
 
-Shapes: B images, N tokens per image, M tokens of any images, K bits.
+Shapes: B images, N tokens per image, M tokens of any images, K bits, S draws.
 """
 
 from __future__ import annotations
@@ -15,100 +15,76 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-WORD = 2**64
-GOLDEN = 0x9E3779B97F4A7C15
-MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+# The generator's constants 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 and 0x94D049BB133111EB as int64.
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 UNIFORM_BITS = 24
+BITS_PURPOSE, ORDER_PURPOSE = 0, 1
 
 
 class Noise(Protocol):
-    """Where the sampler's random numbers come from; tests put constants here."""
+    """Source of the sampler's random numbers; tests also use constants."""
 
-    def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
-        """U[0, 1) for every bit: ``tokens`` (M,) are indices into B*N; returns (M, K)."""
+    def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
+        """Return U[0, 1) numbers (S, M, K), one for every bit.
+
+        Args:
+            iteration: 1..n.
+            draws: (S,) int64. Draw 0 is for the final bits, draw j >= 1 for the noisy bits that
+                the j-th denoising step reads.
+            tokens: (M,) indices into B*N.
+        """
 
     def order_uniforms(self, iteration: int) -> Tensor:
-        """U(0, 1), one per token, (B, N)."""
+        """Return U(0, 1) numbers (B, N), one per token."""
 
 
-def _as_signed(value: int) -> int:
-    """A 64-bit word as torch's int64."""
-    value %= WORD
-    return value - WORD if value >= WORD // 2 else value
+def splitmix64(x: Tensor) -> Tensor:
+    """Return SplitMix64's finalizer of int64 words; products wrap around."""
+    # The masks turn torch's arithmetic shift into a logical one.
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * MULTIPLIERS[0]
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * MULTIPLIERS[1]
+    return x ^ ((x >> 31) & (2**33 - 1))
 
 
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift; torch's own keeps the sign."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 words; products wrap around."""
-    x = (x ^ _shift_right(x, 30)) * _as_signed(MULTIPLIERS[0])
-    x = (x ^ _shift_right(x, 27)) * _as_signed(MULTIPLIERS[1])
-    return x ^ _shift_right(x, 31)
-
-
-def _mix_number(x: int) -> int:
-    """The same for one Python number."""
-    x %= WORD
-    x = ((x ^ (x >> 30)) * MULTIPLIERS[0]) % WORD
-    x = ((x ^ (x >> 27)) * MULTIPLIERS[1]) % WORD
-    return x ^ (x >> 31)
-
-
-def _draw_offset(purpose: int, iteration: int, step: int) -> int:
-    """A word per draw, far apart for neighbouring iterations and steps."""
-    word = 0
-    for part in (purpose, iteration, step):
-        word = _mix_number(word + (part + 1) * GOLDEN)
-    return _as_signed(word)
-
-
-def draw_offset(iteration: int, draw: int) -> int:
-    """The word that tells the bits' draws of an iteration apart: 0 is the final one's."""
-    return _draw_offset(0, iteration, draw)
-
-
-def uniforms_of(keys: Tensor, bit_offsets: Tensor) -> Tensor:
-    """U[0, 1) from words (M,) and (K,): (M, K)."""
-    words = _mix(keys[:, None] + bit_offsets)
-    return _shift_right(words, 64 - UNIFORM_BITS).float() * 2.0**-UNIFORM_BITS
+def draw_words(purpose: int, iteration: int, draws: Tensor) -> Tensor:
+    """Return one word per draw (S,), far apart for neighbouring iterations and draws."""
+    words = torch.zeros_like(draws)
+    for part in (purpose, iteration, draws):
+        words = splitmix64(words + torch.as_tensor(part + 1, device=draws.device) * GOLDEN)
+    return words
 
 
 class SeededNoise:
-    """Noise of a batch of images from one seed per image.
+    """Random numbers of a batch of images from one seed per image.
 
     Args:
         seeds: (B,) int64.
         seq_len: N.
         code_dim: K.
-        device: where the numbers are made.
+        device: where the numbers are computed.
     """
 
     def __init__(self, seeds: Tensor, seq_len: int, code_dim: int, device: torch.device) -> None:
-        golden = _as_signed(GOLDEN)
-        positions = torch.arange(1, seq_len + 1, device=device) * golden
-        images = _mix(seeds.to(device) + golden)
-        self.token_keys = _mix(images[:, None] + positions)
-        self.bit_offsets = torch.arange(1, code_dim + 1, device=device) * golden
+        positions = torch.arange(1, seq_len + 1, device=device) * GOLDEN
+        images = splitmix64(seeds.to(device) + GOLDEN)
+        self.token_words = splitmix64(images[:, None] + positions)
+        self.bit_words = torch.arange(1, code_dim + 1, device=device) * GOLDEN
 
-    def bit_uniforms(self, iteration: int, step: int, tokens: Tensor) -> Tensor:
-        """See :class:`Noise`. Step -1 is the draw of the final bits."""
-        keys = self.token_keys.flatten()[tokens] + draw_offset(iteration, step + 1)
-        return uniforms_of(keys, self.bit_offsets)
+    def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
+        """See :meth:`Noise.bit_uniforms`."""
+        words = draw_words(BITS_PURPOSE, iteration, draws)
+        keys = self.token_words.flatten()[tokens] + words[:, None]
+        numbers = splitmix64(keys[..., None] + self.bit_words) >> (64 - UNIFORM_BITS)
+        return (numbers & (2**UNIFORM_BITS - 1)).float() * 2.0**-UNIFORM_BITS
 
     def order_uniforms(self, iteration: int) -> Tensor:
-        """See :class:`Noise`; never exactly 0 or 1."""
-        words = _mix(self.token_keys + _draw_offset(1, iteration, 0))
+        """See :meth:`Noise.order_uniforms`; the numbers are never exactly 0 or 1."""
+        draw = torch.zeros(1, dtype=torch.int64, device=self.token_words.device)
+        words = splitmix64(self.token_words + draw_words(ORDER_PURPOSE, iteration, draw))
         # One bit less, so that adding a half stays exact in float32.
-        numbers = _shift_right(words, 65 - UNIFORM_BITS).float()
-        return (numbers + 0.5) * 2.0 ** -(UNIFORM_BITS - 1)
-
-
-def gumbel(uniforms: Tensor) -> Tensor:
-    """-log(-log(u)): standard Gumbel noise from U(0, 1)."""
-    return -(-uniforms.log()).log()
+        numbers = (words >> (65 - UNIFORM_BITS)) & (2 ** (UNIFORM_BITS - 1) - 1)
+        return (numbers.float() + 0.5) * 2.0 ** -(UNIFORM_BITS - 1)
 
 
 def image_seeds(
@@ -117,7 +93,7 @@ def image_seeds(
     generator: torch.Generator | None = None,
     seeds: Sequence[int] | Tensor | None = None,
 ) -> Tensor:
-    """One int64 seed per image, (B,), on the CPU.
+    """Return one int64 seed per image, (B,), on the CPU.
 
     Args:
         batch_size: B.
@@ -133,9 +109,9 @@ def image_seeds(
         return drawn.cpu()
     if generator is not None:
         raise ValueError("give either generator or seeds, not both.")
-    numbers = [int(seed) for seed in seeds]
+    numbers = list(map(int, seeds))
     if len(numbers) != batch_size:
         raise ValueError(f"{batch_size} images need {batch_size} seeds, got {len(numbers)}.")
-    if any(not 0 <= seed < 2**63 for seed in numbers):
+    if min(numbers, default=0) < 0 or max(numbers, default=0) >= 2**63:
         raise ValueError(f"seeds must lie in 0..2^63-1, got {numbers}.")
     return torch.tensor(numbers, dtype=torch.int64)

@@ -1,55 +1,61 @@
-"""The sampler: fill masked tokens in, the most certain first.
+"""The sampler: fill in masked tokens, the most certain ones first (BiGR, arXiv 2410.14672).
 
-One loop serves generation (everything masked), inpainting, editing and enrichment (some tokens
-known). Shapes: B images, N tokens per image, M tokens still masked in the batch, K bits.
+One loop serves generation (everything is masked), inpainting, editing and enrichment (some tokens
+are known). Shapes: B images, N tokens per image, M tokens of any images, K bits, D width.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigr.models.bigr import BiGR
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
 from bigr.models.key_value_memory import Memory
 from bigr.models.transformer import MaskedTransformer
-from bigr.sampling.chain import PreparedDenoiser
-from bigr.sampling.player import recorder
-from bigr.sampling.random_numbers import Noise, SeededNoise, gumbel, image_seeds
+from bigr.sampling.conditioning import initial_state
+from bigr.sampling.denoising_chain import TokenDenoiser
+from bigr.sampling.guidance import GUIDANCE_SCHEDULES, GuidanceInterval
+from bigr.sampling.gumbel import GUMBEL_SCHEDULES, gumbel
+from bigr.sampling.mask_schedules import MASK_SCHEDULES
+from bigr.sampling.orders import ORDERS
+from bigr.sampling.player import Player
+from bigr.sampling.random_numbers import Noise, SeededNoise, image_seeds
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
-from bigr.sampling.schedules import (
-    guidance_scale_at,
-    gumbel_temperature_at,
-    num_masked_after,
-)
-from bigr.sampling.selection import confidence, first, most_confident
+from bigr.sampling.selection import confidence, select
 
 
 @dataclass(frozen=True)
 class Progress:
-    """State after one iteration, for a progress callback."""
+    """State after one iteration, for a progress callback.
+
+    Args:
+        iteration: 1..num_iterations.
+        num_iterations: n.
+        codes: (B, N, K); masked tokens are 0.
+        is_masked: (B, N) bool, the tokens that are left.
+        confidence: (B, N) mean_k |2 p_k - 1| of each token when it was decided, otherwise NaN.
+    """
 
     iteration: int
-    """1..num_iterations."""
     num_iterations: int
     codes: Tensor
-    """(B, N, K); masked tokens are 0."""
     is_masked: Tensor
-    """(B, N) bool, what is left."""
     confidence: Tensor
-    """(B, N) mean_k |2 p_k - 1| of each token when it was decided; NaN for the others."""
 
 
 ProgressCallback = Callable[[Progress], None]
 
 
 class Sampler:
-    """Entropy-ordered sampling (BiGR, arXiv 2410.14672) with the settings of ``config``."""
+    """Sampling by the method of ``config``, computed as ``execution`` says."""
 
     def __init__(
         self, config: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
@@ -57,8 +63,24 @@ class Sampler:
         self.config = config
         self.execution = execution
         self.flops = 0.0
-        """Floating-point operations of all calls so far, as counted in ``models.flops``."""
-        self._prepared: _Prepared | None = None
+        """Floating-point operations of all calls so far, as counted in :mod:`models.flops`."""
+        order, mask = config.order, config.mask_schedule
+        noise, guidance = config.gumbel_schedule, config.guidance_schedule
+        self.order = ORDERS[order] if isinstance(order, str) else order
+        self.mask_schedule = MASK_SCHEDULES[mask] if isinstance(mask, str) else mask
+        self.gumbel_schedule = GUMBEL_SCHEDULES[noise] if isinstance(noise, str) else noise
+        if isinstance(guidance, str):
+            guidance = GUIDANCE_SCHEDULES[guidance]
+        if config.guidance_interval != (0.0, 1.0):
+            guidance = GuidanceInterval(guidance, *config.guidance_interval)
+        self.guidance_schedule = guidance
+        self._networks: _Networks | None = None
+
+    def check(self, model: BiGR) -> None:
+        """Raise ``ValueError`` if ``model`` cannot be sampled with these settings on its device."""
+        if model.config.objective != "direct":
+            model.transcoder.schedule.levels(self.config.num_denoise_steps)
+        compute_dtype(self.execution.precision, model.device)
 
     @torch.no_grad()
     def sample(
@@ -75,35 +97,30 @@ class Sampler:
         """Sample the masked tokens of a batch.
 
         Args:
-            model: the generator; used in evaluation mode, on its own device.
+            model: the generator; it is used in evaluation mode, on its own device.
             class_ids: (B,) int64 in 0..num_classes (the last is the null class), or (B, D)
                 class embeddings.
             known_codes: (B, N, K) bits; needed with ``is_masked``.
             is_masked: (B, N) bool, True = sample this token; None samples all of them.
             generator: draws one seed per image; None uses torch's global generator.
-            seeds: B numbers instead. An image depends on its seed, class and known tokens
-                alone, not on the rest of the batch.
+            seeds: B seeds instead. An image depends on its seed, class and known tokens alone,
+                not on the rest of the batch.
             on_iteration: called after every iteration.
 
         Returns:
-            (B, N, K) of 0.0/1.0; tokens outside ``is_masked`` as in ``known_codes``.
+            (B, N, K) of 0.0 and 1.0; tokens outside of ``is_masked`` as in ``known_codes``.
 
         Raises:
-            ValueError: if shapes, classes or seeds don't fit.
+            ValueError: if shapes, classes or seeds do not fit the model.
         """
-        device = model.device
-        class_ids = class_ids.to(device)
-        codes, is_masked = _start(model, class_ids, known_codes, is_masked)
-        image_noise = SeededNoise(
-            image_seeds(len(class_ids), generator=generator, seeds=seeds),
-            model.config.seq_len,
-            model.config.code_dim,
-            device,
-        )
+        class_ids = class_ids.to(model.device)
+        codes, is_masked = initial_state(model, class_ids, known_codes, is_masked)
+        numbers = image_seeds(len(class_ids), generator=generator, seeds=seeds)
+        noise = SeededNoise(numbers, codes.shape[1], codes.shape[2], model.device)
         was_training = model.training
         model.eval()
         try:
-            return self.run(model, class_ids, codes, is_masked, image_noise, on_iteration)
+            return self.run(model, class_ids, codes, is_masked, noise, on_iteration)
         finally:
             model.train(was_training)
 
@@ -118,245 +135,132 @@ class Sampler:
         on_iteration: ProgressCallback | None = None,
     ) -> Tensor:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
-        config = self.config
-        dtype = compute_dtype(self.execution.precision, model.device)
-        transformer, denoiser = self._prepare(model, dtype)
-        rows_before = denoiser.num_rows
-        # From here on the host knows how many tokens are masked, and needn't ask the device.
-        totals: list[int] = is_masked.sum(dim=1).tolist()
-        left = totals
+        config, n = self.config, self.config.num_iterations
+        networks = self._prepare(model)
+        denoiser = networks.denoiser
+        denoiser.num_rows = 0
         memory = Memory(model.config.num_layers) if config.reuse_decided else None
         certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
-        for iteration in range(1, config.num_iterations + 1):
-            remaining = [num_masked_after(iteration, total, config) for total in totals]
-            num_new = [before - after for before, after in zip(left, remaining, strict=True)]
-            if any(num_new):
-                is_first = all(count == model.config.seq_len for count in left)
-                state = _Iteration(
-                    transformer, denoiser, noise, config, iteration, is_first, memory
+        # The host knows how many tokens are masked, and never has to wait for the device.
+        totals: list[int] = is_masked.sum(dim=1).tolist()
+        left = totals
+        for iteration in range(1, n + 1):
+            # 1. Schedule: how many tokens each image decides now.
+            num_masked = functools.partial(self.mask_schedule.num_masked, iteration, n)
+            remaining = list(map(num_masked, totals))
+            counts = list(map(operator.sub, left, remaining))
+            if any(counts):
+                # 2. Condition: what the transformer knows, with and without the class.
+                scale = self.guidance_schedule.scale(iteration, n, config.guidance_scale)
+                is_blank = min(left) == model.config.seq_len
+                conditions = self._conditions(
+                    networks, class_ids, codes, is_masked, scale, memory, is_blank=is_blank
                 )
-                codes, certainty, is_masked = state.unmask(
-                    class_ids, codes, certainty, is_masked, num_new
+                # 3. Order: scores of the tokens, and Gumbel noise on their confidence.
+                uniforms = noise.order_uniforms(iteration)
+                scores = self.order.scores(is_masked, uniforms)
+                tau = self.gumbel_schedule.temperature(iteration, n, config.gumbel_temperature)
+                by_confidence = self.order.uses_confidence
+                if by_confidence and tau > 0:
+                    head_start = tau * gumbel(uniforms)
+                    scores = head_start if scores is None else scores + head_start
+                # 4. Denoise tokens, and select those with the highest scores.
+                denoise = functools.partial(
+                    denoiser.bit_probs, conditions, noise=noise, iteration=iteration,
+                    guidance_scale=scale, temperature=config.temperature,
+                )  # fmt: skip
+                tokens, probs = select(
+                    denoise, scores, is_masked, counts, uses_confidence=by_confidence
                 )
-                computed = None if memory is None else memory.num_computed
-                passes = state.num_passes(len(codes))
-                self.flops += passes * transformer_flops(model.config, computed)
+                # 5. Update: decide the bits of the chosen tokens.
+                draws = noise.bit_uniforms(iteration, tokens.new_zeros(1), tokens)[0]
+                bits = (0.5 if config.deterministic_bits else draws) < probs
+                codes, certainty, is_masked = codes.clone(), certainty.clone(), is_masked.clone()
+                codes.view(-1, codes.shape[2])[tokens] = bits.float()
+                certainty.view(-1)[tokens] = confidence(probs)
+                is_masked.view(-1)[tokens] = False
             left = remaining
             if on_iteration is not None:
-                on_iteration(
-                    Progress(iteration, config.num_iterations, codes, is_masked, certainty)
-                )
-        rows = denoiser.num_rows - rows_before
-        self.flops += rows * chain_flops(model.config, len(denoiser.steps))
+                on_iteration(Progress(iteration, n, codes, is_masked, certainty))
+        self.flops += denoiser.num_rows * chain_flops(model.config, len(denoiser.draws))
         return codes
 
-    def _prepare(
-        self, model: BiGR, dtype: torch.dtype
-    ) -> tuple[MaskedTransformer, PreparedDenoiser]:
-        """Both parts arranged for sampling; kept with their recordings while weights stay."""
-        config = self.config
-        is_float8 = self.execution.precision == "float8"
-        state = (
-            dtype,
-            _fingerprint(model.transcoder),
-            is_float8 and _fingerprint(model.transformer),
-        )
-        if self._prepared is None or self._prepared.state != state:
-            denoiser = PreparedDenoiser(
-                model.transcoder,
-                config.num_denoise_steps,
-                config.denoise_spacing,
-                dtype,
-                is_float8=is_float8,
-                record=recorder(self.execution.mode, model.device),
-            )
-            transformer = model.transformer.with_layers(with_float8) if is_float8 else None
-            self._prepared = _Prepared(state, transformer, denoiser)
-        prepared = self._prepared
-        return prepared.transformer or model.transformer, prepared.denoiser
-
-
-class _Prepared(NamedTuple):
-    """What a sampler keeps between calls."""
-
-    state: object
-    """Of the weights that it was made from."""
-    transformer: MaskedTransformer | None
-    """In float8; None for the model's own."""
-    denoiser: PreparedDenoiser
-
-
-def _fingerprint(module: nn.Module) -> object:
-    """Changes with the module's weights."""
-    weights = [weight.detach() for weight in module.parameters()]
-    # Some ways of changing weights in place leave no other trace than the numbers.
-    numbers = torch.stack([torch.stack([w.float().norm(), w.float().sum()]) for w in weights])
-    return id(module), [weight.data_ptr() for weight in weights], numbers.tolist()
-
-
-def _start(
-    model: BiGR, class_ids: Tensor, known_codes: Tensor | None, is_masked: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Check the input; known codes with zeros at masked positions, and the mask."""
-    config = model.config
-    device = class_ids.device
-    shape = (len(class_ids), config.seq_len)
-    if class_ids.is_floating_point():
-        if class_ids.shape[1:] != (config.dim,):
-            raise ValueError(
-                f"class embeddings must have shape (batch, {config.dim}), "
-                f"got {tuple(class_ids.shape)}."
-            )
-    elif class_ids.ndim != 1 or bool(((class_ids < 0) | (class_ids > config.num_classes)).any()):
-        raise ValueError(
-            f"class_ids must be one number per image in 0..{config.num_classes} "
-            f"({config.num_classes} is the null class), got {class_ids.tolist()}."
-        )
-    if (known_codes is None) != (is_masked is None):
-        raise ValueError("known_codes and is_masked go together: give both or neither.")
-    if known_codes is None or is_masked is None:
-        codes = torch.zeros(*shape, config.code_dim, device=device)
-        return codes, torch.ones(shape, dtype=torch.bool, device=device)
-    if is_masked.dtype != torch.bool or is_masked.shape != shape:
-        raise ValueError(
-            f"is_masked must be bool of shape {shape}, got {is_masked.dtype} of shape "
-            f"{tuple(is_masked.shape)}."
-        )
-    known_codes = known_codes.to(device, torch.float32)
-    model.check_codes(known_codes)
-    if len(known_codes) != len(class_ids):
-        raise ValueError(f"{len(class_ids)} class_ids but {len(known_codes)} known_codes.")
-    is_masked = is_masked.to(device)
-    return known_codes.masked_fill(is_masked[..., None], 0.0), is_masked
-
-
-@dataclass(frozen=True)
-class _Iteration:
-    """One iteration: predict, order, unmask."""
-
-    transformer: MaskedTransformer
-    denoiser: PreparedDenoiser
-    noise: Noise
-    config: SamplerConfig
-    iteration: int
-    is_first: bool
-    """Whether everything is masked."""
-    memory: Memory | None = None
-    """What the transformer keeps of decided tokens."""
-
-    def unmask(
+    def _conditions(
         self,
+        networks: _Networks,
         class_ids: Tensor,
         codes: Tensor,
-        certainty: Tensor,
         is_masked: Tensor,
-        num_new: list[int],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decide ``num_new`` (B) of the masked tokens: codes, confidences, what is left."""
-        counts = torch.tensor(num_new, device=codes.device)
-        bit_probs = self.predictor(class_ids, codes, is_masked)
-        if self.config.order == "confidence":
-            is_new, all_probs = most_confident(bit_probs, self.head_start(), is_masked, counts)
-            tokens = _indices(is_new, sum(num_new))
-            probs = all_probs[tokens]
-        else:
-            # The order doesn't depend on the prediction, so only chosen tokens need one.
-            is_new = first(self.order_scores(is_masked), is_masked, counts)
-            tokens = _indices(is_new, sum(num_new))
-            probs = bit_probs(tokens)
-        decided = codes.flatten(0, 1).index_copy(0, tokens, self.draw(probs, tokens))
-        certainty = certainty.flatten().index_copy(0, tokens, confidence(probs))
-        return decided.view_as(codes), certainty.view_as(is_masked), is_masked & ~is_new
-
-    @property
-    def guidance_scale(self) -> float:
-        """Of this iteration."""
-        return guidance_scale_at(self.iteration, self.config)
-
-    def num_passes(self, batch_size: int) -> int:
-        """Images that go through the transformer, conditional and unconditional ones."""
-        if self.guidance_scale in (0.0, 1.0):
-            return batch_size
-        is_shared = self.is_first and self.memory is None
-        return batch_size + (1 if is_shared else batch_size)
-
-    def predictor(
-        self, class_ids: Tensor, codes: Tensor, is_masked: Tensor
-    ) -> Callable[[Tensor], Tensor]:
-        """Run the transformer; gives the function from tokens (M,) to bit probabilities (M, K)."""
-        transformer = self.transformer
-        scale = self.guidance_scale
+        scale: float,
+        memory: Memory | None,
+        *,
+        is_blank: bool,
+    ) -> Tensor:
+        """Run the transformer: (1, B*N, D), or (2, B*N, D) with guidance, null class second."""
+        transformer, dtype = networks.transformer, networks.dtype
         classes = transformer.embed_classes(class_ids)
         null = transformer.class_embedding.weight[-1].expand_as(classes)
-        dtype = self.denoiser.dtype
-        with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
-            if scale in (0.0, 1.0):
-                chosen = classes if scale == 1.0 else null
-                condition = transformer(codes, chosen, is_masked, self.memory).flatten(0, 1)
-                unconditional = None
-            else:
-                # With everything masked, all images have the same unconditional half.
-                num = self.num_passes(len(codes)) - len(codes)
-                both = transformer(
-                    torch.cat([codes, codes[:num]]),
-                    torch.cat([classes, null[:num]]),
-                    torch.cat([is_masked, is_masked[:num]]),
-                    self.memory,
-                )
-                condition = both[: len(codes)].flatten(0, 1)
-                unconditional = both[len(codes) :].expand(len(codes), -1, -1).flatten(0, 1)
-
-        def bit_probs(tokens: Tensor) -> Tensor:
-            return self.denoiser.bit_probs(
-                condition[tokens],
-                None if unconditional is None else unconditional[tokens],
-                tokens,
-                self.noise,
-                iteration=self.iteration,
-                guidance_scale=scale,
-                temperature=self.config.temperature,
+        batch, is_guided = len(codes), scale not in (0.0, 1.0)
+        if is_guided:
+            # With everything masked, the unconditional half is the same for all images.
+            num = 1 if is_blank and memory is None else batch
+            codes, is_masked = (
+                torch.cat([codes, codes[:num]]),
+                torch.cat([is_masked, is_masked[:num]]),
             )
+            classes = torch.cat([classes, null[:num]])
+        elif scale == 0.0:
+            classes = null
+        with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
+            condition: Tensor = transformer(codes, classes, is_masked, memory)
+        computed = None if memory is None else memory.num_computed
+        self.flops += len(condition) * transformer_flops(transformer.config, computed)
+        if is_guided and num < batch:
+            condition = torch.cat([condition[:batch], condition[batch:].expand(batch, -1, -1)])
+        return condition.view(-1, batch * condition.shape[1], condition.shape[2])
 
-        return bit_probs
+    def _prepare(self, model: BiGR) -> _Networks:
+        """Arrange both networks for sampling; the result is kept while the weights stay."""
+        config, is_float8 = self.config, self.execution.precision == "float8"
+        dtype = compute_dtype(self.execution.precision, model.device)
+        # Some ways of changing weights in place leave no other trace than the numbers.
+        places, numbers = [], []
+        for weight in (model if is_float8 else model.transcoder).parameters():
+            places.append(weight.data_ptr())
+            numbers += [weight.detach().float().norm(), weight.detach().float().sum()]
+        state = (id(model), places, torch.stack(numbers).tolist())
+        if self._networks is None or self._networks.state != state:
+            denoiser = TokenDenoiser(
+                model.transcoder, config.num_denoise_steps, config.denoise_spacing, dtype,
+                is_float8=is_float8, player=Player(self.execution.mode, model.device),
+            )  # fmt: skip
+            layers = model.transformer.with_layers(with_float8) if is_float8 else model.transformer
+            self._networks = _Networks(state, layers, denoiser, dtype)
+        return self._networks
 
-    def head_start(self) -> Tensor | None:
-        """tau * Gumbel, (B, N), which is added to the confidence; None without."""
-        temperature = gumbel_temperature_at(self.iteration, self.config)
-        if temperature == 0:
-            return None
-        return temperature * gumbel(self.noise.order_uniforms(self.iteration))
 
-    def draw(self, probs: Tensor, tokens: Tensor) -> Tensor:
-        """Bits (M, K) ~ Bernoulli(``probs``), or the likelier ones."""
-        if self.config.deterministic_bits:
-            return (probs > 0.5).float()
-        return (self.noise.bit_uniforms(self.iteration, -1, tokens) < probs).float()
+class _Networks(NamedTuple):
+    """Both networks arranged for sampling."""
 
-    def order_scores(self, is_masked: Tensor) -> Tensor:
-        """Scores (B, N) of the orders that don't look at the prediction."""
-        if self.config.order == "random":
-            return self.noise.order_uniforms(self.iteration)
-        num_tokens = is_masked.shape[1]
-        raster = torch.arange(num_tokens, 0, -1, device=is_masked.device, dtype=torch.float32)
-        return raster.expand_as(is_masked)
+    state: object
+    """Changes with the weights."""
+    transformer: MaskedTransformer
+    denoiser: TokenDenoiser
+    dtype: torch.dtype
+    """Of the matrix products."""
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Of matrix products: ``auto`` is bfloat16 on GPUs that have it, float32 elsewhere.
+    """Return the type of the matrix products; with ``float8`` that of all others.
 
-    With ``float8`` it is bfloat16, of what isn't in float8.
+    ``auto`` is bfloat16 on GPUs that support it, and float32 elsewhere.
 
     Raises:
-        ValueError: if ``device`` can't do ``float8``.
+        ValueError: if ``device`` does not support ``float8``.
     """
     if precision == "float8" and (missing := float8_missing(device)):
-        raise ValueError(f"execution.precision=float8: {missing}; take bfloat16, or auto.")
+        raise ValueError(f"execution.precision=float8: {missing}; use bfloat16 or auto.")
     if precision == "auto":
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_fast else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16
-
-
-def _indices(is_chosen: Tensor, count: int) -> Tensor:
-    """Flat indices of the ``count`` True entries, without waiting for the device."""
-    return is_chosen.flatten().logical_not().argsort(stable=True)[:count]

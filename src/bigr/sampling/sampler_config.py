@@ -1,61 +1,64 @@
-"""Settings of the sampler: frozen, validated, and free of torch."""
+"""Settings of the sampler: the method and its execution. This module imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from bigr.models.config import check_choice, check_positive_ints, check_range, require
+from annotated_types import Ge
+
 from bigr.presets import from_preset
-from bigr.schema import check_fields
+from bigr.sampling.guidance import GuidanceSchedule
+from bigr.sampling.gumbel import GumbelSchedule
+from bigr.sampling.mask_schedules import MaskSchedule
+from bigr.sampling.orders import SamplingOrder
+from bigr.schema import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, check_fields
 
-GuidanceSchedule = Literal["constant", "linear"]
-GumbelSchedule = Literal["constant", "up", "down"]
-MaskSchedule = Literal["cosine", "linear"]
-Order = Literal["confidence", "random", "raster"]
-DenoiseSpacing = Literal["even", "quadratic"]
 Precision = Literal["auto", "float32", "bfloat16", "float8"]
 ExecutionMode = Literal["auto", "eager", "compiled"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """How tokens are filled in; the defaults are the paper's for BiGR-L's FID.
+    """How tokens are sampled. The defaults are the paper's settings for the FID of BiGR-L.
+
+    The schedules and the order can be given by name or as objects of the classes named below.
 
     Args:
-        guidance_scale: classifier-free guidance s; 1 is none (and skips the unconditional
-            half), 0 is unconditional.
-        num_iterations: transformer calls n.
-        gumbel_temperature: noise on the confidence that orders the tokens; 0 is greedy.
-        num_denoise_steps: denoiser calls S per transformer call.
-        guidance_schedule: ``constant``, or ``linear``: 1 + (s - 1) i/n in iteration i = 1..n.
-        gumbel_schedule: ``constant``, ``up`` (times i/n) or ``down`` (times 1 - i/n).
-        mask_schedule: tokens left masked after iteration i: ``cosine`` floor(N cos(pi/2 i/n)) or
-            ``linear`` floor(N (1 - i/n)).
+        guidance_scale: scale s of classifier-free guidance; 1 means none, 0 means unconditional.
+        num_iterations: iterations n, each with one pass of the transformer.
+        gumbel_temperature: of the noise on the confidence that orders the tokens; 0 is greedy.
+        num_denoise_steps: passes S of the denoiser in each iteration.
+        guidance_schedule: ``constant``, ``linear``, or a
+            :class:`~bigr.sampling.guidance.GuidanceSchedule`.
+        gumbel_schedule: ``constant``, ``up``, ``down``, or a
+            :class:`~bigr.sampling.gumbel.GumbelSchedule`.
+        mask_schedule: ``cosine``, ``linear``, or a
+            :class:`~bigr.sampling.mask_schedules.MaskSchedule`.
         temperature: divides the denoiser's logits.
-        order: which tokens come first (the paper's Table 3): the most confident, ``random``
-            ones, or the next in ``raster`` order.
-        deterministic_bits: take [p > 0.5] for a decided token's bits instead of drawing them.
-        guidance_interval: iterations with guidance, as shares of them: (0.2, 1.0) leaves it out in
-            the first fifth (Kynkaanniemi et al., arXiv 2404.07724). Another distribution.
-        denoise_spacing: of the noise levels that are visited: ``even``, or ``quadratic``, which
-            visits low noise more often. Another distribution where S < T.
-        reuse_decided: the transformer computes a decided token once more, with its bits, and then
-            keeps its keys and values. Another distribution.
+        order: ``confidence``, ``random`` or ``raster`` (Table 3 of the paper), or a
+            :class:`~bigr.sampling.orders.SamplingOrder`.
+        deterministic_bits: decide bits as [p > 0.5] instead of drawing them.
+        guidance_interval: part of the iterations that is guided, see
+            :class:`~bigr.sampling.guidance.GuidanceInterval`; (0.2, 1.0) skips the first fifth.
+        denoise_spacing: ``even`` or ``quadratic`` spacing of the noise levels, see
+            :meth:`bigr.models.noise_schedule.NoiseSchedule.levels`.
+        reuse_decided: compute the keys and values of a decided token once more, with its bits, and
+            keep them. Like the two settings above, this changes the distribution.
     """
 
-    guidance_scale: float = 2.5
-    num_iterations: int = 20
-    gumbel_temperature: float = 0.17
-    num_denoise_steps: int = 100
-    guidance_schedule: GuidanceSchedule = "constant"
-    gumbel_schedule: GumbelSchedule = "constant"
-    mask_schedule: MaskSchedule = "cosine"
-    temperature: float = 1.0
-    order: Order = "confidence"
+    guidance_scale: NonNegativeFloat = 2.5
+    num_iterations: PositiveInt = 20
+    gumbel_temperature: NonNegativeFloat = 0.17
+    num_denoise_steps: Annotated[int, Ge(2)] = 100
+    guidance_schedule: Literal["constant", "linear"] | GuidanceSchedule = "constant"
+    gumbel_schedule: Literal["constant", "up", "down"] | GumbelSchedule = "constant"
+    mask_schedule: Literal["cosine", "linear"] | MaskSchedule = "cosine"
+    temperature: PositiveFloat = 1.0
+    order: Literal["confidence", "random", "raster"] | SamplingOrder = "confidence"
     deterministic_bits: bool = False
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    denoise_spacing: DenoiseSpacing = "even"
+    guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
+    denoise_spacing: Literal["even", "quadratic"] = "even"
     reuse_decided: bool = False
 
     @classmethod
@@ -63,35 +66,29 @@ class SamplerConfig:
         """Return the settings that ``sampler=<name>`` stands for on the command line.
 
         Args:
-            name: such as ``paper_xl``, ``demo``, ``inpaint`` or ``digits``: a file of
-                ``conf/sampler``.
+            name: a file of ``conf/sampler``, such as ``paper_xl``, ``inpaint`` or ``digits``.
             changes: settings that replace those of the preset.
         """
         return from_preset(cls, "sampler", name, changes)
 
     def __post_init__(self) -> None:
-        check_positive_ints(self, "num_iterations", "num_denoise_steps")
-        check_range(self, "guidance_scale", 0.0)
-        check_range(self, "gumbel_temperature", 0.0)
-        check_range(self, "temperature", 0.0)
-        require(self.temperature > 0, "SamplerConfig.temperature must be above 0.")
-        require(
-            self.num_denoise_steps >= 2,
-            "SamplerConfig.num_denoise_steps must be at least 2 (the first noise level, T, and "
-            "the last, 1).",
-        )
-        check_choice(self, "guidance_schedule", get_args(GuidanceSchedule))
-        check_choice(self, "gumbel_schedule", get_args(GumbelSchedule))
-        check_choice(self, "mask_schedule", get_args(MaskSchedule))
-        check_choice(self, "order", get_args(Order))
-        check_choice(self, "denoise_spacing", get_args(DenoiseSpacing))
-        interval = self.guidance_interval
-        require(
-            len(interval) == 2 and 0 <= interval[0] <= interval[1] <= 1,
-            "SamplerConfig.guidance_interval must be two numbers 0 <= a <= b <= 1, got "
-            f"{list(interval)}.",
-        )
-        object.__setattr__(self, "guidance_interval", tuple(map(float, interval)))
+        check_fields(self)
+        first, last = self.guidance_interval
+        if first > last:
+            raise ValueError(
+                "SamplerConfig.guidance_interval must be two numbers 0 <= a <= b <= 1, got "
+                f"[{first}, {last}]."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data; an object becomes its class and its fields."""
+        found = dataclasses.asdict(self)
+        for name in ("guidance_schedule", "gumbel_schedule", "mask_schedule", "order"):
+            cls = type(getattr(self, name))
+            if cls is not str:
+                fields = found[name] if isinstance(found[name], dict) else {}
+                found[name] = {"class": f"{cls.__module__}.{cls.__qualname__}", **fields}
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""Which masked tokens are decided next.
+"""Which masked tokens are decided next, denoising no more of them than that takes.
 
-The score of a token is its confidence plus Gumbel noise; the noise is known before the token is
-denoised, and a confidence is at most 1. So a token whose noise leaves it behind even with full
-confidence needs no denoising at all: at the paper's settings that is most of them. The choice is
-the same as with all of them denoised.
+With the confidence, a token's score is its confidence plus a head start that is known before the
+token is denoised (Gumbel noise). A confidence is at most 1, so a token that would not be chosen
+even with full confidence needs no denoising; at the paper's settings, most tokens do not. The
+choice is the same as if all of them were denoised.
 
-Shapes: B images, N tokens per image, M tokens of any images, K bits.
+Shapes: B images, N tokens per image, M chosen tokens of any images, K bits.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import torch
 from torch import Tensor
 
 FIRST_SHARE = 1.25
-"""Tokens denoised first, over those that will be decided; trained models rarely need more."""
+"""Tokens denoised first, as a multiple of those to choose; trained models rarely need more."""
 MIN_TOKENS = 8
-"""Fewer per image are not worth a pass of their own."""
+"""Denoise at least this many tokens per image at a time."""
+
+Denoise = Callable[[Tensor], Tensor]
+"""From tokens, indices (M,) into B*N, to bit probabilities (M, K)."""
 
 
 def confidence(bit_probs: Tensor) -> Tensor:
-    """mean_k |2 p_k - 1| of (M, K) probabilities: (M,) in [0, 1]."""
+    """Return mean_k |2 p_k - 1| of (M, K) probabilities: (M,) in [0, 1]."""
     return (2.0 * bit_probs - 1.0).abs().mean(dim=-1)
 
 
-def first(scores: Tensor, is_candidate: Tensor, counts: Tensor) -> Tensor:
-    """The ``counts`` (B,) candidates with the highest ``scores`` (B, N), as a (B, N) mask.
+def highest(scores: Tensor, is_candidate: Tensor, counts: Tensor) -> Tensor:
+    """Return the ``counts`` (B,) candidates with the highest ``scores`` (B, N) as a (B, N) mask.
 
-    Ties go to the lower index, so that the result doesn't depend on the device.
+    Ties go to the lower index, so that the result does not depend on the device.
     """
     scores = scores.masked_fill(~is_candidate, float("-inf"))
     order = scores.argsort(dim=1, descending=True, stable=True)
@@ -37,50 +40,52 @@ def first(scores: Tensor, is_candidate: Tensor, counts: Tensor) -> Tensor:
     return (ranks < counts[:, None]) & is_candidate
 
 
-def most_confident(
-    bit_probs: Callable[[Tensor], Tensor],
-    head_start: Tensor | None,
+def select(
+    denoise: Denoise,
+    scores: Tensor | None,
     is_masked: Tensor,
-    counts: Tensor,
+    counts: list[int],
+    *,
+    uses_confidence: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Choose by confidence + ``head_start``, denoising no more tokens than that takes.
+    """Choose tokens and denoise them.
 
     Args:
-        bit_probs: denoises tokens, (M,) indices into B*N to (M, K) probabilities.
-        head_start: (B, N) what is added to the confidence, or None for nothing.
+        denoise: called with the tokens whose probabilities are needed.
+        scores: (B, N) scores, or None for zeros.
         is_masked: (B, N) bool, the candidates.
-        counts: (B,) how many to choose.
+        counts: how many tokens to choose in each image; not all zero.
+        uses_confidence: add the confidence to ``scores``.
 
     Returns:
-        (B, N) bool, the chosen tokens, and (B*N, K) probabilities, filled in for those.
+        (M,) the chosen tokens in ascending order, and (M, K) their bit probabilities.
     """
-    ahead = torch.zeros(is_masked.shape, device=counts.device) if head_start is None else head_start
-    best = 1.0 + ahead  # with full confidence
-    scores = torch.full_like(ahead, float("-inf"))
+    wanted = torch.tensor(counts, device=is_masked.device)
+    head_start = torch.zeros_like(is_masked, dtype=torch.float32) if scores is None else scores
     probs: Tensor | None = None
-    is_waiting = is_masked & (counts > 0)[:, None]
-    is_candidate = is_waiting
-    share = FIRST_SHARE if head_start is not None else float("inf")
-    while True:
-        sizes = (counts * share).clamp(MIN_TOKENS, is_masked.shape[1])
-        is_next = first(ahead, is_candidate, sizes)
+    totals = torch.full_like(head_start, float("-inf")) if uses_confidence else head_start
+    # Denoise tokens with a good head start first, until no other one can still get ahead.
+    is_waiting = is_candidate = is_masked & (wanted > 0)[:, None]
+    share = float("inf") if scores is None else FIRST_SHARE
+    while uses_confidence:
+        sizes = (wanted * share).clamp(MIN_TOKENS, is_masked.shape[1])
+        is_next = highest(head_start, is_candidate, sizes)
         tokens = is_next.flatten().nonzero().flatten()
         if not len(tokens):
             break
-        denoised = bit_probs(tokens)
+        denoised = denoise(tokens)
         if probs is None:
             probs = denoised.new_zeros(is_masked.numel(), denoised.shape[1])
         probs[tokens] = denoised
-        scores.view(-1)[tokens] = ahead.flatten()[tokens] + confidence(denoised)
+        totals.view(-1)[tokens] = head_start.flatten()[tokens] + confidence(denoised)
+        # A waiting token stays a candidate if full confidence would get it chosen.
+        last_chosen = totals.sort(dim=1, descending=True).values.gather(
+            1, (wanted - 1).clamp(min=0)[:, None]
+        )
         is_waiting = is_waiting & ~is_next
-        is_candidate = is_waiting & (best >= _last_chosen(scores, counts))
+        is_candidate = is_waiting & (1.0 + head_start >= last_chosen)
         share *= 2
-    if probs is None:
-        raise ValueError("counts are all zero: there is nothing to choose.")
-    return first(scores, is_masked, counts), probs
-
-
-def _last_chosen(scores: Tensor, counts: Tensor) -> Tensor:
-    """Score of the last token that would be chosen now, (B, 1)."""
-    ordered = scores.sort(dim=1, descending=True).values
-    return ordered.gather(1, (counts - 1).clamp(min=0)[:, None])
+    # Flat indices of the chosen tokens, without waiting for the device.
+    is_chosen = highest(totals, is_masked, wanted).flatten()
+    tokens = is_chosen.logical_not().argsort(stable=True)[: sum(counts)]
+    return tokens, denoise(tokens) if probs is None else probs[tokens]

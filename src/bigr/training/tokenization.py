@@ -197,7 +197,8 @@ class TokenizeModule(lightning.LightningModule):
         seeds = seeds.flatten() + mixed_seed("tokenize", settings.seed, split)
         noise = SeededNoise(seeds, settings.grid_size**2, settings.code_dim, self.device)
         tokens = torch.arange(len(seeds) * settings.grid_size**2, device=self.device)
-        return noise.bit_uniforms(0, 0, tokens).view(len(seeds), -1, settings.code_dim)
+        draws = torch.ones(1, dtype=torch.int64, device=self.device)
+        return noise.bit_uniforms(0, draws, tokens).view(len(seeds), -1, settings.code_dim)
 
 
 class ShardWriter(BasePredictionWriter):

@@ -133,8 +133,8 @@ def test_a_transformer_with_other_layers() -> None:
 @pytest.mark.parametrize(
     ("device", "capability", "message"),
     [
-        ("mps", None, "execution.precision=float8: mps devices have no float8 products; take bf"),
-        ("cuda", (8, 0), "float8 products need compute capability 8.9, A100 has 8.0; take bf"),
+        ("mps", None, "execution.precision=float8: mps devices have no float8 products; use bf"),
+        ("cuda", (8, 0), "float8 products need compute capability 8.9, A100 has 8.0; use bf"),
     ],
 )
 def test_devices_without(
@@ -158,7 +158,7 @@ def test_it_is_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("bigr.sampling.sampler.float8_missing", lambda _: "it has none")
     models = Models(tiny_generator(), tiny_autoencoder())
     settings = SamplerConfig(num_denoise_steps=4)
-    with pytest.raises(ValueError, match="precision=float8: it has none; take bfloat16, or auto"):
+    with pytest.raises(ValueError, match="precision=float8: it has none; use bfloat16 or auto"):
         check_sampler(
             models, SamplerConfig(num_denoise_steps=4), ExecutionConfig(precision="float8")
         )

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig
-from bigr.sampling import chain, player
-from bigr.sampling.player import SIZES, RecordedChain, Step, recorder, size_for
+from bigr.sampling import player
+from bigr.sampling.player import RECORDERS, SIZES, Player, Program, Step, padded
 from bigr.sampling.random_numbers import SeededNoise
 from tests import plain
 from tests.models import tiny_generator
@@ -32,11 +32,13 @@ class Recordings:
     def __init__(self, wrong: Step | None = None, error: Exception | None = None) -> None:
         self.count = 0
         self.played = 0
+        self.programs: list[Any] = []
         self.wrong = wrong
         self.error = error
 
     def __call__(self, step: Step) -> Step:
         self.count += 1
+        self.programs.append(step.__self__)  # type: ignore[attr-defined]
         if self.error is not None:
             raise self.error
         for _ in range(3):  # to warm up
@@ -52,7 +54,7 @@ class Recordings:
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
     found = Recordings()
-    monkeypatch.setattr("bigr.sampling.sampler.recorder", lambda *_: found)
+    monkeypatch.setitem(RECORDERS, ("auto", "cpu"), found)
     return found
 
 
@@ -77,16 +79,13 @@ def plain_codes(model: BiGR, config: SamplerConfig, seeds: list[int]) -> Tensor:
 @pytest.mark.parametrize("objective", ["flip", "x0", "direct"])
 def test_same_codes(recordings: Recordings, changes: dict[str, Any], objective: str) -> None:
     """As the plain sampler in float64, at first and when the recordings are played again."""
-    if objective == "direct" and "denoise_spacing" in changes:
-        pytest.skip("no steps to space")
     model = tiny_generator(objective=objective)
     config = SamplerConfig(**{**BASE, **changes})
     sampler = Sampler(config)
     for seeds in ([3, 4, 5], [6, 7, 8]):
         actual = sampler.sample(model, CLASSES, seeds=seeds)
         eager = Sampler(config, ExecutionConfig(mode="eager"))
-        if objective != "direct" and config.denoise_spacing == "even":
-            assert torch.equal(actual.double(), plain_codes(model, config, seeds))
+        assert torch.equal(actual.double(), plain_codes(model, config, seeds))
         assert torch.equal(actual, eager.sample(model, CLASSES, seeds=seeds))
     assert recordings.played > 0
 
@@ -98,20 +97,18 @@ def test_recorded_once_for_each_size(recordings: Recordings) -> None:
     sampler.sample(model, CLASSES, seeds=[1, 2, 3])
     once = recordings.count
     assert 1 <= once <= 3
-    assert sampler._prepared is not None
-    chains = sampler._prepared.denoiser.chains
-    assert {size for size, _ in chains} <= {16, 32, 48}
-    before = {key: places(chain) for key, chain in chains.items()}
+    assert {len(program.result) for program in recordings.programs} <= {16, 32, 48}
+    before = [places(program) for program in recordings.programs]
     with torch.inference_mode():
         sampler.sample(model, CLASSES, seeds=[4, 5, 6])
         sampler.sample(model, CLASSES, seeds=[7, 8, 9])
-    assert recordings.count == len(chains) <= 3
-    assert all(places(chains[key]) == place for key, place in before.items())
+    assert recordings.count <= 3
+    assert [places(program) for program in recordings.programs[:once]] == before
 
 
-def places(chain: RecordedChain) -> dict[str, int]:
+def places(program: Program) -> dict[str, int]:
     return {
-        name: value.data_ptr() for name, value in vars(chain).items() if isinstance(value, Tensor)
+        name: value.data_ptr() for name, value in vars(program).items() if isinstance(value, Tensor)
     }
 
 
@@ -139,7 +136,7 @@ def test_a_recording_that_is_not_right_is_given_up(
     broken: Recordings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning, and the codes are right."""
-    monkeypatch.setattr("bigr.sampling.sampler.recorder", lambda *_: broken)
+    monkeypatch.setitem(RECORDERS, ("auto", "cpu"), broken)
     sampler = Sampler(SamplerConfig(**BASE))
     model = tiny_generator()
     with caplog.at_level(logging.WARNING):
@@ -148,12 +145,12 @@ def test_a_recording_that_is_not_right_is_given_up(
     assert torch.equal(actual.double(), plain_codes(model, sampler.config, [3, 4, 5]))
     assert broken.count == 1
     (record,) = caplog.records
-    assert "goes on without recordings" in record.message
+    assert "continues without recordings" in record.message
 
 
 def test_want_of_memory_is_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Recordings(error=torch.OutOfMemoryError("CUDA out of memory"))
-    monkeypatch.setattr("bigr.sampling.sampler.recorder", lambda *_: broken)
+    monkeypatch.setitem(RECORDERS, ("auto", "cpu"), broken)
     with pytest.raises(torch.OutOfMemoryError):
         Sampler(SamplerConfig(**BASE)).sample(tiny_generator(), CLASSES, seeds=[3, 4, 5])
 
@@ -163,7 +160,6 @@ def test_more_tokens_than_the_largest_size(
 ) -> None:
     """In parts."""
     monkeypatch.setattr(player, "SIZES", (4, 8))
-    monkeypatch.setattr(chain, "SIZES", (4, 8))
     model = tiny_generator()
     config = SamplerConfig(**BASE)
     actual = Sampler(config).sample(model, CLASSES, seeds=[3, 4, 5])
@@ -173,20 +169,57 @@ def test_more_tokens_than_the_largest_size(
 
 def test_sizes() -> None:
     """A third of the rows is padding at most, above 16."""
-    assert [size_for(count) for count in (1, 16, 17, 65, 4096, 9000)] == [
+    assert [padded(count) for count in (1, 16, 17, 65, 4096, 9000)] == [
         *(16, 16, 32, 96, 4096, 4096)
     ]
-    waste = max(1 - count / size_for(count) for count in range(33, SIZES[-1] + 1))
+    waste = max(1 - count / padded(count) for count in range(33, SIZES[-1] + 1))
     assert waste < 0.34
 
 
-def test_which_recorder() -> None:
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert recorder("auto", cpu) is None
-    assert recorder("eager", cuda) is None
-    assert recorder("auto", cuda) is player.cuda_graph
-    assert recorder("compiled", cpu) is player.compiled
-    assert recorder("compiled", cuda) is player.compiled_cuda_graph
+@pytest.mark.parametrize(
+    ("mode", "device", "expected"),
+    [
+        ("auto", "cpu", None),
+        ("eager", "cpu", None),
+        ("compiled", "cpu", player.compiled),
+        ("auto", "cuda", player.cuda_graph),
+        ("eager", "cuda", None),
+        ("compiled", "cuda", player.compiled_cuda_graph),
+        ("auto", "mps", None),
+        ("compiled", "mps", player.compiled),
+    ],
+)
+def test_which_recorder(mode: str, device: str, expected: object) -> None:
+    assert Player(mode, torch.device(device)).record is expected
+
+
+class Countdown:
+    """A program that knows nothing of sampling: halves a number three times."""
+
+    num_steps = 3
+
+    def __init__(self) -> None:
+        self.result = torch.zeros(1)
+
+    def reset(self) -> None:
+        self.result.fill_(0.8)
+
+    def step(self) -> None:
+        self.result.mul_(0.5)
+
+
+@pytest.mark.parametrize("mode", ["eager", "auto"])
+def test_any_program(mode: str, recordings: Recordings) -> None:
+    """Played from the start each time, recorded or not."""
+    chosen, program = Player(mode, torch.device("cpu")), Countdown()
+    for _ in range(3):
+        assert chosen.play(program).item() == pytest.approx(0.1)
+    assert recordings.count == (mode == "auto")
+    assert recordings.played == 9 * (mode == "auto")
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.gpu
@@ -201,21 +234,18 @@ def test_on_a_gpu(mode: Any, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         codes = sampler.sample(model.cuda(), CLASSES, seeds=[3, 4, 5])
         assert (codes.cpu() == expected).float().mean() > 0.99
-    assert not caplog.records
-    assert sampler._prepared is not None
-    assert sampler._prepared.denoiser.chains
+    assert not warnings_of(caplog)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled() -> None:
+def test_compiled(caplog: pytest.LogCaptureFixture) -> None:
     """The same codes, fused; batches of other sizes need no more compiling."""
     model = tiny_generator()
     config = SamplerConfig(**BASE)
     sampler = Sampler(config, ExecutionConfig(mode="compiled"))
     first = sampler.sample(model, CLASSES, seeds=[3, 4, 5])
-    assert sampler._prepared is not None
-    assert sampler._prepared.denoiser.record is player.compiled  # not given up
+    assert not warnings_of(caplog)  # the recording was not given up
     same = (first.double() == plain_codes(model, config, [3, 4, 5])).double().mean()
     assert same > 0.98
     alone = sampler.sample(model, CLASSES[:1], seeds=[3])

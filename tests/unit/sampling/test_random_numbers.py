@@ -6,9 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
-from bigr.sampling.random_numbers import SeededNoise, _mix, gumbel, image_seeds
+from bigr.sampling.gumbel import gumbel
+from bigr.sampling.random_numbers import SeededNoise, image_seeds, splitmix64
 
 CPU = torch.device("cpu")
+THIRD = torch.tensor([3])
 
 
 def noise(seeds: list[int], tokens: int = 64, bits: int = 24) -> SeededNoise:
@@ -17,7 +19,7 @@ def noise(seeds: list[int], tokens: int = 64, bits: int = 24) -> SeededNoise:
 
 def everything(source: SeededNoise, steps: int, tokens: int = 64) -> torch.Tensor:
     everyone = torch.arange(tokens)
-    return torch.stack([source.bit_uniforms(1, step, everyone) for step in range(steps)])
+    return source.bit_uniforms(1, torch.arange(1, steps + 1), everyone)
 
 
 def test_hash_is_splitmix64() -> None:
@@ -31,7 +33,7 @@ def test_hash_is_splitmix64() -> None:
         4593380528125082431,
         16408922859458223821,
     ]
-    assert [value % 2**64 for value in _mix(states).tolist()] == expected
+    assert [value % 2**64 for value in splitmix64(states).tolist()] == expected
 
 
 def test_bit_uniforms_are_uniform() -> None:
@@ -57,12 +59,12 @@ def test_an_image_has_its_own_numbers() -> None:
     together = noise([5, 9, 2])
     alone = noise([9])
     some = torch.tensor([3, 60])
-    expected = alone.bit_uniforms(4, 2, some)
-    assert torch.equal(together.bit_uniforms(4, 2, 64 + some), expected)
+    expected = alone.bit_uniforms(4, THIRD, some)
+    assert torch.equal(together.bit_uniforms(4, THIRD, 64 + some), expected)
     assert torch.equal(together.order_uniforms(3)[1], alone.order_uniforms(3)[0])
-    assert not torch.equal(together.bit_uniforms(4, 2, some), expected)
-    assert not torch.equal(alone.bit_uniforms(5, 2, some), expected)
-    assert not torch.equal(alone.bit_uniforms(4, 3, some), expected)
+    assert not torch.equal(together.bit_uniforms(4, THIRD, some), expected)
+    assert not torch.equal(alone.bit_uniforms(5, THIRD, some), expected)
+    assert not torch.equal(alone.bit_uniforms(4, THIRD + 1, some), expected)
 
 
 def test_order_uniforms_give_gumbel_noise() -> None:
@@ -86,3 +88,38 @@ def test_image_seeds() -> None:
         image_seeds(1, seeds=[1], generator=torch.Generator())
     with pytest.raises(ValueError, match="seeds must lie in"):
         image_seeds(1, seeds=[-1])
+
+
+def splitmix(word: int) -> int:
+    """SplitMix64's finalizer in Python's unbounded integers."""
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
+    return word ^ (word >> 31)
+
+
+def test_numbers_are_the_hash_of_their_coordinates() -> None:
+    """A second implementation, one number at a time."""
+    golden = 0x9E3779B97F4A7C15
+
+    def draw_word(purpose: int, iteration: int, draw: int) -> int:
+        word = 0
+        for part in (purpose, iteration, draw):
+            word = splitmix((word + (part + 1) * golden) % 2**64)
+        return word
+
+    def token_word(seed: int, token: int) -> int:
+        image = splitmix((seed + golden) % 2**64)
+        return splitmix((image + (token + 1) * golden) % 2**64)
+
+    seed, tokens, bits, iteration = 2**63 - 5, 3, 4, 7
+    source = noise([seed], tokens, bits)
+    actual = source.bit_uniforms(iteration, torch.tensor([0, 9]), torch.arange(tokens))
+    for row, draw in enumerate((0, 9)):
+        for token in range(tokens):
+            for bit in range(bits):
+                word = token_word(seed, token) + draw_word(0, iteration, draw)
+                word = splitmix((word + (bit + 1) * golden) % 2**64)
+                assert float(actual[row, token, bit]) == (word >> 40) / 2**24
+    for token, value in enumerate(source.order_uniforms(iteration)[0].tolist()):
+        word = splitmix((token_word(seed, token) + draw_word(1, iteration, 0)) % 2**64)
+        assert value == ((word >> 41) + 0.5) / 2**23

@@ -11,10 +11,13 @@ from scipy import stats
 from torch import Tensor
 
 from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig
+from bigr.sampling.guidance import GuidanceSchedule
+from bigr.sampling.gumbel import GumbelSchedule
+from bigr.sampling.mask_schedules import MaskSchedule
+from bigr.sampling.orders import SamplingOrder
 from bigr.sampling.random_numbers import SeededNoise
 from bigr.sampling.sampler import Progress
 from bigr.sampling.sampler_config import Precision
-from bigr.sampling.schedules import num_masked_after
 from tests import plain
 from tests.models import tiny_generator
 
@@ -38,6 +41,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "one iteration": {"num_iterations": 1},
     "token by token": {"num_iterations": 16, "mask_schedule": "linear"},
     "more iterations than tokens": {"num_iterations": 23},
+    "guidance interval": {"guidance_interval": (0.3, 0.8)},
+    "interval and schedule": {"guidance_interval": (0.3, 1.0), "guidance_schedule": "linear"},
+    "quadratic spacing": {"denoise_spacing": "quadratic", "num_denoise_steps": 20},
+    "reuse decided": {"reuse_decided": True},
+    "reuse decided, unguided": {"reuse_decided": True, "guidance_scale": 1.0},
 }
 
 BFLOAT16 = ExecutionConfig(precision="bfloat16")
@@ -53,7 +61,7 @@ def double(model: BiGR) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("objective", ["flip", "x0"])
+@pytest.mark.parametrize("objective", ["flip", "x0", "direct"])
 def test_same_numbers_same_codes(name: str, objective: str) -> None:
     """Bit for bit, from the same random numbers, although the plain one computes in float64."""
     model = tiny_generator(objective=objective)
@@ -209,7 +217,7 @@ def test_tokens_that_cannot_win_are_not_denoised(flip_logit: float) -> None:
     noise = SeededNoise(torch.tensor([3, 4]), 64, 6, torch.device("cpu"))
     expected = plain.sample(double(model), model.config, config, torch.tensor([0, 1]), noise)
     assert torch.equal(actual.double(), expected)
-    everything = 2 * sum(num_masked_after(i, 64, config) for i in range(8))
+    everything = 2 * (64 + 62 + 59 + 53 + 45 + 35 + 24 + 12)  # floor(64 cos(pi/2 i/8))
     assert sum(rows) < {-4.0: 0.4, -1.0: 0.95}[flip_logit] * everything
 
 
@@ -369,7 +377,66 @@ def test_float8_sees_that_weights_changed(part: str) -> None:
     assert torch.equal(changed, fresh)
 
 
-@pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.2), (0.1,)])
-def test_bad_guidance_interval(interval: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="guidance_interval must be two numbers 0 <= a <= b <= 1"):
-        with_settings(guidance_interval=interval)
+@dataclasses.dataclass(frozen=True)
+class Columns(SamplingOrder):
+    """A user's own order: column by column, from the top."""
+
+    side: int
+
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor:
+        ranks = torch.arange(self.side**2).view(self.side, self.side).t().flatten()
+        return -ranks.float().expand_as(uniforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfAtOnce(MaskSchedule):
+    """A user's own schedule: half of the tokens in the first iteration, the rest in the last."""
+
+    def num_masked(self, iteration: int, num_iterations: int, total: int) -> int:
+        return total // 2 if iteration < num_iterations else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LateGuidance(GuidanceSchedule):
+    def scale(self, iteration: int, num_iterations: int, guidance_scale: float) -> float:
+        return guidance_scale if iteration == num_iterations else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstGumbel(GumbelSchedule):
+    def temperature(self, iteration: int, num_iterations: int, gumbel_temperature: float) -> float:
+        return gumbel_temperature if iteration == 1 else 0.0
+
+
+def test_own_order_and_mask_schedule() -> None:
+    """Eight tokens, which are the first two columns, in iteration 1, and no others until 4."""
+    config = with_settings(order=Columns(4), mask_schedule=HalfAtOnce())
+    seen: list[Progress] = []
+    Sampler(config).sample(tiny_generator(), torch.tensor([0]), seeds=[1], on_iteration=seen.append)
+    left_half = torch.tensor([[1, 1, 0, 0]] * 4).bool().flatten()
+    assert all(torch.equal(~state.is_masked[0], left_half) for state in seen[:3])
+    assert not seen[3].is_masked.any()
+
+
+def test_own_guidance_and_gumbel_schedule() -> None:
+    """The same as settings that mean the same."""
+    model, classes = tiny_generator(), torch.tensor([0, 2])
+    config = with_settings(num_iterations=2, guidance_schedule=LateGuidance())
+    same = with_settings(num_iterations=2, guidance_interval=(0.5, 1.0))
+    first, second = (Sampler(one).sample(model, classes, seeds=[1, 2]) for one in (config, same))
+    assert torch.equal(first, second)
+    config = with_settings(num_iterations=1, gumbel_schedule=FirstGumbel())
+    codes = Sampler(config).sample(model, classes, seeds=[1, 2])
+    assert torch.equal(
+        codes, Sampler(with_settings(num_iterations=1)).sample(model, classes, seeds=[1, 2])
+    )
+
+
+def test_check_says_what_does_not_fit() -> None:
+    model = tiny_generator(num_diffusion_steps=8)
+    with pytest.raises(ValueError, match="num_diffusion_steps=8, got 20"):
+        Sampler(with_settings(num_denoise_steps=20)).check(model)
+    Sampler(with_settings(num_denoise_steps=8)).check(model)
+    Sampler(with_settings(num_denoise_steps=20)).check(
+        tiny_generator(num_diffusion_steps=8, objective="direct")
+    )

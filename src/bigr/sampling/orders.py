@@ -1,0 +1,61 @@
+"""Sampling orders: which masked tokens are decided first.
+
+To add one, derive from :class:`SamplingOrder` and set ``sampler.order`` to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SamplingOrder(ABC):
+    """In each iteration, the tokens with the highest scores are decided."""
+
+    uses_confidence: ClassVar[bool] = False
+    """Add the confidence and its Gumbel noise to the scores; without it, only the chosen tokens
+    have to be denoised."""
+
+    @abstractmethod
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor | None:
+        """Return float32 scores (B, N), or None for zeros.
+
+        Args:
+            is_masked: (B, N) bool, the tokens to choose from.
+            uniforms: (B, N) random numbers in (0, 1), new ones in each iteration.
+        """
+
+
+@dataclass(frozen=True)
+class ConfidenceOrder(SamplingOrder):
+    """The most confident tokens first: entropy-ordered sampling."""
+
+    uses_confidence: ClassVar[bool] = True
+
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor | None:  # noqa: ARG002
+        return None
+
+
+@dataclass(frozen=True)
+class RandomOrder(SamplingOrder):
+    """Tokens in random order."""
+
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor:  # noqa: ARG002
+        return uniforms
+
+
+@dataclass(frozen=True)
+class RasterOrder(SamplingOrder):
+    """Tokens row by row, from left to right."""
+
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor:
+        import torch  # here, so that configurations can be read without it
+
+        return -torch.arange(is_masked.shape[1], device=uniforms.device).float().expand_as(uniforms)
+
+
+ORDERS = {"confidence": ConfidenceOrder(), "random": RandomOrder(), "raster": RasterOrder()}
