@@ -5,24 +5,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge, Le
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError
+from bigr.schema import ExistingPath, PositiveInt
 
 if TYPE_CHECKING:
     from bigr.pipeline import BiGRPipeline
 
 log = logging.getLogger(__name__)
 
-PORTS = 65535
 TRAINED_HERE = "outputs/demo"
 ADVICE = (
     f"`make demo` makes {TRAINED_HERE}; pretrained=haoosz/BiGR sampler=demo takes the released "
@@ -30,9 +32,25 @@ ADVICE = (
 )
 
 
+@dataclasses.dataclass(kw_only=True)
+class Settings:
+    """The values at the top level of the configuration ``conf/demo.yaml``."""
+
+    pretrained: str
+    released: dict[str, Any]
+    generator: ExistingPath | None
+    autoencoder: ExistingPath | None
+    device: cli.Device
+    batch_size: PositiveInt
+    host: str
+    port: Annotated[int, Ge(1), Le(65535)]
+    open_browser: bool
+    limits: dict[str, PositiveInt]
+
+
 def main() -> None:
     """Command line."""
-    cli.run("demo", job)
+    cli.run("demo", job, settings=Settings)
 
 
 def job(config: DictConfig) -> None:
@@ -40,8 +58,6 @@ def job(config: DictConfig) -> None:
     with cli.user_errors():
         if importlib.util.find_spec("gradio") is None:
             raise ConfigError("the web app needs Gradio: pip install 'bigr-lightning[app]'.")
-        if not isinstance(config.port, int) or not 0 < config.port <= PORTS:
-            raise ConfigError(f"port={config.port}: it must be a number in 1..{PORTS}.")
         from bigr.app.actions import Actions, Limits
 
         limits = Limits(**OmegaConf.to_container(config.limits))  # type: ignore[arg-type]

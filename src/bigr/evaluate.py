@@ -5,6 +5,7 @@ All settings are in ``conf/evaluate.yaml``.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from bigr.cli import entry as cli
 from bigr.cli import reports, sweeps
 from bigr.cli.configuration import ConfigError, resolved
+from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
     from bigr.evaluation.report import Evaluation
@@ -39,9 +41,20 @@ FIDELITY = "bigr.evaluation.fidelity.FidelityEvaluation"
 EDITS = "bigr.evaluation.edits.EditEvaluation"
 
 
+@dataclasses.dataclass(kw_only=True)
+class Settings(cli.ProcessSettings):
+    """The values at the top level of the configuration ``conf/evaluate.yaml``."""
+
+    generator: ExistingPath | None
+    autoencoder: ExistingPath
+    optimized_metric: str | None
+    confirm: PositiveInt | None
+    seed: NonNegativeInt = 0
+
+
 def main() -> None:
     """Command line."""
-    cli.run("evaluate", job, after_sweep=sweeps.finish)
+    cli.run("evaluate", job, settings=Settings, after_sweep=sweeps.finish)
 
 
 def job(config: DictConfig) -> float | None:

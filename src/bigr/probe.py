@@ -5,6 +5,7 @@ All settings are in ``conf/probe.yaml``.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,22 @@ from omegaconf import DictConfig, OmegaConf
 from bigr.cli import entry as cli
 from bigr.cli import reports
 from bigr.cli.configuration import ConfigError, resolved
+from bigr.schema import ExistingPath, NonNegativeInt
+
+
+@dataclasses.dataclass(kw_only=True)
+class Settings(cli.ProcessSettings):
+    """The values at the top level of the configuration ``conf/probe.yaml``."""
+
+    generator: ExistingPath
+    autoencoder: ExistingPath | None
+    optimized_metric: str | None
+    seed: NonNegativeInt
 
 
 def main() -> None:
     """Command line."""
-    cli.run("probe", job)
+    cli.run("probe", job, settings=Settings)
 
 
 def job(config: DictConfig) -> float | None:

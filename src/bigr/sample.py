@@ -5,6 +5,7 @@ All settings are in ``conf/sample.yaml`` and ``conf/application``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError, resolved
+from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
     from bigr.inference.generate import Models
@@ -35,9 +37,20 @@ WRITERS = 4
 EDITS = ("inpaint", "outpaint", "edit", "interpolate", "enrich")
 
 
+@dataclasses.dataclass(kw_only=True)
+class Settings(cli.ProcessSettings):
+    """The values at the top level of the configuration ``conf/sample.yaml``."""
+
+    generator: ExistingPath
+    autoencoder: ExistingPath
+    batch_size: PositiveInt
+    seed: NonNegativeInt
+    animate: bool
+
+
 def main() -> None:
     """Command line."""
-    cli.run("sample", job, after_sweep=draw_sweep)
+    cli.run("sample", job, settings=Settings, after_sweep=draw_sweep)
 
 
 def job(config: DictConfig) -> None:

@@ -1,34 +1,51 @@
-"""Signatures as schema: values are checked against the annotations of the parameters they go to.
+"""Signatures are the schema: values are checked against the annotations of their parameters.
 
 A class states what it accepts once, in its signature: ``Annotated[int, Ge(1)]``, ``Literal["a",
 "b"]``, ``float | None``. This module turns a value that does not fit into one sentence that names
-the key, the allowed values and the value that was given. :func:`checked` does so for calls from
-Python, :func:`check_arguments` for a node of a configuration before anything is built. Pydantic
-validates, in strict mode: ``true`` is not a number, ``"3"`` is not 3, and NaN is never accepted.
+the key, the allowed values and the given value. :func:`checked` and :func:`check_fields` do so for
+calls from Python, :func:`check_arguments` for a node of a configuration before anything is built.
+Pydantic validates in strict mode: ``true`` is not a number, ``"3"`` is not 3, and NaN and infinity
+are never accepted. This module does not import torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
-import json
-import math
+import operator
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Le
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    InstanceOf,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.errors import PydanticUserError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+UNIONS = (typing.Union, types.UnionType)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 NUM_SUGGESTIONS = 3
+WORDS = {
+    int: "an integer", float: "a number", str: "a string", bool: "true or false", Path: "a path",
+    type(None): "null", Any: "anything", tuple: "a list", Callable: "a function", type: "a class",
+}  # fmt: skip
 
 
 def _existing(path: str) -> str:
@@ -36,6 +53,18 @@ def _existing(path: str) -> str:
     if not Path(path).expanduser().exists():
         raise ValueError(f"there is no such file or folder, seen from {Path.cwd()}")
     return path
+
+
+def _object(value: Any) -> Any:
+    """Return ``value`` unless it is plain data, as a configuration has it instead of an object."""
+    if value is None or isinstance(value, bool | int | float | str | list | tuple | dict):
+        raise AssertionError
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """Return a list of OmegaConf as a Python list, and anything else as it is."""
+    return list(value) if type(value).__module__.startswith("omegaconf") else value
 
 
 PositiveInt = Annotated[int, Ge(1)]
@@ -49,14 +78,17 @@ ExistingPath = Annotated[str, AfterValidator(_existing)]
 
 
 class SchemaError(ValueError):
-    """A value that does not fit the annotation of the parameter it was given for."""
+    """A value that does not fit the annotation of its parameter."""
 
 
 def convert(value: Any, annotation: Any, key: str) -> Any:
-    """Return ``value`` as the type that ``annotation`` asks for, for example a list as a tuple.
+    """Return ``value`` as the type that ``annotation`` asks for.
+
+    Lists become tuples where the annotation says so, and strings become paths. Nothing else is
+    converted.
 
     Args:
-        value: anything; plain data (as YAML or JSON have it) may be converted, objects may not.
+        value: anything.
         annotation: a type, ``Annotated`` with ranges, ``Literal``, or a union of those. A type
             that Pydantic cannot check accepts everything.
         key: the name of the value in the error message.
@@ -64,57 +96,52 @@ def convert(value: Any, annotation: Any, key: str) -> Any:
     Raises:
         SchemaError: if the value does not fit.
     """
-    adapter = _adapter(annotation)
+    try:
+        adapter = _adapter(annotation)
+    except TypeError:  # not hashable
+        adapter = inspect.unwrap(_adapter)(annotation)
     if adapter is None:
         return value
     try:
-        if _is_plain(value):
-            return adapter.validate_json(json.dumps(value))
         return adapter.validate_python(value)
     except ValidationError as error:
         own = [detail for detail in error.errors() if detail["type"] == "value_error"]
         if own:
-            raise SchemaError(f"{key}={show(value)}: {own[0]['ctx']['error']}.") from None
+            raise SchemaError(f"{key}={str(value)[:200]}: {own[0]['ctx']['error']}.") from None
         raise SchemaError(f"{key} must be {describe(annotation)}, got {show(value)}.") from None
-    except TypeError:  # an isinstance check that Python does not support, as with some protocols
-        return value
 
 
 def checked(function: Function) -> Function:
     """Check the arguments of ``function`` against its annotations at each call.
 
-    Put it on ``__init__`` for a class. The message names the class, or the function, and the
-    parameter: "LossBreakdown.num_bins must be a positive integer, got 0."
+    Put it on ``__init__`` for a class, and below ``@classmethod`` or ``@staticmethod``. The message
+    names the class, or the function, and the parameter: "LossBreakdown.num_bins must be a positive
+    integer, got 0."
     """
-    name = function.__qualname__.removesuffix(".__init__").rsplit(".", 1)[-1]
+    owner = function.__qualname__.removesuffix(".__init__").rsplit(".", 1)[-1]
     signature = inspect.signature(function)
-    has_self = next(iter(signature.parameters), None) in ("self", "cls")
-    annotations: dict[str, Any] = {}
+    names = [name for name, part in signature.parameters.items() if part.kind not in VARIADIC]
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not annotations:  # resolved at the first call: later names may be needed
-            annotations.update(_annotations(function))
         bound = signature.bind(*args, **kwargs)
-        for parameter, value in list(bound.arguments.items())[has_self:]:
-            kind = signature.parameters[parameter].kind
-            if kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-                continue
-            bound.arguments[parameter] = convert(
-                value, annotations.get(parameter, Any), f"{name}.{parameter}"
-            )
+        annotations = _annotations(function)  # at the call, because they may name later classes
+        for name in names:
+            if name in annotations and name in bound.arguments:
+                value = bound.arguments[name]
+                bound.arguments[name] = convert(value, annotations[name], f"{owner}.{name}")
         return function(*bound.args, **bound.kwargs)
 
     return wrapper  # type: ignore[return-value]
 
 
 def check_fields(instance: Any) -> None:
-    """Check and convert the fields of a dataclass; to be called in ``__post_init__``.
+    """Check and convert the fields of a dataclass; call it in ``__post_init__``.
 
     Raises:
         SchemaError: naming the class and the field.
     """
-    cls = type(instance)
+    cls: Any = type(instance)
     annotations = _annotations(cls)
     for field in dataclasses.fields(cls):
         value = getattr(instance, field.name)
@@ -122,8 +149,8 @@ def check_fields(instance: Any) -> None:
         object.__setattr__(instance, field.name, found)
 
 
-def from_dict(cls: Callable[..., Any], values: Mapping[str, Any]) -> Any:
-    """Build the dataclass ``cls`` from a mapping, for example one that was read from a file.
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Build ``cls`` from a mapping, for example one that was read from a file.
 
     Raises:
         SchemaError: for an unknown or a missing key, or a value that does not fit.
@@ -142,11 +169,13 @@ def check_arguments(
 ) -> None:
     """Check the arguments of a node of a configuration against the signature of its target.
 
+    A mapping that is given for a dataclass is checked in the same way.
+
     Args:
         target: the class or function that is going to be called.
         arguments: plain data by the names of the parameters.
         key: where the node stands in the configuration; it precedes the names in messages.
-        is_partial: whether arguments may be missing because somebody else supplies them.
+        is_partial: whether arguments may be missing because the caller supplies them.
         skip: arguments whose values are not checked, only their names.
 
     Raises:
@@ -160,23 +189,24 @@ def check_arguments(
     # 1. Names that the target does not have.
     for name in arguments:
         if name not in parameters and not is_open:
-            close = did_you_mean(name, list(parameters))
-            raise SchemaError(
-                f"{prefix}{name}: there is no such key.{close} {target.__name__} takes "
-                f"{', '.join(parameters)}."
-            )
+            takes = f" {target.__name__} takes {', '.join(parameters) or 'no arguments'}."
+            hint = did_you_mean(name, list(parameters)) or takes
+            raise SchemaError(f"{prefix}{name}: there is no such key.{hint}")
     # 2. Parameters without a default that were not given.
-    missing = [
-        prefix + name
-        for name, parameter in parameters.items()
-        if parameter.is_required and name not in arguments
-    ]
+    required = [name for name, part in parameters.items() if part.default is part.empty]
+    missing = [prefix + name for name in required if name not in arguments]
     if missing and not is_partial:
         raise SchemaError(f"still needed: {' and '.join(missing)}.")
-    # 3. Values.
+    # 3. Values. A default is right even where the annotation is not, as in "size: int = None".
     for name, value in arguments.items():
-        if name in parameters and name not in skip:
-            convert(value, parameters[name].annotation, prefix + name)
+        parameter = parameters.get(name)
+        if parameter is None or name in skip or (value is None and parameter.default is None):
+            continue
+        fields = [part for part in _members(parameter.annotation) if dataclasses.is_dataclass(part)]
+        if fields and isinstance(value, Mapping):
+            check_arguments(fields[0], value, prefix + name)  # type: ignore[arg-type]
+        else:
+            convert(value, parameter.annotation, prefix + name)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -186,163 +216,165 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """Return ``value`` as it is written in YAML: null, true, [1, 2]."""
+    """Return ``value`` as it is written in YAML, shortened: ``null``, ``true``, ``[1, 2]``."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(show, value))}]"
-    text = repr(value)
+        text = {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(map(show, value))}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{name}: {show(item)}' for name, item in value.items())}}}"
+    else:
+        text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def describe(annotation: Any) -> str:
     """Return what ``annotation`` allows, in words: "a positive integer or null"."""
-    origin = get_origin(annotation)
+    origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _describe_range(*get_args(annotation))
+        return _describe_range(describe(parts[0]), parts[1:])
     if origin is Literal:
-        choices = [show(choice).strip("'") for choice in get_args(annotation)]
+        choices = list(dict.fromkeys(show(choice).strip("'") for choice in parts))
         return _either(choices) if len(choices) < 3 else f"one of {', '.join(choices)}"
-    if origin in (typing.Union, types.UnionType):
-        members = list(_members(annotation))
-        literal = tuple(c for m in members if get_origin(m) is Literal for c in get_args(m))
-        others = [describe(m) for m in members if get_origin(m) is not Literal]
-        literals = [describe(Literal[literal])] if literal else []
-        # "null" comes last.
-        return _either(sorted(dict.fromkeys([*literals, *others]), key="null".__eq__))
-    if origin is tuple and Ellipsis not in get_args(annotation):
-        parts = [describe(part) for part in get_args(annotation)]
-        same = len(set(parts)) == 1
-        what = f"each {parts[0]}" if same else ", ".join(parts)
-        return f"a list of {len(parts)} values ({what})"
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+    if origin in UNIONS:
+        # All literals together, and "null" at the end.
+        members = [get_args(m) if get_origin(m) is Literal else m for m in parts]
+        literal = tuple(choice for m in members if isinstance(m, tuple) for choice in m)
+        words = [describe(Literal[literal])] if literal else []
+        words += [describe(m) for m in members if not isinstance(m, tuple)]
+        return _either(sorted(dict.fromkeys(words), key="null".__eq__))
+    kind = annotation if origin is None else origin
+    if kind is tuple and parts and Ellipsis not in parts:
+        inner = list(dict.fromkeys(map(describe, parts)))
+        return f"a list of {len(parts)} values ({'each ' * (len(inner) == 1)}{', '.join(inner)})"
+    if kind in WORDS:
+        noun = WORDS[kind]
+    elif isinstance(kind, type) and issubclass(kind, Mapping):
         return "a mapping"
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence | set):
-        inner = next((part for part in get_args(annotation) if part is not Ellipsis), Any)
-        return "a list" if inner is Any else f"a list in which each value is {describe(inner)}"
-    if origin is not None and getattr(origin, "__name__", "") == "Callable":
-        return "a function"
-    words = {
-        int: "an integer", float: "a number", str: "a string", bool: "true or false",
-        Path: "a path", None: "null", type(None): "null", dict: "a mapping", list: "a list",
-    }  # fmt: skip
-    return words.get(annotation) or f"a {getattr(annotation, '__name__', annotation)}"
-
-
-def _describe_range(base: Any, *constraints: Any) -> str:
-    """Return the description of an annotated type, for example "a number between 0 and 1"."""
-    low = next((c.ge for c in constraints if isinstance(c, Ge)), None)
-    above = next((c.gt for c in constraints if isinstance(c, Gt)), None)
-    high = next((c.le for c in constraints if isinstance(c, Le)), None)
-    below = next((c.lt for c in constraints if isinstance(c, Lt)), None)
-    if base is int and (low == 1 or above == 0) and high is None and below is None:
-        return "a positive integer"
-    if base is float and above == 0 and high is None and below is None:
-        return "a positive number"
-    bounds = []
-    if low is not None and high is not None:
-        bounds = [f"between {low:g} and {high:g}"]
+    elif isinstance(kind, type) and issubclass(kind, Sequence | set | frozenset):
+        noun = "a list"
     else:
-        for bound, words in ((low, "of at least"), (above, "above"), (high, "of at most")):
-            if bound is not None:
-                bounds.append(f"{words} {bound:g}")
-    if below is not None:
-        bounds.append(f"below {below:g}")
-    return " ".join([describe(base), " and ".join(bounds)]).strip()
+        name = getattr(kind, "__name__", str(kind))
+        noun = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    has_values = noun == "a list" and parts and parts[0] is not Any
+    return f"a list in which each value is {describe(parts[0])}" if has_values else noun
 
 
-def _members(annotation: Any) -> Iterator[Any]:
-    """Yield the members of a union, and of the unions within it."""
-    for member in get_args(annotation):
-        if get_origin(member) in (typing.Union, types.UnionType):
-            yield from _members(member)
-        else:
-            yield member
+def _describe_range(noun: str, metadata: Sequence[Any]) -> str:
+    """Return the description of an annotated type, for example "a number between 0 and 1"."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds: dict[str, Any] = {}
+    for item in metadata:
+        # Pydantic's Field and Interval hold several constraints.
+        for constraint in getattr(item, "metadata", [item]):
+            found = {name: getattr(constraint, name, None) for name in words}
+            bounds |= {name: bound for name, bound in found.items() if bound is not None}
+            if getattr(constraint, "min_length", None):
+                noun = noun.replace("a ", "a non-empty ", 1)
+    if bounds == {"gt": 0} or (noun, bounds) == ("an integer", {"ge": 1}):
+        return f"a positive {noun.split()[-1]}"
+    if {"ge", "le"} <= bounds.keys():
+        return f"{noun} between {bounds['ge']} and {bounds['le']}"
+    limits = " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items())
+    return f"{noun} {limits}".strip().replace(" at ", " of at ", 1)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or ``annotation`` alone."""
+    return get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
 
 
 def _either(words: Sequence[str]) -> str:
+    """Join words as "a", "a or b", or "a, b or c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-class _Parameter(NamedTuple):
-    annotation: Any
-    is_required: bool
-
-
 @functools.lru_cache(maxsize=1024)
-def _parameters(target: Callable[..., Any]) -> tuple[dict[str, _Parameter], bool]:
-    """Return the parameters of ``target`` by name, and whether it takes others, too.
+def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the parameters of ``target`` by name, and whether it accepts other names, too.
 
-    The ``**kwargs`` of an ``__init__`` are looked up in the base classes, to which they go.
+    A subclass usually passes the ``**kwargs`` of its ``__init__`` on to its base class, so the
+    parameters of the base class are known as well. It may also keep them for itself.
     """
     functions: list[Any] = [target]
     if isinstance(target, type) and not dataclasses.is_dataclass(target):
         functions = [c.__dict__["__init__"] for c in target.__mro__ if "__init__" in c.__dict__]
         functions = [f for f in functions if f is not object.__init__] or [target]
-    found: dict[str, _Parameter] = {}
+    found: dict[str, inspect.Parameter] = {}
     for function in functions:
         annotations = _annotations(function)
-        is_open = False
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                is_open = True
-            elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
-                is_required = parameter.default is inspect.Parameter.empty
-                found.setdefault(name, _Parameter(annotations.get(name, Any), is_required))
+        parameters = inspect.signature(function).parameters
+        is_open = any(part.kind is part.VAR_KEYWORD for part in parameters.values())
+        for name, parameter in parameters.items():
+            if parameter.kind not in VARIADIC and name not in ("self", *found):
+                found[name] = parameter.replace(annotation=annotations.get(name, Any))
+                if function is not functions[0] and parameter.default is parameter.empty:
+                    found[name] = found[name].replace(default=...)  # the subclass may supply it
         if not is_open:
-            return found, False
-    return found, True
-
-
-def _annotations(target: Any) -> dict[str, Any]:
-    """Return the annotations of a function or dataclass, ``Any`` for those not to be resolved."""
-    function = target if isinstance(target, type) else inspect.unwrap(target)
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        pass
-    # Names that are imported for the type checker alone: the other annotations still count.
-    names = vars(inspect.getmodule(function) or types)
-    found: dict[str, Any] = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        try:
-            found[name] = (
-                eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
-            )
-        except (NameError, TypeError, AttributeError):
-            found[name] = Any
-    return found
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether ``value`` is made of what YAML and JSON have."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    if isinstance(value, float) and not math.isfinite(value):
-        return True  # JSON as Python writes it has NaN, and the adapter refuses it
-    return value is None or type(value) in (bool, int, float, str)
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    """Return the validator of ``annotation``, or None if Pydantic cannot make one."""
-    try:
-        return _cached_adapter(annotation)
-    except TypeError:  # not hashable, for example Literal within Annotated with a list
-        return None
+            break
+    return found, is_open or function is not functions[0]
 
 
 @functools.lru_cache(maxsize=1024)
-def _cached_adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    if annotation in (Any, inspect.Parameter.empty):
-        return None
+def _annotations(target: Any) -> dict[str, Any]:
+    """Return the annotations of a function or a dataclass; those that fail to resolve are Any."""
+    target = inspect.unwrap(target)
     try:
-        return TypeAdapter(annotation, config=STRICT)
-    except PydanticUserError:
-        try:  # a dataclass has a configuration of its own
-            return TypeAdapter(annotation)
-        except PydanticUserError:
-            return None
-    except (NameError, TypeError, AttributeError):
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        pass
+    # Some names are imported for the type checker alone: resolve one annotation after the other.
+    found: dict[str, Any] = {}
+    for owner in reversed(target.__mro__) if isinstance(target, type) else [target]:
+        module = sys.modules.get(owner.__module__)
+        names = {**vars(typing), **vars(module or types)}
+        for name, annotation in inspect.get_annotations(owner).items():
+            try:
+                found[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
+            except (NameError, TypeError, AttributeError, SyntaxError):
+                found[name] = Any
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    """Return the validator of ``annotation``, or None if Pydantic cannot make one."""
+    if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, str):
         return None
+    for config in (STRICT, None):  # Pydantic refuses a configuration for a dataclass alone
+        with contextlib.suppress(PydanticUserError, NameError, TypeError, AttributeError):
+            return TypeAdapter(_checkable(annotation), config=config)
+    return None
+
+
+def _checkable(annotation: Any) -> Any:
+    """Return ``annotation`` with the parts replaced that Pydantic would convert or consume.
+
+    Lists and mappings may come as any container, among them those of OmegaConf, while their values
+    stay strict. Pydantic would build a dataclass from a dictionary and wrap an iterable; here,
+    both are checked with ``isinstance``, as is any generic class. A protocol accepts every object.
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    inner: Any = tuple(map(_checkable, parts))
+    kind: Any = annotation if origin is None else origin
+    instance_of: Any = InstanceOf
+    if origin is Annotated:
+        inner = (inner[0], *parts[1:])
+        return kind[inner]
+    if origin in UNIONS:
+        return functools.reduce(operator.or_, inner)
+    if kind in (list, tuple, set, frozenset, dict, Mapping):
+        container: Any = dict if kind is Mapping else kind
+        return Annotated[container[inner] if parts else container, Strict(False)]
+    if kind is Path:
+        return Annotated[Path, Strict(False)]
+    if kind is Sequence and parts:
+        return Annotated[Sequence[inner], BeforeValidator(_listed)]
+    if kind in (Literal, Callable, type) or not isinstance(kind, type):
+        return annotation
+    if getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False):
+        return Annotated[Any, AfterValidator(_object)]
+    is_abstract = kind.__module__ == "collections.abc"
+    if is_abstract or origin or dataclasses.is_dataclass(kind):
+        return instance_of[kind]
+    return kind

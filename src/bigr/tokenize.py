@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError
+from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(kw_only=True)
+class Settings:
+    """The values at the top level of the configuration ``conf/tokenize.yaml``."""
+
+    autoencoder: ExistingPath
+    output: str
+    splits: str | list[Literal["train", "val"]]
+    views: str | list[str]
+    num_draws: PositiveInt
+    deterministic: bool
+    batch_size: PositiveInt
+    shard_size: PositiveInt
+    seed: NonNegativeInt
+
+
 def main() -> None:
     """Command line."""
-    cli.run("tokenize", job)
+    cli.run("tokenize", job, settings=Settings)
 
 
 def job(config: DictConfig) -> None:

@@ -14,13 +14,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError, resolved
+from bigr.schema import NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(kw_only=True)
+class Settings:
+    """The values at the top level of the configuration ``conf/train.yaml``."""
+
+    seed: NonNegativeInt
+    global_batch_size: PositiveInt | None
+    resume: str | None
+    optimized_metric: str | None
+
+
 def main() -> None:
     """Command line."""
-    cli.run("train", job)
+    cli.run("train", job, settings=Settings)
 
 
 def job(config: DictConfig) -> float | None:

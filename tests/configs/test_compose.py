@@ -17,8 +17,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.checkpoints.released import autoencoder_to_released, generator_to_released
-from bigr.cli.configuration import HINTS, config_dir, register_resolvers
+from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
+from bigr.cli.validation import leaves
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from tests.configs import renamed
@@ -211,8 +212,9 @@ GROUPS += [("evaluate", "evaluation", o) for o in options("evaluation")]
 @pytest.mark.parametrize(("name", "group", "option"), GROUPS, ids=lambda part: str(part))
 def test_every_option_of_every_group_composes(name: str, group: str, option: str) -> None:
     config = compose(name, f"{group}={option}")
-    for key in OmegaConf.missing_keys(config) & HINTS.keys():
-        OmegaConf.update(config, key, "given")
+    for key, value in leaves(OmegaConf.to_container(config)):
+        if value == "???":
+            OmegaConf.update(config, key, "given")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     for target in targets(resolved):
         assert callable(hydra.utils.get_object(target)), target

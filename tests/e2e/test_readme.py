@@ -16,7 +16,8 @@ from PIL import Image
 
 import bigr
 from bigr.cli.configuration import config_dir, register_resolvers
-from bigr.cli.entry import SHORTCUTS, quote_numbers
+from bigr.cli.entry import quote_numbers
+from bigr.cli.messages import RENAMED
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
 from bigr.sampling.sampler_config import SamplerConfig
@@ -59,7 +60,7 @@ def test_commands_compose(module: str, arguments: str) -> None:
         pytest.skip("no configuration; run in tests/unit/test_convert.py")
     register_resolvers()
     words = [
-        re.sub(r"=([\d.]+),.*", r"=\1", SHORTCUTS.get((module, word), word))  # a sweep's first
+        re.sub(r"=([\d.]+),.*", r"=\1", RENAMED.get(f"{module} {word}", word))  # a sweep's first
         for word in quote_numbers(shlex.split(arguments))
         if word not in ("-m", "--cfg", "job") and "hydra." not in word
     ]

@@ -182,6 +182,8 @@ class TrainingModule(lightning.LightningModule):
                 except TypeError as error:
                     key = f"task.{name.removesuffix('_factory')}"
                     raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
+        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
+            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
 
     def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         """What ``configure_optimizers`` returns for ``optimizer``."""

@@ -1,0 +1,160 @@
+"""The processes of a command: one, or several of torchrun, SLURM or ``devices=…``."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
+from omegaconf import DictConfig
+from pydantic import AfterValidator
+
+from bigr.cli.configuration import ConfigError
+from bigr.schema import PositiveInt, check_arguments
+
+if TYPE_CHECKING:
+    from bigr.inference.processes import Processes
+
+
+def _device(name: str) -> str:
+    """Return ``name`` if PyTorch has such a device, and raise ``ValueError`` otherwise."""
+    if not re.fullmatch(r"auto|cpu|(cuda|mps|xpu)(:\d+)?", name):
+        raise ValueError("it can be auto, cpu, cuda, mps, or one of several GPUs such as cuda:1")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_device)]
+
+
+@dataclasses.dataclass(kw_only=True)
+class ProcessSettings:
+    """The values at the top level of a configuration that :func:`processes` reads."""
+
+    device: Device
+    devices: PositiveInt
+    num_nodes: PositiveInt
+
+
+LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "NODE_RANK", "GROUP_RANK", "LSB_JOBID")
+HARMLESS_WARNINGS = (
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*your dataloader is not resumable.*",  # ours is resumed by its data module
+    "Total length of `DataLoader` across ranks is zero.*",  # everything was already done
+    "Couldn't infer the batch indices.*",  # a batch of codes contains them
+    "Checkpoint directory .* exists and is not empty.*",  # with resume=auto
+    "Experiment logs directory .* exists and is not empty.*",  # existing rows are kept
+    "The number of training batches .* is smaller than the logging interval.*",
+)
+
+
+def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
+    """Start the other processes, if there are any, and return this one's place among them.
+
+    Args:
+        config: with ``device``, ``devices`` (per node) and ``num_nodes``.
+        is_shared: whether several processes can share the work.
+
+    Raises:
+        ConfigError: if the settings contradict each other.
+    """
+    from bigr.inference.processes import ALONE, Processes
+
+    # 1. The number of processes, by the launcher or by the configuration.
+    devices, nodes = config.devices, config.num_nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        nodes = int(os.environ["SLURM_NNODES"])
+        devices = int(os.environ["SLURM_NTASKS"]) // nodes
+    else:
+        check_launcher("num_nodes", nodes)
+    if devices * nodes == 1:
+        return ALONE
+    if not is_shared:
+        raise ConfigError(
+            f"{devices * nodes} processes were requested, but only evaluation=imagenet, "
+            "digits_fidelity and application=generate share their work: use one."
+        )
+    if config.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={config.device} is one device: with several, use device=auto.")
+    # 2. Start them.
+    quieten_lightning()
+    from lightning.fabric import Fabric
+
+    accelerator = {"cuda": "gpu"}.get(config.device, config.device)
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
+
+    def gather(value: Any) -> list[Any]:
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * fabric.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    return Processes(
+        rank=fabric.global_rank,
+        count=fabric.world_size,
+        barrier=fabric.barrier,
+        broadcast=fabric.broadcast,
+        gather=gather,
+        device=str(fabric.device),
+    )
+
+
+def check_launcher(key: str, num_nodes: int) -> None:
+    """Raise ``ConfigError`` for several nodes if no launcher says which node this is."""
+    if num_nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
+        raise ConfigError(
+            f"{key}={num_nodes}, but nothing says which node this is: start the command on every "
+            "node with srun or torchrun (or set NODE_RANK, MASTER_ADDR and MASTER_PORT)."
+        )
+
+
+def _trainer_ranges(
+    num_nodes: PositiveInt = 1,
+    accumulate_grad_batches: PositiveInt = 1,
+    check_val_every_n_epoch: PositiveInt | None = 1,
+    log_every_n_steps: PositiveInt | None = None,
+    max_epochs: Annotated[int, Ge(-1)] | None = None,
+    max_steps: Annotated[int, Ge(-1)] = -1,
+    num_sanity_val_steps: Annotated[int, Ge(-1)] | None = None,
+    **_: Any,
+) -> None:
+    """State ranges that the annotations of Lightning's ``Trainer`` leave out."""
+
+
+def check_trainer(trainer: dict[str, Any]) -> None:
+    """Check what the annotations of Lightning's ``Trainer`` do not say.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    check_arguments(_trainer_ranges, trainer, "trainer")
+    if trainer.get("val_check_interval") == 0:
+        raise ConfigError("trainer.val_check_interval must be above 0 or null, got 0.")
+    accelerator = trainer.get("accelerator")
+    if accelerator in ("gpu", "cuda"):
+        import torch
+
+        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+            raise ConfigError(
+                f"trainer.accelerator={accelerator}, but PyTorch finds no GPU: use trainer=cpu, "
+                "or install a PyTorch that fits your driver."
+            )
+    check_launcher("trainer.num_nodes", trainer.get("num_nodes", 1))
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
+    for message in HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    logging.getLogger("lightning.pytorch").propagate = False  # it has its own handler

@@ -1,0 +1,121 @@
+"""Errors of the user in one sentence: the key, what is wrong, and what to write instead."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import hydra
+from hydra.errors import (
+    InstantiationException,
+    OverrideParseException,
+)
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bigr.cli.configuration import config_dir
+from bigr.cli.validation import install_advice
+from bigr.schema import did_you_mean
+
+RENAMED = {
+    "code": "autoencoder",
+    "resolution=digits": "resolution=16",
+    "data=imagenet": "data=images",
+    "data=imagenet_codes": "data=codes",
+    "sampler=default": "sampler=paper_l",
+    "sampler.precision": "execution.precision",
+    "sampler.execution": "execution.mode",
+    "evaluate task=autoencoder": "evaluation=reconstruction",
+    "evaluate task=generator": "evaluation=imagenet",
+    "evaluate application=inpaint": "evaluation=edits",
+}
+"""The new names of groups, options and keys, for messages alone."""
+
+
+class UserError(Exception):
+    """Ends a command with its message instead of a traceback."""
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn errors into :class:`UserError`; put it around everything before the real work."""
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValueError | TypeError | OSError | ImportError):
+            raise
+        advice = install_advice(cause) if isinstance(cause, ImportError) else ""
+        key = re.search(r"full_key: (\S+)", str(error))
+        prefix = f"{key[1]}: " if key and not str(cause).startswith(key[1]) else ""
+        raise UserError(f"{prefix}{cause}{advice}") from error
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        problem = str(error).splitlines()[0]
+        raise UserError(f"{key or 'the configuration'}: {problem}.") from error
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+
+
+def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
+    """Return one sentence that names the key and the fix.
+
+    Args:
+        error: what Hydra, OmegaConf or this package raised.
+        name: the entry point.
+        overrides: the words of the command line.
+    """
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: overrides are key=value, with quotes for spaces."
+    option = re.search(r"Could not find '([\w@/]+)/([^'/]+)'", text)
+    if option:
+        known = getattr(error, "options", None)
+        return _no_such_option(option[1].split("@")[0], option[2], known)
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return _no_such_key(key[1].split("@")[0], name, overrides)
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _no_such_option(group: str, option: str, known: Sequence[str] | None) -> str:
+    new = RENAMED.get(f"{group}={option}")
+    if new:
+        return f"{group}={option} has been renamed: use {new}."
+    folder = config_dir() / group
+    options = sorted(known or (file.stem for file in folder.glob("*.yaml")))
+    return (
+        f"{group}={option}: there is no such option.{did_you_mean(option, options)} "
+        f"{group} can be {', '.join(options)}."
+    )
+
+
+def _no_such_key(key: str, name: str, overrides: Sequence[str]) -> str:
+    # 1. An old name, alone or with its value.
+    words = [word.lstrip("+~") for word in overrides if word.lstrip("+~").startswith(key)]
+    for old in (*(f"{name} {word}" for word in words), *words, key):
+        if old in RENAMED:
+            return f"{old.split()[-1]} has been renamed: use {RENAMED[old]}."
+    for old, new in RENAMED.items():
+        if key.startswith(f"{old}."):
+            return f"{old} has been renamed: use {new}{key.removeprefix(old)}."
+    # 2. A key or group that resembles it.
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        base = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    known = [word for word in dict.fromkeys([*_keys(base), *groups]) if word != key]
+    new = f" Add a new key with +{key}=…." if "." in key else ""
+    return (
+        f"{key}: there is no such key.{did_you_mean(key, known)} "
+        f"All keys: python -m bigr.{name} --cfg job.{new}"
+    )
+
+
+def _keys(container: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of every value and mapping."""
+    if isinstance(container, dict):
+        for name, value in container.items():
+            yield f"{prefix}{name}"
+            yield from _keys(value, f"{prefix}{name}.")

@@ -1,0 +1,94 @@
+"""Sweeps, old names and exit codes of the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from bigr.cli import entry
+from bigr.cli.messages import RENAMED, explain
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, job: Any, *words: str) -> int | str | None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    arguments = ["bigr.train", *words]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        entry.run("train", job)
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        assert sys.argv is arguments, "it is left as it was"
+    return 0
+
+
+def test_numbers_of_groups_need_no_quotes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def job(config: DictConfig) -> None:
+        sizes.append(config.resolution.image_size)
+
+    words = ("experiment=digits_autoencoder", "resolution=256,512", "seed=1", "-m")
+    assert run(monkeypatch, tmp_path, job, *words) == 0
+    assert run(monkeypatch, tmp_path, job, "experiment=digits_autoencoder", "resolution=512") == 0
+    assert sizes == [256, 512, 512]
+
+
+def test_a_failed_job_of_a_sweep_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds: list[int] = []
+
+    def job(config: DictConfig) -> None:
+        seeds.append(config.seed)
+        if config.seed == 1:
+            raise entry.UserError("seed=1 is not liked.")
+
+    words = ("experiment=digits_autoencoder", "seed=1,2,3", "-m")
+    assert run(monkeypatch, tmp_path, job, *words) == 2
+    assert seeds == [1, 2, 3]
+    assert capsys.readouterr().err.endswith("bigr.train: seed=1 is not liked.\n")
+
+
+def test_an_error_of_the_job_itself_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def job(config: DictConfig) -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(monkeypatch, tmp_path, job, "experiment=digits_autoencoder")
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "expected"),
+    [
+        ("Could not override 'code'.", ["code=d32"], "code has been renamed: use autoencoder."),
+        (
+            "Could not override 'code.code_dim'.",
+            ["code.code_dim=1"],
+            "code has been renamed: use autoencoder.code_dim.",
+        ),
+        (
+            "In 'train': Could not find 'data/imagenet_codes'",
+            [],
+            "data=imagenet_codes has been renamed: use data=codes.",
+        ),
+        (
+            "Could not override 'sampler.precision'.",
+            ["sampler.precision=float8"],
+            "sampler.precision has been renamed: use execution.precision.",
+        ),
+    ],
+)
+def test_old_names(message: str, words: list[str], expected: str) -> None:
+    assert explain(ValueError(message), "train", words) == expected
+
+
+def test_new_names_are_not_old_ones() -> None:
+    assert not set(RENAMED) & set(RENAMED.values())
