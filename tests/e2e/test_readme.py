@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -16,13 +17,17 @@ from PIL import Image
 
 import bigr
 from bigr.cli.configuration import config_dir, register_resolvers
-from bigr.cli.entry import SHORTCUTS, quote_numbers
+from bigr.cli.entry import quote_numbers
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler import Sampler
 from tests.conftest import REPOSITORY
 from tests.models import tiny_autoencoder, tiny_generator
 
+RENAMED = {
+    "evaluate task=autoencoder": "evaluation=reconstruction",
+    "evaluate application=inpaint": "evaluation=edits",
+}
 README = (REPOSITORY / "README.md").read_text()
 FENCES = README.split("```")[1::2]
 SHELL = "\n".join(fence for fence in FENCES if fence.startswith("\n"))
@@ -59,7 +64,7 @@ def test_commands_compose(module: str, arguments: str) -> None:
         pytest.skip("no configuration; run in tests/unit/test_convert.py")
     register_resolvers()
     words = [
-        re.sub(r"=([\d.]+),.*", r"=\1", SHORTCUTS.get((module, word), word))  # a sweep's first
+        re.sub(r"=([\d.]+),.*", r"=\1", RENAMED.get(f"{module} {word}", word))  # a sweep's first
         for word in quote_numbers(shlex.split(arguments))
         if word not in ("-m", "--cfg", "job") and "hydra." not in word
     ]
@@ -105,12 +110,13 @@ def test_pipeline_examples(code: str, tmp_path: Path, monkeypatch: pytest.Monkey
     pipeline = BiGRPipeline(
         tiny_generator(num_classes=1000, num_layers=11), tiny_autoencoder(), device="cpu"
     )
-    settings = pipeline._settings
+    sample = Sampler.sample
 
-    def few(sampler: object, default: SamplerConfig, given: dict[str, Any]) -> SamplerConfig:
-        return settings(sampler, default, {**given, "num_iterations": 2, "num_denoise_steps": 2})
+    def fast(self: Sampler, *arguments: Any, **more: Any) -> torch.Tensor:
+        few = dataclasses.replace(self.config, num_iterations=2, num_denoise_steps=2)
+        return sample(Sampler(few), *arguments, **more)
 
-    monkeypatch.setattr(pipeline, "_settings", few)
+    monkeypatch.setattr(Sampler, "sample", fast)
     monkeypatch.setattr(BiGRPipeline, "from_pretrained", lambda *_, **__: pipeline)
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)

@@ -23,12 +23,12 @@ def display_names(classes: Sequence[str]) -> list[str]:
 
 
 def default_names(num_classes: int) -> list[str] | None:
-    """ImageNet-1K's names for 1,000 classes, the digits' for 10, else None."""
-    if num_classes == IMAGENET_CLASSES:
-        from torchvision.models import ResNet18_Weights  # its metadata; nothing is downloaded
+    """Return ImageNet-1K's names for 1,000 classes, and None for any other number."""
+    if num_classes != IMAGENET_CLASSES:
+        return None
+    from torchvision.models import ResNet18_Weights  # its metadata; nothing is downloaded
 
-        return [str(name) for name in ResNet18_Weights.IMAGENET1K_V1.meta["categories"]]
-    return [str(digit) for digit in range(10)] if num_classes == 10 else None
+    return [str(name) for name in ResNet18_Weights.IMAGENET1K_V1.meta["categories"]]
 
 
 def find_class(name: int | str, num_classes: int, names: Sequence[str] | None) -> int:
@@ -42,6 +42,8 @@ def find_class(name: int | str, num_classes: int, names: Sequence[str] | None) -
         if not 0 <= name < num_classes:
             raise ValueError(f"class {name}: this generator has the classes 0..{num_classes - 1}.")
         return name
+    if names is None and name.strip().isdigit():
+        return find_class(int(name), num_classes, None)
     if names is None:
         raise ValueError(
             f"class {name!r}: this generator has no names for its classes, 0..{num_classes - 1}."
