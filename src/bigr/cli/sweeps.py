@@ -67,7 +67,10 @@ def _confirm(config: DictConfig, folder: Path) -> None:
     from bigr.evaluation.sweep_table import best_job, read_jobs
 
     if config.optimized_metric is None:
-        log.error("confirm=%s needs optimized_metric, the figure to choose the best job by", config.confirm)
+        log.error(
+            "confirm=%s needs optimized_metric, the figure to choose the best job by",
+            config.confirm,
+        )
         return
     job = best_job(read_jobs(folder), config.optimized_metric)
     shared = list(config.hydra.overrides.task)
