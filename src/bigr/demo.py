@@ -1,7 +1,4 @@
-"""The web app: ``python -m bigr.demo``. All settings are in ``conf/demo.yaml``.
-
-``actions`` is what the buttons do, without a browser; ``page`` is what is seen, in Gradio.
-"""
+"""Serve the web app: ``python -m bigr.demo``. All settings are in ``conf/demo.yaml``."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Le
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError
@@ -34,7 +31,7 @@ ADVICE = (
 
 @dataclasses.dataclass(kw_only=True)
 class Settings:
-    """The values at the top level of the configuration ``conf/demo.yaml``."""
+    """The values at the top level of ``conf/demo.yaml``."""
 
     pretrained: str
     released: dict[str, Any]
@@ -49,59 +46,50 @@ class Settings:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     cli.run("demo", job, settings=Settings)
 
 
 def job(config: DictConfig) -> None:
-    """Load the models and serve the app until it is interrupted."""
+    """Load the models, and serve the app until it is interrupted."""
     with cli.user_errors():
         if importlib.util.find_spec("gradio") is None:
             raise ConfigError("the web app needs Gradio: pip install 'bigr-lightning[app]'.")
         from bigr.app.actions import Actions, Limits
 
-        limits = Limits(**OmegaConf.to_container(config.limits))  # type: ignore[arg-type]
+        limits = Limits(**config.limits)
         actions = Actions(_pipeline(config), instantiate(config.sampler), limits)
-    # Before Gradio is imported: it would call its makers and look for updates.
+    # Before Gradio is imported, which would send statistics and look for updates.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is there
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio requests its own pages
     from bigr.app.page import serve
 
     if config.host not in ("127.0.0.1", "localhost", "::1"):
-        log.warning("host=%s: whoever reaches this machine can use the app.", config.host)
+        log.warning("host=%s: anyone who can reach this machine can use the app.", config.host)
     with cli.user_errors():
         serve(actions, host=config.host, port=config.port, open_browser=config.open_browser)
 
 
 def _pipeline(config: DictConfig) -> BiGRPipeline:
-    from bigr.inference.devices import load_models, pick_device
+    from bigr.inference.devices import pick_device
     from bigr.pipeline import BiGRPipeline
 
     pick_device(config.device)
-    execution = instantiate(config.execution)
+    common: dict[str, Any] = {
+        "device": config.device,
+        "batch_size": config.batch_size,
+        "execution": instantiate(config.execution),
+    }
     if (config.generator is None) != (config.autoencoder is None):
         raise ConfigError("generator and autoencoder go together: give both or neither.")
     if config.generator is not None:
-        models = load_models(config.generator, config.autoencoder, config.device)
-        return BiGRPipeline(
-            *models,
-            device=config.device,
-            batch_size=config.batch_size,
-            execution=execution,
-        )
+        return BiGRPipeline.from_files(config.generator, config.autoencoder, **common)
     if config.pretrained == TRAINED_HERE and not Path(TRAINED_HERE).is_dir():
         raise ConfigError(f"there is no {TRAINED_HERE}. {ADVICE}")
+    released = {**config.released, "resolution": int(config.released.resolution)}
     try:
-        return BiGRPipeline.from_pretrained(
-            config.pretrained,
-            model=str(config.released.model),
-            code=str(config.released.code),
-            resolution=int(config.released.resolution),
-            device=config.device,
-            batch_size=config.batch_size,
-            execution=execution,
-        )
+        return BiGRPipeline.from_pretrained(config.pretrained, **released, **common)
     except ValueError as error:
         raise ConfigError(f"pretrained={config.pretrained}: {error} {ADVICE}") from error
 

@@ -1,4 +1,4 @@
-"""Tables and plots of a sweep's folder, and its best job: ``python -m bigr.sweep multirun/…``."""
+"""Summarise the folder of a sweep: ``python -m bigr.sweep multirun/…``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bigr.sweep",
         description="Write sweep.csv, sweep.md and plots of a sweep's jobs, finished or not.",
     )
-    parser.add_argument("folder", type=Path, help="of the sweep: multirun/evaluate/…")
+    parser.add_argument("folder", type=Path, help="folder of the sweep: multirun/evaluate/…")
     parser.add_argument(
         "--best",
         metavar="FIGURE",

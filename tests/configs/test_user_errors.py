@@ -95,8 +95,11 @@ UNREADABLE = [
     ("model.dim=[", "cannot read 'model.dim=['"),
 ]
 TRAIN = [
-    ("autoencoder.code_dim=many", "code.code_dim must be a"),
-    ("+autoencoder.foo=1", "code.foo: there is no such key. BinaryAutoencoderConfig takes code_dim"),
+    ("autoencoder.code_dim=many", "autoencoder.code_dim must be a"),
+    (
+        "+autoencoder.foo=1",
+        "autoencoder.foo: there is no such key. BinaryAutoencoderConfig takes",
+    ),
     ("trainer.max_steps=10", "warmup_steps=50 must be"),
     ("trainer.max_steps=ten", "trainer.max_steps must be an integer of at least -1, got 'ten'"),
     ("trainer.precision=17", "trainer.precision must be one of"),

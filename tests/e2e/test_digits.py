@@ -343,7 +343,8 @@ def test_scripts(trained: Path, name: str, arguments: tuple[str, ...]) -> None:
     count = {"generate": 2, "interpolate": 27, "enrich": 1}.get(name, 8)
     assert len(list((trained / "scripts" / name / "images").iterdir())) == count
     config = yaml.safe_load((trained / "scripts" / name / "config.yaml").read_text())
-    assert config["application"]["name"] == name
+    method = {"generate": "stream"}.get(name, name)
+    assert config["application"]["_target_"] == f"bigr.BiGRPipeline.{method}"
     alone = subprocess.run([script], env=variables, capture_output=True, text=True, check=False)
     assert alone.returncode == 2
     assert f"scripts/applications/{name}.sh" in alone.stderr
@@ -353,7 +354,7 @@ def test_edits_of_a_data_set(trained: Path) -> None:
     bigr(
         trained,
         "evaluate",
-        *("application=inpaint", "resolution=16", "data=digits", "sampler=digits"),
+        *("evaluation=edits", "resolution=digits", "data=digits", "sampler=digits"),
         *("sampler.num_iterations=2", "sampler.num_denoise_steps=2", "evaluation.count=20"),
         *("generator=generator", "autoencoder=autoencoder", "hydra.run.dir=edits"),
     )

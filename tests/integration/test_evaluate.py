@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from bigr import BiGRPipeline
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.digits import load_digits
-from bigr.evaluation.fidelity import FidelityEvaluation, class_labels
+from bigr.evaluation.evaluator import EvaluationContext
+from bigr.evaluation.fidelity import FidelityEvaluation
 from tests.inception import accept_any_inception
 from tests.models import tiny_autoencoder, tiny_generator
 from tests.processes import environment, python
@@ -116,7 +118,7 @@ def test_finished_is_left_alone_and_other_settings_are_refused(folder: Path, alo
     before = (alone / "metrics.json").stat().st_mtime_ns
     more = ("evaluation.save_images=true", "evaluation.keep_features=true")
     same = (*COMMON, *more, "evaluation.batch_size=64", "hydra.run.dir=alone")
-    assert "is there already" in evaluate(folder, *same)
+    assert "exist" in evaluate(folder, *same)
     assert (alone / "metrics.json").stat().st_mtime_ns == before
     out = evaluate(folder, *same, "sampler.temperature=1.5", expected=2)
     assert "holds features of another evaluation (sampler was" in out
@@ -229,7 +231,6 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
     import torch.distributed as dist
 
     from bigr.checkpoints.load import load_autoencoder, load_generator
-    from bigr.inference.generate import Models
     from bigr.inference.processes import Processes
     from bigr.sampling.sampler_config import SamplerConfig
 
@@ -255,17 +256,14 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
         published={"fid": 1.0, "is": 2.0},
         tolerance={"fid": 0.1},
     )
-    models = Models(
+    context = EvaluationContext(
         load_generator(folder / "generator.safetensors"),
         load_autoencoder(folder / "autoencoder.safetensors"),
-    )
-    sampler = SamplerConfig(num_iterations=4, num_denoise_steps=6)
-    result = evaluation(
-        models,
-        sampler,
-        folder=folder / f"inception_{count}",
+        sampler=SamplerConfig(num_iterations=4, num_denoise_steps=6),
+        output=folder / f"inception_{count}",
         processes=Processes(rank, count, dist.barrier, broadcast),
     )
+    result = evaluation(context)
     if result is not None:
         (folder / f"inception_{count}.json").write_text(json.dumps(result.figures))
         assert [row[0] for row in result.rows][:3] == ["FID-20", "sFID-20", "IS"]
@@ -303,19 +301,82 @@ def test_inception_in_one_and_two_processes(folder: Path, inception_weights: Pat
     assert figures[0]["fid"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_labels() -> None:
-    labels = class_labels(1003, 10, "balanced", seed=1)
-    counts = torch.bincount(labels)
-    assert counts.max() - counts.min() <= 1
-    assert torch.bincount(labels[:500]).min() > 20  # any part is a fair sample
-    assert torch.bincount(class_labels(1000, 10, "random", seed=1)).max() > 105
+LAB = """
+from pathlib import Path
+
+from bigr.evaluation.report import Report
+
+
+class MeanBrightness:
+    is_shared = False
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def check(self, context):
+        if self.scale < 0:
+            raise ValueError(f"evaluation.scale={self.scale}: it must be positive.")
+
+    def num_images(self, context):
+        return 4
+
+    def __call__(self, context, on_batch):
+        pictures = context.pipeline(4).generate([0, 1, 2, 3], sampler=context.sampler)
+        on_batch(4)
+        values = [self.scale * sum(p.convert("L").tobytes()) / 64 for p in pictures]
+        return Report({"values": values}, {"brightness": sum(values) / 4}, [("mean", "?")])
+
+
+class Ranks:
+    is_shared = True
+
+    def check(self, context):
+        context.models
+
+    def num_images(self, context):
+        return context.processes.count
+
+    def __call__(self, context, on_batch):
+        on_batch(1)
+        ranks = context.processes.gather(context.processes.rank)
+        return Report({"ranks": ranks}) if context.processes.is_first else None
+"""
+
+
+def test_evaluations_of_others(folder: Path) -> None:
+    """One Python file and one YAML file: checked, run, not repeated, shared if it can be."""
+    (folder / "lab.py").write_text(LAB)
+    for name, text in (
+        ("brightness", "_target_: lab.MeanBrightness\nscale: 2.0\n"),
+        ("ranks", "_target_: lab.Ranks\n"),
+    ):
+        path = folder / "lab_conf" / "evaluation" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    lab = (f"hydra.searchpath=[file://{folder}/lab_conf]", *MODELS, "device=cpu")
+    own = (*lab, *FAST, "evaluation=brightness", "hydra.run.dir=brightness")
+    assert "4/4 images" in evaluate(folder, *own)
+    found = metrics(folder / "brightness")
+    pipeline = BiGRPipeline(tiny_generator(num_classes=10), tiny_autoencoder(), device="cpu")
+    expected = pipeline.generate(
+        [0, 1, 2, 3], num_iterations=4, num_denoise_steps=6, guidance_scale=2.0
+    )
+    values = [2 * np.array(picture.convert("L")).mean() for picture in expected]
+    assert found["values"] == pytest.approx(values)
+    assert found["figures"]["brightness"] == pytest.approx(np.mean(values))
+    assert "exists, from the same settings" in evaluate(folder, *own)
+    out = evaluate(folder, *own, "evaluation.scale=-1.0", "hydra.run.dir=bad", expected=2)
+    assert "evaluation.scale=-1.0: it must be positive." in out
+    assert "use one" in evaluate(folder, *own, "devices=2", "hydra.run.dir=two", expected=2)
+    evaluate(folder, *lab, "evaluation=ranks", "devices=2", "hydra.run.dir=ranks")
+    assert metrics(folder / "ranks")["ranks"] == [0, 1]
 
 
 def test_bad_settings(folder: Path) -> None:
     for override, message in (
         ("evaluation.reference=nowhere.npz", "there is no such file or folder"),
-        ("evaluation.labels=some", "evaluation.labels=some: it can be balanced or random"),
-        ("evaluation.network=clip", "evaluation.network=clip: it must be inception or digits"),
+        ("evaluation.labels=some", "labels must be balanced or random, got 'some'"),
+        ("evaluation.network=clip", "network must be inception or digits, got 'clip'"),
         ("+evaluation.published.fd=3", "there is no figure fd"),
         ("optimized_metric=fid", "optimized_metric=fid: there is no such figure"),
     ):

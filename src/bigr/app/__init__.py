@@ -1,1 +1,1 @@
-"""The web app: ``actions`` is what the buttons do, ``page`` is what is seen, in Gradio."""
+"""The web app: ``actions`` does what the buttons ask for, ``page`` is the page, in Gradio."""

@@ -1,4 +1,4 @@
-"""What the app's buttons do, without Gradio: checked input in, pictures as they come into being."""
+"""What the buttons of the app do, without Gradio: checked input in, frames and images out."""
 
 from __future__ import annotations
 
@@ -14,34 +14,39 @@ from bigr.app.steps import CANVAS_SIDE, COLUMNS, Step, steps_of
 from bigr.data.examples import example_pictures
 from bigr.data.user_pictures import read_picture
 from bigr.inference.preview import Film
-from bigr.pipeline import BiGRPipeline, Blend, to_pil
+from bigr.pipeline import BiGRPipeline, Blend, to_pictures
 from bigr.sampling.conditioning import ENRICHMENT, INPAINTING, INTERPOLATION
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
+from bigr.schema import PositiveFloat, PositiveInt, check_fields
 
 WHATEVER = -1
-"""Number of "no class" in menus."""
+"""The value that stands for no class in menus."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one request may ask for."""
+    """The most that one request may ask for.
 
-    upload_mb: int = 20
-    megapixels: float = 25
-    pictures: int = 16
-    iterations: int = 64
+    Args:
+        upload_mb: size of an uploaded file in megabytes.
+        megapixels: size of an image.
+        pictures: images generated at a time.
+        iterations: iterations of the sampler.
+    """
+
+    upload_mb: PositiveFloat = 20
+    megapixels: PositiveFloat = 25
+    pictures: PositiveInt = 16
+    iterations: PositiveInt = 64
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int | float) or value <= 0:
-                raise ValueError(f"limits.{field.name} must be a positive number, got {value!r}.")
+        check_fields(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs:
-    """What the sliders say."""
+    """The values of the sliders and of the seed."""
 
     guidance_scale: float
     num_iterations: int
@@ -50,12 +55,12 @@ class Knobs:
 
 
 class Actions:
-    """The applications of one pipeline, each a generator of :class:`Step`.
+    """The applications of one pipeline; each yields a :class:`Step` per iteration.
 
     Args:
-        pipeline: what makes the pictures.
-        sampler: settings that no slider changes, and where the sliders start.
-        limits: of one request.
+        pipeline: generates the images.
+        sampler: initial values of the sliders, and the settings that no slider changes.
+        limits: the most that one request may ask for.
     """
 
     def __init__(self, pipeline: BiGRPipeline, sampler: SamplerConfig, limits: Limits) -> None:
@@ -65,7 +70,7 @@ class Actions:
 
     @property
     def class_choices(self) -> list[tuple[str, int]]:
-        """Menu entries: name and number."""
+        """The entries of class menus: names and numbers."""
         num_classes = self.pipeline.models.generator.config.num_classes
         names = self.pipeline.class_names
         if names is None:
@@ -76,23 +81,23 @@ class Actions:
         ]
 
     def examples(self) -> list[Image.Image]:
-        """Pictures to begin with, of what this model might have seen."""
+        """Return example images of the kind that this model may have been trained on."""
         return example_pictures(self.pipeline.image_size)
 
     def open(self, path: str | None) -> Image.Image:
-        """A picture that somebody has sent, checked before it is decoded.
+        """Open an uploaded image, which is checked before it is decoded.
 
         Raises:
-            ValueError: if there is none, or it is no picture within the limits.
+            ValueError: if there is none, or if it is not an image within the limits.
         """
         if not path:
             raise ValueError("Give a picture first: drop one, or take an example.")
         if Path(path).is_file() and Path(path).stat().st_size > self.limits.upload_mb * 2**20:
-            raise ValueError(f"The file is larger than {self.limits.upload_mb} MB.")
+            raise ValueError(f"The file is larger than {self.limits.upload_mb:g} MB.")
         return read_picture(path, "The picture", self.limits.megapixels * 1e6)
 
     def canvas(self, picture: Image.Image) -> Image.Image:
-        """The picture in the size in which it is painted on."""
+        """Return the image in the size of the canvas on which masks are painted."""
         scale = CANVAS_SIDE / max(picture.size)
         size = tuple(max(1, round(side * scale)) for side in picture.size)
         is_small = max(picture.size) < CANVAS_SIDE // 4
@@ -100,7 +105,7 @@ class Actions:
         return picture.resize(size, method)  # type: ignore[arg-type]
 
     def generate(self, classes: Sequence[int], num_per_class: int, knobs: Knobs) -> Iterator[Step]:
-        """Pictures of classes."""
+        """Generate images of classes."""
         if not classes:
             raise ValueError("Choose at least one class.")
         self._check_count(len(classes) * int(num_per_class))
@@ -128,22 +133,22 @@ class Actions:
         blend: Blend,
         knobs: Knobs,
     ) -> Iterator[Step]:
-        """Inpainting, outpainting and editing.
+        """Inpaint, outpaint or edit an image.
 
         Args:
-            path: of the picture.
-            strokes: painted on its canvas, RGBA.
-            keeps_strokes: what was painted stays, and the rest is repainted.
-            class_id: what to paint, or ``WHATEVER`` fits.
-            num_variants: pictures.
+            path: path of the image.
+            strokes: RGBA image of the size of the canvas, opaque where it was painted.
+            keeps_strokes: keep the painted part and repaint the rest, instead of the opposite.
+            class_id: class to paint, or ``WHATEVER``.
+            num_variants: number of results.
             blend: see :meth:`bigr.BiGRPipeline.inpaint`.
-            knobs: sliders.
+            knobs: values of the sliders.
         """
         self._check_count(num_variants)
         picture = self.open(path)
         mask = _painted(strokes, picture.size)
         if mask is None and not keeps_strokes and picture.mode != "RGBA":
-            raise ValueError("Paint over what is to be repainted first.")
+            raise ValueError("Paint over the part to repaint first.")
         method = self.pipeline.outpaint if keeps_strokes else self.pipeline.inpaint
         sampler = self._settings(self.sampler, knobs, INPAINTING)
         label = None if class_id == WHATEVER else int(class_id)
@@ -165,7 +170,7 @@ class Actions:
         )
 
     def interpolate(self, first: int, second: int, count: int, knobs: Knobs) -> Iterator[Step]:
-        """From one class to another, ends in an animation."""
+        """Interpolate between two classes; the result is an animation."""
         self._check_count(count)
         if count < 2:
             raise ValueError("An interpolation has at least two pictures.")
@@ -185,7 +190,7 @@ class Actions:
     def enrich(
         self, path: str | None, class_id: int, num_variants: int, knobs: Knobs
     ) -> Iterator[Step]:
-        """Details for a small picture."""
+        """Add details to a small image."""
         self._check_count(num_variants)
         picture = self.open(path)
         sampler = self._settings(self.sampler, knobs, ENRICHMENT)
@@ -201,13 +206,18 @@ class Actions:
         )  # fmt: skip
 
     def reconstruct(self, picture: Image.Image) -> list[Image.Image]:
-        """A picture as the model sees it: its square, and the same through the bits and back."""
+        """Return the centre square of an image, and its reconstruction by the B-AE."""
         square = self.pipeline.load(picture.convert("RGB"))
-        return [*to_pil(square), *to_pil(self.pipeline.decode(self.pipeline.encode(square)))]
+        return [
+            *to_pictures(square),
+            *to_pictures(self.pipeline.decode(self.pipeline.encode(square))),
+        ]
 
     def _check_count(self, count: int) -> None:
         if not 1 <= count <= self.limits.pictures:
-            raise ValueError(f"{count} pictures: 1 to {self.limits.pictures} are made at a time.")
+            raise ValueError(
+                f"{count} pictures: 1 to {self.limits.pictures} can be made at a time."
+            )
 
     def _settings(
         self, base: SamplerConfig, knobs: Knobs, application: SamplerConfig | None = None
@@ -231,14 +241,14 @@ class Actions:
         *,
         animates_result: bool = False,
     ) -> Iterator[Step]:
-        """Of ``count`` pictures."""
+        """Run ``call``, which makes ``count`` images, and yield what there is to see."""
         film = Film(self.pipeline.models.autoencoder, count, COLUMNS)
-        told = {**settings, "sampler": dataclasses.asdict(sampler)}
-        return steps_of(call, film, told, animates_result=animates_result)
+        described = {**settings, "sampler": dataclasses.asdict(sampler)}
+        return steps_of(call, film, described, animates_result=animates_result)
 
 
 def _painted(strokes: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:
-    """The opaque part of ``strokes`` in the picture's size as a mask, or None if there is none."""
+    """Return the opaque part of ``strokes`` as a mask of the given size; None if it is empty."""
     if strokes is None:
         return None
     alpha = np.asarray(strokes.convert("RGBA").getchannel("A"))

@@ -1,4 +1,4 @@
-"""The page, in Gradio. Everything it does is in :mod:`bigr.app.actions`."""
+"""The page of the web app, in Gradio; :mod:`bigr.app.actions` does the work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 HOUR = 3600
 MAX_WAITING = 32
 FONT = ("system-ui", "sans-serif")
-"""Of the reader's machine: the page loads nothing from elsewhere."""
+"""Fonts that are installed: the page loads nothing from other servers."""
 CSS = """
 .gradio-container {max-width: 1240px !important; width: 100% !important; margin: 0 auto !important}
 .tiny img {image-rendering: pixelated}
@@ -32,19 +32,19 @@ TITLE = "BiGR"
 HEADER = """# BiGR
 Generate and edit pictures with one model over binary latent codes
 ([paper](https://arxiv.org/abs/2410.14672))."""
-EDIT_HELP = """The model works on the centre square of the picture, and on tokens: a {grid}th of
-its side each. Every token that the paint touches is repainted, and grey while it isn't decided yet;
-of the result only the pixels that were painted are put into the picture."""
+EDIT_HELP = """The model sees the centre square of the picture, as a grid of {grid}x{grid} tokens.
+Every token that the paint touches is repainted; it is grey until it is decided. Only the painted
+pixels of the result are put into the picture."""
 
 
 def serve(actions: Actions, *, host: str, port: int, open_browser: bool) -> None:
     """Serve the app until it is interrupted.
 
     Raises:
-        OSError: if the port can't be had.
+        OSError: if the port can't be used.
     """
     _check_port(host, port)
-    # Pillow warns of a decompression bomb first and refuses it at twice the size.
+    # By default Pillow only warns, and refuses an image at twice this size.
     Image.MAX_IMAGE_PIXELS = int(actions.limits.megapixels * 1e6)
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     with tempfile.TemporaryDirectory(prefix="bigr-demo-") as folder:
@@ -55,7 +55,7 @@ def serve(actions: Actions, *, host: str, port: int, open_browser: bool) -> None
             server_port=port,
             inbrowser=open_browser,
             share=False,
-            max_file_size=f"{actions.limits.upload_mb}mb",
+            max_file_size=f"{actions.limits.upload_mb:g}mb",
             enable_monitoring=False,
             footer_links=[],
             ssr_mode=False,
@@ -69,11 +69,11 @@ def serve(actions: Actions, *, host: str, port: int, open_browser: bool) -> None
 
 
 def build(actions: Actions, folder: Path) -> gr.Blocks:
-    """All tabs.
+    """Build the page with all tabs.
 
     Args:
-        actions: what they do.
-        folder: where the examples are kept while the app runs.
+        actions: does the work.
+        folder: keeps the example images while the app runs.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
         gr.Markdown(HEADER)
@@ -174,8 +174,8 @@ def _enrich(actions: Actions, examples: list[str]) -> None:
             count = count_slider(actions, "Variants", 1)
             knobs = KnobSliders(actions)
             gr.Markdown(
-                "The picture is brought to half the model's resolution, enlarged twice, and given "
-                "the details that it lacks, a quarter of the tokens at a time."
+                "The picture is reduced to half the model's resolution and enlarged again. Then "
+                "the missing details are generated, a quarter of the tokens at a time."
             )
             run, stop = buttons("Enrich")
         output = Output()
@@ -192,8 +192,8 @@ def _reconstruct(actions: Actions, examples: list[str]) -> None:
         with gr.Column():
             source = Source(actions, examples)
             gr.Markdown(
-                "What is left of a picture after its way through the bits: the limit of what the "
-                "model can keep or paint."
+                "What remains of a picture that is encoded into bits and decoded again: no "
+                "generated picture can be better."
             )
         result = gr.Gallery(
             label="The square, and its reconstruction", columns=2, format="png",
@@ -215,7 +215,7 @@ def _save_examples(actions: Actions, folder: Path) -> list[str]:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Gradio's own message would be about a range of ports."""
+    """Raise ``OSError`` if the port can't be used; Gradio's message names a range of ports."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -223,6 +223,6 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise OSError(
-                f"host={host} port={port} can't be had ({error.strerror or error}): give another "
+                f"host={host} port={port} can't be used ({error.strerror or error}): give another "
                 "port=…."
             ) from error

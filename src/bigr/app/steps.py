@@ -1,4 +1,4 @@
-"""Pictures as they come into being: frames on the way, then all there is to take home."""
+"""Run an application in a thread: a frame per iteration, then the results with a ZIP file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bigr.sampling.decision_record import Recorder
 from bigr.sampling.sampler import Progress, ProgressCallback
 
 CANVAS_SIDE = 640
-"""Longer side of a picture on the canvas, in pixels."""
+"""Longer side of the canvas in pixels."""
 COLUMNS = 4
 FRAME_MS = 150
 LAST_FRAMES = 8
@@ -29,20 +29,20 @@ LAST_FRAMES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What there is to see: a frame on the way, or at the end everything."""
+    """What the page shows: a frame after an iteration, or the results at the end."""
 
     frame: Image.Image | Path
     message: str
     pictures: list[Image.Image] | None = None
-    """The results, at the end."""
+    """The results, in the last step."""
     inside: list[tuple[Image.Image, str]] | None = None
-    """Maps of the first result: when its tokens were decided, and how certainly."""
+    """Maps of the first result: when its tokens were decided, and with which confidence."""
     archive: Path | None = None
-    """A ZIP with the results, the animation and the settings; gone after this step."""
+    """A ZIP with the results, the animation and the settings; deleted after this step."""
 
 
 class StoppedError(Exception):
-    """Nobody waits for the pictures any more."""
+    """The page no longer waits for the results."""
 
 
 def steps_of(
@@ -52,15 +52,18 @@ def steps_of(
     *,
     animates_result: bool = False,
 ) -> Iterator[Step]:
-    """A frame for each iteration of ``call``, which runs beside this generator, then the results.
+    """Run ``call`` in a thread; yield a frame after each iteration, and the results at the end.
 
-    When nobody iterates any more, the call ends with its next iteration.
+    When this generator is closed, the call ends with its next iteration.
 
     Args:
-        call: makes pictures and takes a callback.
+        call: makes images, and takes the callback ``on_iteration``.
         film: draws the frames.
-        settings: for ``settings.json``; with ``application`` and ``seed``.
-        animates_result: the results are an animation themselves.
+        settings: content of ``settings.json``, with ``application`` and ``seed``.
+        animates_result: show the results as an animation.
+
+    Raises:
+        Exception: whatever ``call`` raises.
     """
     recorder = Recorder()
     steps: queue.Queue[Step | list[Image.Image] | Exception] = queue.Queue()
@@ -78,7 +81,7 @@ def steps_of(
     def work() -> None:
         try:
             steps.put(call(record))
-        except Exception as error:  # every one, for the generator to raise
+        except Exception as error:  # raised again by the generator
             steps.put(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -123,8 +126,8 @@ def _result(
     order, certainty = recorder.order[0].float(), recorder.confidence[0]
     share = (order / order.max().clamp(min=1)).where(order > 0, float("nan"))
     inside = [
-        (heatmap(share), "decided: dark first, bright last"),
-        (heatmap(certainty), "bit confidence: dark 0, bright 1"),
+        (heatmap(share), "order: dark is first, bright is last"),
+        (heatmap(certainty), "bit confidence: dark is 0, bright is 1"),
     ]
     count = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
     return Step(
@@ -137,7 +140,7 @@ def _result(
 
 
 def visible(picture: Image.Image, side: int = CANVAS_SIDE // 2) -> Image.Image:
-    """A tiny picture enlarged to about ``side`` pixels without smoothing."""
+    """Enlarge a small image to at most ``side`` pixels by repeating its pixels."""
     factor = max(1, side // max(picture.size))
     return picture.resize(
         (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST

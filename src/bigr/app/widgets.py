@@ -1,7 +1,8 @@
-"""What the tabs are made of."""
+"""The widgets that the tabs of the page share."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import random
@@ -22,6 +23,7 @@ MAX_GUIDANCE = 10.0
 def class_menu(
     actions: Actions, label: str, *, index: int = 0, with_whatever: bool = False
 ) -> gr.Dropdown:
+    """Return a menu of the classes, optionally with an entry for no class."""
     choices = actions.class_choices
     if with_whatever:
         choices = [("whatever fits", WHATEVER), *choices]
@@ -31,17 +33,19 @@ def class_menu(
 
 
 def count_slider(actions: Actions, label: str, value: int) -> gr.Slider:
+    """Return a slider for a number of images, up to the limit of a request."""
     most = actions.limits.pictures
     return gr.Slider(1, most, value=min(value, most), step=1, label=label)
 
 
 def buttons(label: str) -> tuple[gr.Button, gr.Button]:
+    """Return the button that starts the work, and the one that stops it."""
     with gr.Row():
         return gr.Button(label, variant="primary", scale=3), gr.Button("Stop", variant="stop")
 
 
 class KnobSliders:
-    """The sampler's sliders and the seed."""
+    """The sliders of the sampler, and the seed."""
 
     def __init__(self, actions: Actions) -> None:
         sampler = actions.sampler
@@ -72,13 +76,13 @@ class KnobSliders:
 
 
 class Source:
-    """Where a picture comes from: a file, checked as it arrives, or an example."""
+    """An uploaded file, which is checked at once, or an example."""
 
     def __init__(self, actions: Actions, examples: list[str]) -> None:
         self.actions = actions
         self.path = gr.State(None)
         self.file = gr.File(
-            label=f"Picture, up to {actions.limits.upload_mb} MB", height=110, type="filepath"
+            label=f"Picture, up to {actions.limits.upload_mb:g} MB", height=110, type="filepath"
         )
         self.examples = gr.Gallery(
             examples, label="Examples", columns=len(examples), height=125,
@@ -87,7 +91,7 @@ class Source:
         self.example_paths = examples
 
     def show_on(self, target: Any, draw: Callable[[Image.Image], Any]) -> None:
-        """Draw each checked picture on ``target``; a refused one leaves what was there."""
+        """Show each image on ``target``; one that is refused leaves ``target`` unchanged."""
 
         @with_messages
         def opened(path: str | None) -> tuple[Any, Any]:
@@ -104,7 +108,7 @@ class Source:
 
 
 class Output:
-    """Where the pictures come into being."""
+    """The frame, the results and the download."""
 
     def __init__(self, *, with_inside: bool = False) -> None:
         with gr.Column():
@@ -133,7 +137,7 @@ class Output:
         start: Callable[..., Iterator[Step]],
         inputs: list[Any],
     ) -> None:
-        """Show the steps of ``start`` when ``run`` is pressed."""
+        """Show the steps of ``start`` when ``run`` is pressed, until ``stop`` is pressed."""
 
         @with_messages
         def show(*values: Any) -> Iterator[tuple[Any, ...]]:
@@ -162,28 +166,24 @@ class Output:
 
 
 def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors of the user as a message on the page; of generators, too."""
-    if inspect.isgeneratorfunction(function):
+    """Wrap a function or generator so that a ``ValueError`` becomes a message on the page."""
 
-        @functools.wraps(function)
-        def iterate(*values: Any) -> Iterator[Any]:
-            try:
-                yield from function(*values)
-            except ValueError as error:
-                raise gr.Error(_sentence(error), print_exception=False) from error
+    @contextlib.contextmanager
+    def messages() -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            text = str(error)
+            raise gr.Error(text[:1].upper() + text[1:], print_exception=False) from error
 
-        return iterate
+    @functools.wraps(function)
+    def iterate(*values: Any) -> Iterator[Any]:
+        with messages():
+            yield from function(*values)
 
     @functools.wraps(function)
     def call(*values: Any) -> Any:
-        try:
+        with messages():
             return function(*values)
-        except ValueError as error:
-            raise gr.Error(_sentence(error), print_exception=False) from error
 
-    return call
-
-
-def _sentence(error: ValueError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+    return iterate if inspect.isgeneratorfunction(function) else call

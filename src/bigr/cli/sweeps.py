@@ -1,4 +1,4 @@
-"""After the last job of a sweep: its table and plots, and its best job repeated."""
+"""After the last job of a sweep: write its table and plots, and repeat the best job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CONFIRMED = "confirmed"
 
 
 def finish(config: DictConfig) -> None:
-    """What ``python -m bigr.evaluate -m …`` does after its last job, whatever became of the jobs.
+    """Summarise the sweep of ``python -m bigr.evaluate -m …``, even if jobs failed.
 
     Args:
-        config: that the jobs share.
+        config: the configuration that the jobs share.
     """
     from rich.console import Console
     from rich.table import Table
@@ -30,7 +30,7 @@ def finish(config: DictConfig) -> None:
     folder = Path(str(config.hydra.sweep.dir))
     try:
         files = summarise(folder)
-    except (ValueError, OSError) as error:  # no job had begun
+    except (ValueError, OSError) as error:  # no job has begun
         log.error("no table of the sweep: %s", error)
         return
     headings, rows = table(read_jobs(folder))
@@ -42,7 +42,7 @@ def finish(config: DictConfig) -> None:
     unfinished = [row[0] for row in rows if row[-1] != "done"]
     if unfinished:
         log.warning(
-            "not finished: %s; the same command with hydra.sweep.dir=%s does these alone",
+            "not finished: %s; the same command with hydra.sweep.dir=%s runs only these",
             ", ".join(unfinished),
             folder,
         )
@@ -52,7 +52,7 @@ def finish(config: DictConfig) -> None:
 
 
 def _send_table(config: DictConfig, headings: list[str], rows: list[list[str]]) -> None:
-    """The table to W&B, if that logs."""
+    """Send the table to W&B, if the configuration has that logger."""
     from hydra.utils import instantiate
 
     for name, node in (config.get("logger") or {}).items():
@@ -63,16 +63,19 @@ def _send_table(config: DictConfig, headings: list[str], rows: list[list[str]]) 
 
 
 def _confirm(config: DictConfig, folder: Path) -> None:
-    """Repeat the best job with more images."""
+    """Repeat the best job with ``config.confirm`` images."""
     from bigr.evaluation.sweep_table import best_job, read_jobs
 
     if config.optimized_metric is None:
-        log.error("confirm=%s needs optimized_metric: the best by which figure?", config.confirm)
+        log.error(
+            "confirm=%s needs optimized_metric, the figure to choose the best job by",
+            config.confirm,
+        )
         return
     job = best_job(read_jobs(folder), config.optimized_metric)
     shared = list(config.hydra.overrides.task)
     own = [f"{key}={value}" for key, value in job.overrides.items()]
-    log.info("the best, again with %d images: %s", config.confirm, " ".join(own))
+    log.info("repeating the best job with %d images: %s", config.confirm, " ".join(own))
     command = [sys.executable, "-m", "bigr.evaluate", *_without_sweeps(shared, job.overrides), *own]
     command += [
         f"evaluation.count={config.confirm}",
@@ -83,5 +86,5 @@ def _confirm(config: DictConfig, folder: Path) -> None:
 
 
 def _without_sweeps(overrides: list[str], own: dict[str, str]) -> list[str]:
-    """Those that the job doesn't set itself."""
+    """Return the overrides that the job does not set itself."""
     return [item for item in overrides if item.split("=")[0].lstrip("+") not in {*own, "sweep"}]

@@ -1,36 +1,35 @@
-"""Inpainting over a data set: what becomes of the known region, and how visible the seam is."""
+"""Repainting over a dataset: whether known regions are kept, and how visible the seams are."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import to_float, to_tensor, to_uint8
-from bigr.data.user_pictures import require_opencv, seamless
-from bigr.evaluation.reconstruction import Images
-from bigr.evaluation.report import Evaluation
-from bigr.inference.generate import Models, decode, encode, generate
+from bigr.data.user_pictures import require_opencv
+from bigr.evaluation.evaluator import EvaluationContext, OnBatch
+from bigr.evaluation.report import Report
 from bigr.metrics.digit_classifier import DigitClassifier
-from bigr.sampling.conditioning import MaskRule, null_classes, token_mask
-from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
+from bigr.pipeline import BiGRPipeline
+from bigr.sampling.conditioning import MaskRule, token_mask
+from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 
 Application = Literal["inpaint", "outpaint", "edit"]
 Region = Literal["center", "left", "right", "top", "bottom"]
 ROWS = 8
+"""Images in the picture."""
 GREY = 0.5
 
 
 def region_mask(region: Region, size: int) -> Tensor:
-    """(size, size) bool: half of an image, or its middle quarter."""
+    """Return a (size, size) bool mask of half an image, or of its middle quarter."""
     mask = torch.zeros(size, size, dtype=torch.bool)
     half, quarter = size // 2, size // 4
     rows = {"top": slice(half), "bottom": slice(half, None), "center": slice(quarter, -quarter)}
@@ -40,7 +39,7 @@ def region_mask(region: Region, size: int) -> Tensor:
 
 
 def seam_contrast(images: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels across the edge of ``mask``, (B,).
+    """Return the mean absolute difference of neighbouring pixels across the edge of ``mask``, (B,).
 
     Args:
         images: (B, 3, H, W).
@@ -55,240 +54,205 @@ def seam_contrast(images: Tensor, mask: Tensor) -> Tensor:
     return torch.cat(differences, dim=1).mean(dim=1)
 
 
+@dataclasses.dataclass(kw_only=True)
 class EditEvaluation:
-    """Repaint a region of held-out images and look at the rest.
+    """Repaint a region of held-out images with :class:`bigr.BiGRPipeline`, and look at the rest.
 
     Args:
-        application: ``inpaint``, ``outpaint`` (everything but the region), or ``edit``: as a class.
+        application: ``inpaint`` the region, ``outpaint`` everything but the region, or ``edit``:
+            repaint the region as a class.
         from_class: repaint images of this class only; None for all.
-        to_class: edit into this class; None for the image's own. Of ``edit``.
-        classifier: ``digits`` for the share of results that are read as the class that was asked
-            for, or as the image's own; None for no such figure.
+        to_class: class to paint with ``edit``; None for the image's own.
+        classifier: ``digits`` measures the share of results that are read as the class that was
+            asked for; None omits this figure.
         region: the middle quarter, or a half.
         count: images from the start of the split.
         batch_size: images at a time.
-        blend: ``paste`` the repainted pixels into the original, or ``poisson``.
+        blend: how the pixels are put into the original; see :meth:`bigr.BiGRPipeline.inpaint`.
         mask_rule: see :func:`bigr.sampling.conditioning.token_mask`.
-        seed: of the first image; image i uses ``seed + i``.
-
-    Raises:
-        ValueError: for impossible settings.
+        seed: seed of the first image; image i uses ``seed + i``.
     """
 
-    def __init__(
-        self,
-        *,
-        application: Application = "inpaint",
-        from_class: int | None = None,
-        to_class: int | None = None,
-        classifier: Literal["digits"] | None = None,
-        region: Region = "center",
-        count: int = 1000,
-        batch_size: int = 16,
-        blend: Literal["paste", "poisson"] = "paste",
-        mask_rule: MaskRule = "any",
-        seed: int = 0,
-    ) -> None:
-        for name, value, choices in (
-            ("application", application, get_args(Application)),
-            ("region", region, get_args(Region)),
-            ("blend", blend, ("paste", "poisson")),
-            ("mask_rule", mask_rule, get_args(MaskRule)),
-        ):
-            if value not in choices:
-                raise ValueError(f"evaluation.{name}={value}: it can be {', '.join(choices)}.")
-        if blend == "poisson":
+    is_shared = False
+    application: Application = "inpaint"
+    from_class: NonNegativeInt | None = None
+    to_class: NonNegativeInt | None = None
+    classifier: Literal["digits"] | None = None
+    region: Region = "center"
+    count: PositiveInt = 1000
+    batch_size: PositiveInt = 16
+    blend: Literal["paste", "poisson"] = "paste"
+    mask_rule: MaskRule = "any"
+    seed: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.blend == "poisson":
             require_opencv()
-        if classifier not in (None, "digits"):
-            raise ValueError(f"evaluation.classifier={classifier}: it can be digits or null.")
-        if to_class is not None and application != "edit":
+        if self.to_class is not None and self.application != "edit":
             raise ValueError("evaluation.to_class needs evaluation.application=edit.")
-        self.application = application
-        self.from_class = from_class
-        self.to_class = to_class
-        self.classifier = classifier
-        self.region = region
-        self.count = count
-        self.batch_size = batch_size
-        self.blend = blend
-        self.mask_rule = mask_rule
-        self.seed = seed
+        self._positions: list[int] = []
 
-    def check(self, models: Models) -> None:
-        """Raise ``ValueError`` if the region has no token of ``models``."""
-        token_mask(self._mask(models)[None], models.generator.config.grid_size, self.mask_rule)
-        last = models.generator.config.num_classes - 1
+    def check(self, context: EvaluationContext) -> None:
+        """Raise ``ValueError`` if the region has no token, or the generator lacks a class."""
+        generator, _ = context.models
+        token_mask(self._mask(context)[None], generator.config.grid_size, self.mask_rule)
+        last = generator.config.num_classes - 1
         for name, value in (("from_class", self.from_class), ("to_class", self.to_class)):
-            if value is not None and not (isinstance(value, int) and 0 <= value <= last):
+            if value is not None and value > last:
                 raise ValueError(f"evaluation.{name}={value}: it can be 0..{last}, or null.")
+        self._chosen(context)
 
-    def __call__(
-        self,
-        models: Models,
-        sampler: SamplerConfig,
-        on_batch: Callable[[int], object] = lambda _: None,
-        *,
-        images: Images,
-        execution: ExecutionConfig = DEFAULT_EXECUTION,
-    ) -> Evaluation:
-        """Figures of ``models`` on ``images``, samples with ``image`` and ``label``."""
-        mask = self._mask(models)
-        chosen_images = self._chosen(images)
-        total = len(chosen_images)
-        reader = self._reader(models)
-        if self.application != "edit":
-            sampler = dataclasses.replace(sampler, guidance_scale=1.0)  # both halves are the same
+    def num_images(self, context: EvaluationContext) -> int:
+        """Return the number of images that are repainted."""
+        return len(self._chosen(context))
+
+    def __call__(self, context: EvaluationContext, on_batch: OnBatch = lambda _: None) -> Report:
+        """Repaint the images of the validation split, and compare the results with them."""
+        mask, indices = self._mask(context), self._chosen(context)
+        pipeline = context.pipeline(self.batch_size)
+        reader = None
+        if self.classifier is not None:
+            reader = DigitClassifier(load_digits("train", pipeline.image_size))
         sums: dict[str, float] = {}
-        kept_tokens = changed = 0
-        read_right = 0.0
         shown: list[Tensor] = []
-        for start in range(0, total, self.batch_size):
-            chosen = [images[i] for i in chosen_images[start : start + self.batch_size]]
-            originals = to_float(to_uint8(to_float(torch.stack([one.image for one in chosen]))))
-            labels = torch.tensor([self._wanted(int(one.label)) for one in chosen])
-            codes = encode(models.autoencoder, originals, self.batch_size)
-            decoded, after = self._repaint(models, sampler, execution, codes, labels, mask, start)
-            result = self._blended(originals, decoded, mask)
-            plain = to_float(to_uint8(decode(models.autoencoder, codes, self.batch_size))).cpu()
-            is_masked = token_mask(mask[None], models.generator.config.grid_size, self.mask_rule)
-            same = (after == codes.cpu()).all(dim=-1)
-            kept_tokens += int(same[:, ~is_masked[0]].all(dim=1).sum())
-            changed += int((result != originals)[..., ~mask].any(dim=2).any(dim=1).sum())
-            for name, error in (
-                ("known_mse_decoded", (decoded - originals)[..., ~mask].square().mean(dim=(1, 2))),
-                ("known_mse_reconstructed", (plain - originals)[..., ~mask].square().mean((1, 2))),
-                ("seam", seam_contrast(result, mask)),
-                ("seam_original", seam_contrast(originals, mask)),
-            ):
-                sums[name] = sums.get(name, 0.0) + float(error.double().sum())
+        for start in range(0, len(indices), self.batch_size):
+            chosen = [context.held_out[i] for i in indices[start : start + self.batch_size]]
+            sampled = self._repaint(context, pipeline, chosen, mask, self.seed + start)
+            found = sampled.measure(mask)
             if reader is not None:
-                read_right += reader.accuracy(result, labels) * len(chosen)
+                hits = reader.accuracy(sampled.results, sampled.labels) * len(chosen)
+                found["class_accuracy"] = torch.tensor(hits)
+            for name, values in found.items():
+                sums[name] = sums.get(name, 0.0) + float(values.double().sum())
             if len(shown) < ROWS:
-                hidden = torch.where(mask, GREY, originals)
-                grid = torch.stack([originals, hidden, decoded, result], dim=1)
-                shown += list(grid[: ROWS - len(shown)])
+                shown += list(sampled.rows(mask)[: ROWS - len(shown)])
             on_batch(len(chosen))
-        means = {name: value / total for name, value in sums.items()}
-        figures = {
-            "known_psnr_decoded": _psnr(means["known_mse_decoded"]),
-            "known_psnr_reconstructed": _psnr(means["known_mse_reconstructed"]),
-            "known_tokens_intact": kept_tokens / total,
-            "known_pixels_changed": changed / total,
-            "seam_ratio": means["seam"] / max(means["seam_original"], 1e-12),
-        }
-        accuracy = []
-        if reader is not None:
-            figures["class_accuracy"] = read_right / total
-            accuracy = [("read as their class", f"{read_right / total:.1%}", "100%")]
-        return Evaluation(
-            metrics={
-                **figures,
-                "count": total,
-                "application": self.application,
-                "region": self.region,
-                "from_class": self.from_class,
-                "to_class": self.to_class,
-                "blend": self.blend,
-                "sampler": dataclasses.asdict(sampler),
-                "seed": self.seed,
-            },
-            figures=figures,
-            rows=[
-                ("known region, decoded: PSNR", f"{figures['known_psnr_decoded']:.2f} dB", ""),
-                (
-                    "the same without an edit",
-                    f"{figures['known_psnr_reconstructed']:.2f} dB",
-                    "",
-                ),
-                ("images with all known tokens intact", f"{kept_tokens / total:.1%}", "100%"),
-                (
-                    f"images with a known pixel changed ({self.blend})",
-                    f"{changed / total:.1%}",
-                    "0%",
-                ),
-                (
-                    "contrast across the seam over the original's",
-                    f"{figures['seam_ratio']:.3f}",
-                    "1",
-                ),
-                *accuracy,
-            ],
-            pictures={"edits.png": (torch.cat(shown), 4)} if shown else {},
-            columns=("measured", "wanted"),
-        )
-
-    def _chosen(self, images: Images) -> list[int]:
-        """Numbers of the images that are repainted."""
-        wanted = (
-            index
-            for index in range(len(images))
-            if self.from_class is None or int(images[index].label) == self.from_class
-        )
-        chosen = list(itertools.islice(wanted, self.count))
-        if not chosen:
-            raise ValueError(f"evaluation.from_class={self.from_class}: no image is of this class.")
-        return chosen
-
-    def _wanted(self, label: int) -> int:
-        """The class that a result should show."""
-        return label if self.to_class is None else self.to_class
-
-    def _reader(self, models: Models) -> DigitClassifier | None:
-        if self.classifier is None:
-            return None
-        return DigitClassifier(load_digits("train", models.autoencoder.config.image_size))
-
-    def _mask(self, models: Models) -> Tensor:
-        mask = region_mask(self.region, models.autoencoder.config.image_size)
-        return ~mask if self.application == "outpaint" else mask
+        means = {name: value / len(indices) for name, value in sums.items()}
+        return self._report(context, means, len(indices), shown)
 
     def _repaint(
         self,
-        models: Models,
-        sampler: SamplerConfig,
-        execution: ExecutionConfig,
-        codes: Tensor,
-        labels: Tensor,
+        context: EvaluationContext,
+        pipeline: BiGRPipeline,
+        chosen: Sequence[Any],
         mask: Tensor,
-        start: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Decoded images, and their codes; both on the CPU."""
-        config = models.generator.config
-        count = len(codes)
-        classes = labels if self.application == "edit" else null_classes(count, config.null_class)
-        is_masked = token_mask(mask[None], config.grid_size, self.mask_rule).expand(count, -1)
-        last: list[Tensor] = []
-
-        def keep(progress_codes: Tensor) -> None:
-            last[:] = [progress_codes.cpu()]
-
-        decoded = generate(
-            models,
-            sampler,
-            classes,
-            execution=execution,
-            seed=self.seed + start,
-            batch_size=count,
-            known_codes=codes,
-            is_masked=is_masked,
-            on_codes=keep,
+        seed: int,
+    ) -> _Repainted:
+        """Repaint a batch as the pipeline does for users."""
+        originals = to_float(to_uint8(to_float(torch.stack([one.image for one in chosen]))))
+        labels = [int(one.label) if self.to_class is None else self.to_class for one in chosen]
+        variants = pipeline.repaint(
+            list(originals),
+            [mask] * len(chosen),
+            labels if self.application == "edit" else [None] * len(chosen),
+            blend=self.blend,
+            mask_rule=self.mask_rule,
+            seed=seed,
+            sampler=context.sampler,
         )
-        return to_float(to_uint8(decoded)), last[0]
-
-    def _blended(self, originals: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
-        if self.blend == "paste":
-            return torch.where(mask, decoded, originals)
-        area = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
-        pairs = zip(originals, decoded, strict=True)
-        return torch.stack(
-            [to_tensor(seamless(_pil(first), _pil(second), area)) for first, second in pairs]
+        known = torch.stack([variant.known_codes for variant in variants])
+        codes = torch.stack([variant.codes for variant in variants])
+        is_masked = torch.stack([variant.is_masked for variant in variants]).to(codes.device)
+        return _Repainted(
+            originals,
+            torch.tensor(labels),
+            plain=to_float(to_uint8(pipeline.decode(known))).cpu(),
+            squares=to_float(to_uint8(torch.stack([variant.square for variant in variants]))),
+            results=torch.stack([to_tensor(variant.picture) for variant in variants]),
+            is_intact=((codes == known).all(dim=-1) | is_masked).all(dim=1).cpu(),
         )
 
+    def _report(
+        self, context: EvaluationContext, means: dict[str, float], total: int, shown: list[Tensor]
+    ) -> Report:
+        figures = {
+            "known_psnr_decoded": _psnr(means["known_mse_decoded"]),
+            "known_psnr_reconstructed": _psnr(means["known_mse_reconstructed"]),
+            "known_tokens_intact": means["intact"],
+            "known_pixels_changed": means["changed"],
+            "seam_ratio": means["seam"] / max(means["seam_original"], 1e-12),
+        }
+        rows: list[tuple[str, ...]] = [
+            ("PSNR of the known region, decoded (dB)", f"{figures['known_psnr_decoded']:.2f}", ""),
+            ("PSNR without an edit (dB)", f"{figures['known_psnr_reconstructed']:.2f}", ""),
+            ("images with all known tokens intact", f"{means['intact']:.1%}", "100%"),
+            (f"images with a known pixel changed ({self.blend})", f"{means['changed']:.1%}", "0%"),
+            ("contrast across the seam / original", f"{figures['seam_ratio']:.3f}", "1"),
+        ]
+        if "class_accuracy" in means:
+            figures["class_accuracy"] = means["class_accuracy"]
+            rows.append(("read as their class", f"{means['class_accuracy']:.1%}", "100%"))
+        sampler = context.sampler
+        if self.application != "edit":  # as the pipeline does without classes
+            sampler = dataclasses.replace(sampler, guidance_scale=1.0)
+        names = ("application", "region", "from_class", "to_class", "blend", "seed")
+        return Report(
+            metrics={
+                **figures,
+                "count": total,
+                **{name: getattr(self, name) for name in names},
+                "sampler": dataclasses.asdict(sampler),
+            },
+            figures=figures,
+            rows=rows,
+            columns=("measured", "wanted"),
+            pictures={"edits.png": (torch.cat(shown), 4)},
+        )
 
-def _pil(image: Tensor) -> Image.Image:
-    return Image.fromarray(to_uint8(image).permute(1, 2, 0).contiguous().numpy())
+    def _chosen(self, context: EvaluationContext) -> list[int]:
+        """Return the positions of the images that are repainted."""
+        if not self._positions:  # labels may only be known together with the decoded images
+            images, label = context.held_out, self.from_class
+            wanted = (i for i in range(len(images)) if label in (None, int(images[i].label)))
+            self._positions = list(itertools.islice(wanted, self.count))
+        if not self._positions:
+            raise ValueError(f"evaluation.from_class={self.from_class}: no image is of this class.")
+        return self._positions
+
+    def _mask(self, context: EvaluationContext) -> Tensor:
+        mask = region_mask(self.region, context.codec.config.image_size)
+        return ~mask if self.application == "outpaint" else mask
+
+
+@dataclasses.dataclass(frozen=True)
+class _Repainted:
+    """A batch of results; images are (B, 3, S, S) in [0, 1], rounded to uint8 as when saved."""
+
+    originals: Tensor
+    labels: Tensor
+    """(B,) classes that were asked for."""
+    plain: Tensor
+    """The originals as the B-AE reconstructs them."""
+    squares: Tensor
+    """What was decoded."""
+    results: Tensor
+    """What was pasted into the originals."""
+    is_intact: Tensor
+    """(B,) bool: no known token changed."""
+
+    def measure(self, mask: Tensor) -> dict[str, Tensor]:
+        """Return the figures of every image, (B,) each."""
+        known = ~mask
+        return {
+            "intact": self.is_intact,
+            "changed": (self.results != self.originals)[..., known].any(dim=2).any(dim=1),
+            "known_mse_decoded": _mse(self.squares, self.originals, known),
+            "known_mse_reconstructed": _mse(self.plain, self.originals, known),
+            "seam": seam_contrast(self.results, mask),
+            "seam_original": seam_contrast(self.originals, mask),
+        }
+
+    def rows(self, mask: Tensor) -> Tensor:
+        """Return original, masked original, decoded square and result of each image."""
+        hidden = torch.where(mask, GREY, self.originals)
+        return torch.stack([self.originals, hidden, self.squares, self.results], dim=1)
+
+
+def _mse(images: Tensor, originals: Tensor, where: Tensor) -> Tensor:
+    return (images - originals)[..., where].square().mean(dim=(1, 2))
 
 
 def _psnr(mse: float) -> float:
-    """Of pixels in [0, 1], from the error pooled over all images, in dB."""
+    """Return the PSNR in dB of pixels in [0, 1], from the error pooled over all images."""
     return math.inf if mse == 0 else -10 * math.log10(mse)

@@ -1,16 +1,14 @@
-"""Features of many images in files of a few hundred: what makes long evaluations restartable.
+"""Features of many images in files of a few hundred each, so that long evaluations can be resumed.
 
-Any number of processes fills a folder, each file is written once and whole, and the figures are
-computed from the files in their order, so that they depend neither on the number of processes nor
-on interruptions.
+Any number of processes fill a folder. Each file is written atomically, and the figures are computed
+from the files in order, so they depend neither on the number of processes nor on interruptions.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigr.metrics.feature_networks import FeatureNetwork, Features
+from bigr.data.files import replacing, write_atomically
+from bigr.inference.processes import Processes
+from bigr.metrics.features import FeatureNetwork, Features
 
 SETTINGS = "settings.json"
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class FeatureChunks:
     """A folder of features.
 
     Args:
-        folder: made if it isn't there.
-        settings: what the features are of; those of an earlier run have to be the same.
-        count: images.
+        folder: created if it does not exist.
+        settings: what the features were computed from, as plain data.
+        count: number of images.
         size: images per file.
 
     Raises:
-        ValueError: if the folder holds features of something else.
+        ValueError: if the folder holds features with other settings.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], count: int, size: int) -> None:
@@ -41,44 +42,82 @@ class FeatureChunks:
         self.count = count
         self.size = size
         settings = {**settings, "count": count, "chunk_size": size}
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / SETTINGS
-        if path.is_file():
-            _compare(folder, json.loads(path.read_text()), settings)
-        else:
-            part = folder / f".{SETTINGS}.{os.getpid()}"
-            part.write_text(json.dumps(settings, indent=2))
-            part.replace(path)
+        if not path.is_file():
+            write_atomically(path, json.dumps(settings, indent=2).encode())
+        before, now = json.loads(path.read_text()), json.loads(json.dumps(settings))
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise ValueError(
+                    f"{folder} holds features of another evaluation ({name} was "
+                    f"{before.get(name)}, is {now.get(name)}): choose another hydra.run.dir, or "
+                    "delete that folder."
+                )
 
     def path(self, start: int) -> Path:
-        """Of the file that begins with image ``start``."""
+        """Return the path of the file that begins with image ``start``."""
         return self.folder / f"images_{start:07d}.npz"
 
     def ranges(self) -> list[range]:
-        """Images of every file."""
-        starts = range(0, self.count, self.size)
-        return [range(start, min(start + self.size, self.count)) for start in starts]
+        """Return the images of every file."""
+        return list(split([range(self.count)], self.size))
 
     def pending(self) -> list[range]:
-        """Those that aren't there yet."""
+        """Return the images of the files that do not exist yet."""
         return [images for images in self.ranges() if not self.path(images.start).is_file()]
 
-    def write(self, images: range, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-        """Write one file, under another name first."""
-        path = self.path(images.start)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # their stub takes the flag for all
-        part.replace(path)
+    def fill(
+        self,
+        processes: Processes,
+        batches_of: Callable[[Sequence[range]], Iterator[dict[str, Tensor]]],
+        on_batch: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Write the missing files together with the other processes, and wait for them.
 
-    def read(self, *names: str) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-        """Arrays of every file in order; a name that a file lacks is left out."""
+        Args:
+            processes: that share the work.
+            batches_of: yields arrays of the images of some files, batch by batch; a batch does not
+                cross the border between two files.
+            on_batch: called with the number of images that were finished, in all processes.
+
+        Raises:
+            ValueError: if a feature is not finite.
+        """
+        todo: list[range] = processes.broadcast(self.pending())
+        on_batch(self.count - sum(len(images) for images in todo))
+        mine = todo[processes.rank :: processes.count]
+        batches = batches_of(mine)
+        for images in mine:
+            parts: dict[str, list[np.ndarray[Any, Any]]] = {}
+            done = 0
+            while done < len(images):
+                arrays = next(batches)
+                for name, value in arrays.items():
+                    parts.setdefault(name, []).append(value.cpu().numpy())
+                number = len(next(iter(arrays.values())))
+                done += number
+                on_batch(number * processes.count)
+            self._write(images, {name: np.concatenate(values) for name, values in parts.items()})
+        processes.barrier()
+
+    def _write(self, images: range, arrays: Arrays) -> None:
+        is_finite = np.isfinite(next(iter(arrays.values()))).reshape(len(images), -1).all(axis=1)
+        if not is_finite.all():
+            raise ValueError(
+                f"the features of image {images.start + int(is_finite.argmin())} are not finite: "
+                "the images contain NaN, or the weights of the network are damaged."
+            )
+        with replacing(self.path(images.start)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes them for a flag
+
+    def read(self, *names: str) -> Iterator[Arrays]:
+        """Yield the arrays of every file in order, without those that a file does not have."""
         for images in self.ranges():
             with np.load(self.path(images.start), allow_pickle=False) as file:
                 yield {name: file[name] for name in names if name in file.files}
 
     def features(self) -> Iterator[Features]:
-        """Features of every file in order."""
+        """Yield the features of every file in order."""
         for arrays in self.read("pool", "logits", "spatial"):
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             yield Features(tensors["pool"], tensors["logits"], tensors.get("spatial"))
@@ -88,51 +127,14 @@ class FeatureChunks:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            raise ValueError(
-                f"{folder} holds features of another evaluation ({name} was {before.get(name)}, "
-                f"is {now.get(name)}): choose another hydra.run.dir, or delete that folder."
-            )
+def split(ranges: Sequence[range], size: int) -> Iterator[range]:
+    """Yield the batches of at most ``size`` images of every range."""
+    for images in ranges:
+        for start in range(images.start, images.stop, size):
+            yield range(start, min(start + size, images.stop))
 
 
-def fill(
-    chunks: FeatureChunks,
-    todo: Iterable[range],
-    images_of: Callable[[range], Iterator[Tensor]],
-    network: FeatureNetwork,
-    *,
-    keep_images: Callable[[range], bool] = lambda _: False,
-    on_images: Callable[[int], object] = lambda _: None,
-) -> None:
-    """Compute features and write them.
-
-    Args:
-        chunks: where to.
-        todo: which ranges.
-        images_of: uint8 images (B, 3, H, W) of a range, batch by batch.
-        network: whose features.
-        keep_images: of which ranges to write the images, too.
-        on_images: called with the number of images that were finished.
-    """
-    for images in todo:
-        parts: dict[str, list[np.ndarray[Any, Any]]] = {}
-        for batch in images_of(images):
-            features = network(batch)
-            for name, value in features._asdict().items():
-                if value is not None:
-                    parts.setdefault(name, []).append(value.cpu().numpy())
-            if keep_images(images):
-                parts.setdefault("images", []).append(batch.cpu().numpy())
-            on_images(len(batch))
-        arrays = {name: np.concatenate(values) for name, values in parts.items()}
-        bad = ~np.isfinite(arrays["pool"]).all(axis=1)
-        if bad.any():
-            first = images.start + int(bad.argmax())
-            raise ValueError(
-                f"the features of image {first} aren't finite: the images hold NaN, or the "
-                "network's weights are broken."
-            )
-        chunks.write(images, arrays)
+def feature_arrays(network: FeatureNetwork, images: Tensor) -> dict[str, Tensor]:
+    """Return the features of uint8 images (B, 3, H, W) by name, as they are written to files."""
+    found = network(images)._asdict()
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,8 +1,8 @@
 """Linear classifiers on fixed features, one for each learning rate, trained at once.
 
-Parameter-free BatchNorm and a linear layer (He et al., arXiv 2111.06377, appendix A). The heads see
-the same batches; their losses are added, so that each gets the gradients it would get alone.
-Shapes: n samples, D features, C classes, G learning rates.
+A BatchNorm without parameters precedes a linear layer (He et al., arXiv 2111.06377, appendix A).
+All heads see the same batches. Their losses are added, so that each gets the gradients that it
+would get alone. Shapes: n samples, D features, C classes, G learning rates.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
+
+from bigr.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
+)
 
 LARS_COEFFICIENT = 1e-3
 BATCH_NORM_EPS = 1e-6
 EVAL_BATCH = 8192
-
-Optimizer = Literal["sgd", "lars"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,50 +35,46 @@ class HeadSettings:
     """How the heads are trained.
 
     Args:
-        learning_rates: one head for each; those of a batch of 256, scaled with the batch size.
+        learning_rates: one head for each; for batches of 256, scaled with the batch size.
         optimizer: ``sgd`` or ``lars`` (You et al., arXiv 1708.03888), with momentum.
-        epochs: over the features.
-        warmup_epochs: of linear warm-up; a cosine to zero follows.
-        batch_size: samples per step.
-        momentum: of either optimiser.
-        weight_decay: on weights, not biases.
-        seed: of the order.
+        epochs: passes over the features.
+        warmup_epochs: epochs of linear warm-up, which a cosine to zero follows.
+        batch_size: samples per step; BatchNorm needs two.
+        momentum: of either optimizer.
+        weight_decay: on weights, not on biases.
+        seed: seed of the order.
     """
 
-    learning_rates: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-    optimizer: Optimizer = "lars"
-    epochs: int = 90
-    warmup_epochs: int = 10
-    batch_size: int = 16_384
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    seed: int = 0
+    learning_rates: Sequence[PositiveFloat] = (0.1,)
+    optimizer: Literal["sgd", "lars"] = "lars"
+    epochs: PositiveInt = 90
+    warmup_epochs: NonNegativeInt = 10
+    batch_size: Annotated[int, Ge(2)] = 16_384
+    momentum: NonNegativeFloat = 0.9
+    weight_decay: NonNegativeFloat = 0.0
+    seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        rates = list(self.learning_rates)
-        if not rates or any(rate <= 0 for rate in rates):
-            raise ValueError(f"head.learning_rates must be positive numbers, got {rates}.")
-        if self.optimizer not in ("sgd", "lars"):
-            raise ValueError(f"head.optimizer={self.optimizer}: it can be sgd or lars.")
-        if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs:
+        check_fields(self)
+        if not self.learning_rates:
+            raise ValueError("head.learning_rates must have at least one number.")
+        if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"head.epochs={self.epochs} must be at least 1 and more than "
+                f"head.epochs={self.epochs} must be more than "
                 f"head.warmup_epochs={self.warmup_epochs}."
             )
-        if self.batch_size < 2:
-            raise ValueError(f"head.batch_size={self.batch_size}: BatchNorm needs at least 2.")
 
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Of every learning rate, on the validation split."""
+    """Accuracies on the validation split, one for each learning rate."""
 
     top1: list[float]
     top5: list[float]
 
     @property
     def best(self) -> int:
-        """Index of the best top-1."""
+        """Index of the learning rate with the best top-1 accuracy."""
         return max(range(len(self.top1)), key=self.top1.__getitem__)
 
 
@@ -81,8 +84,8 @@ class LinearHeads:
     Args:
         dim: D.
         num_classes: C.
-        settings: of the training.
-        device: where.
+        settings: how they are trained.
+        device: where the parameters are.
     """
 
     def __init__(
@@ -100,11 +103,11 @@ class LinearHeads:
         self._rates = torch.tensor(list(settings.learning_rates), device=device)[:, None, None]
 
     def logits(self, features: Tensor) -> Tensor:
-        """(G, n, C) of normalised ``features`` (n, D)."""
+        """Return the logits (G, n, C) of normalised ``features`` (n, D)."""
         return features @ self.weight.transpose(1, 2) + self.bias
 
     def fit(self, features: Tensor, labels: Tensor) -> None:
-        """Train on ``features`` (n, D), in any floating type, and ``labels`` (n,)."""
+        """Train on ``features`` (n, D) of any floating type, and ``labels`` (n,)."""
         settings, device = self.settings, self.weight.device
         generator = torch.Generator().manual_seed(settings.seed)
         size = min(settings.batch_size, len(labels))
@@ -117,7 +120,7 @@ class LinearHeads:
                 loss = self._loss(self._normalise(x), labels[chosen.to(labels.device)].to(device))
                 self._step(loss, self._progress(epoch + step / steps) * size / 256)
         with torch.no_grad():
-            # Of all samples rather than running averages: the same in any order.
+            # The statistics of all samples, not running averages, do not depend on the order.
             chunks = [chunk.to(device).double() for chunk in features.split(EVAL_BATCH)]
             mean = sum(chunk.sum(dim=0) for chunk in chunks) / len(features)
             squares = sum((chunk - mean).square().sum(dim=0) for chunk in chunks)
@@ -127,14 +130,14 @@ class LinearHeads:
         return F.batch_norm(x, None, None, training=True, eps=BATCH_NORM_EPS)
 
     def _loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Sum over heads of the mean cross-entropy."""
+        """Return the sum over heads of the mean cross-entropy."""
         logits = self.logits(x)
         repeated = labels.expand(len(logits), -1)
         losses = F.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
         return losses.view(repeated.shape).mean(dim=1).sum()
 
     def _progress(self, epoch: float) -> float:
-        """Factor of the learning rate: linear warm-up, then a cosine to zero."""
+        """Return the factor of the learning rate: linear warm-up, then a cosine to zero."""
         warmup, epochs = self.settings.warmup_epochs, self.settings.epochs
         if epoch < warmup:
             return epoch / warmup
@@ -157,7 +160,7 @@ class LinearHeads:
 
     @torch.no_grad()
     def score(self, features: Tensor, labels: Tensor) -> HeadScores:
-        """Top-1 and top-5 accuracy of every head."""
+        """Measure the top-1 and top-5 accuracy of every head."""
         device = self.weight.device
         scale = (self.variance + BATCH_NORM_EPS).rsqrt()
         most = min(5, self.weight.shape[1])
@@ -172,7 +175,7 @@ class LinearHeads:
 
 
 def _trust(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """LARS: 0.001 |w| / |g| of each head, 1 where either is zero."""
+    """Return the LARS factor 0.001 |w| / |g| of each head, 1 where either norm is zero."""
     norms = parameter.flatten(1).norm(dim=1), gradient.flatten(1).norm(dim=1)
     both = (norms[0] > 0) & (norms[1] > 0)
     ratio = torch.where(both, LARS_COEFFICIENT * norms[0] / norms[1].clamp_min(1e-30), 1.0)

@@ -1,29 +1,32 @@
-"""The linear probe of the paper: what a frozen generator's features know about classes.
+"""The linear probe of the paper: what the features of a frozen generator tell about classes.
 
-Unmasked codes, null class, hidden states averaged over the tokens; then parameter-free BatchNorm
-and a linear classifier. Features of all chosen layers come from one pass and are kept in files.
-Shapes: n images, L layers, D width.
+The features are hidden states for unmasked codes and the null class, averaged over the tokens;
+a BatchNorm without parameters and a linear classifier follow. One pass computes the features of all
+chosen layers, which are kept in files. Shapes: n images, L layers, D width.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bigr.checkpoints.identity import weights_sha256
-from bigr.evaluation.feature_chunks import FeatureChunks
+from bigr.evaluation import plots
+from bigr.evaluation.evaluator import EvaluationContext, OnBatch
+from bigr.evaluation.feature_chunks import FeatureChunks, split
 from bigr.evaluation.linear_heads import HeadScores, HeadSettings, LinearHeads
-from bigr.evaluation.report import Curve, Evaluation
-from bigr.inference.processes import ALONE, Processes
-from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.evaluation.report import Curve, Report
 from bigr.models.bigr import BiGR
 from bigr.models.codes import grid_to_tokens
+from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 
 log = logging.getLogger(__name__)
 
@@ -31,212 +34,173 @@ SPLITS = ("train", "val")
 
 
 class ProbeData(Protocol):
-    """A data module of images or codes, set up."""
+    """A data module of images or codes, set up for validation."""
 
     num_classes: int
 
     def num_images(self, split: str) -> int:
-        """Of ``train`` or ``val``."""
+        """Return the number of images of ``train`` or ``val``."""
 
     def ordered_loader(self, split: str, batches: Sequence[Sequence[int]]) -> Any:
-        """Batches of these images."""
+        """Return a loader of batches with the given images of a split."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Bytes to floats, on the device."""
+        """Turn bytes into floats, on the device."""
 
 
+@dataclass(kw_only=True)
 class LinearProbe:
-    """Extract features, train heads, score them.
+    """Extract features, train linear classifiers on them, and measure their accuracy.
 
     Args:
         head: how the linear classifiers are trained.
-        layers: 0-based; ``all``, ``middle`` (the paper's), or a list.
+        layers: 0-based numbers; or ``all``; or ``middle``, as in the paper.
         batch_size: images at a time on each device.
         chunk_size: images per file of features.
-        max_train_images: evenly spaced ones of the training split; None takes all.
-        embedding: ``tsne``, ``umap`` or None: a picture of the best layer's features.
+        max_train_images: number of evenly spaced images of the training split; None takes all.
+        embedding: draw the features of the best layer with ``tsne`` or ``umap``; None does not.
         num_embedded: images in that picture.
-        keep_features: leave them in ``features/`` for another probe in the same folder.
-        seed: of the picture.
-
-    Raises:
-        ValueError: for impossible settings.
+        keep_features: keep the features in ``features/`` for another probe in the same folder.
+        seed: seed of the picture.
     """
 
-    def __init__(
-        self,
-        *,
-        head: HeadSettings,
-        layers: str | Sequence[int] = "middle",
-        batch_size: int = 64,
-        chunk_size: int = 4096,
-        max_train_images: int | None = None,
-        embedding: str | None = "tsne",
-        num_embedded: int = 2000,
-        keep_features: bool = True,
-        seed: int = 0,
-    ) -> None:
-        if isinstance(layers, str) and layers not in ("all", "middle"):
+    is_shared = True
+    head: HeadSettings
+    layers: Literal["all", "middle"] | Sequence[NonNegativeInt] = "middle"
+    batch_size: PositiveInt = 64
+    chunk_size: PositiveInt = 4096
+    max_train_images: PositiveInt | None = None
+    embedding: Literal["tsne", "umap"] | None = "tsne"
+    num_embedded: PositiveInt = 2000
+    keep_features: bool = True
+    seed: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.embedding == "umap" and importlib.util.find_spec("umap") is None:
+            raise ValueError("probe.embedding=umap needs umap: pip install umap-learn, or tsne.")
+
+    def check(self, context: EvaluationContext) -> None:
+        """Raise ``ValueError`` if a layer does not exist, or data and models do not fit."""
+        _generator(context)
+        self.chosen_layers(context)
+        for name in SPLITS:
+            if context.data.num_images(name) == 0:
+                raise ValueError(f"the probe needs a {name} split, and the data has none.")
+        context.check_image_size()
+        if context.autoencoder is None and hasattr(context.data, "image_size"):
             raise ValueError(
-                f"probe.layers={layers}: it can be all, middle or a list such as [12]."
+                "still needed: autoencoder (the B-AE that makes codes of these images). Add "
+                "autoencoder=… to the command, or probe codes (data=codes)."
             )
-        if embedding not in (None, "tsne", "umap"):
-            raise ValueError(f"probe.embedding={embedding}: it can be tsne, umap or null.")
-        if embedding == "umap":
-            import importlib.util
 
-            if importlib.util.find_spec("umap") is None:
-                raise ValueError(
-                    "probe.embedding=umap needs umap: pip install umap-learn, or tsne."
-                )
-        self.head = head
-        self.layers = layers
-        self.batch_size = batch_size
-        self.chunk_size = chunk_size
-        self.max_train_images = max_train_images
-        self.embedding = embedding
-        self.num_embedded = num_embedded
-        self.keep_features = keep_features
-        self.seed = seed
+    def num_images(self, context: EvaluationContext) -> int:
+        """Return the number of images whose features are needed."""
+        return sum(len(self._images(context.data, name)) for name in SPLITS)
 
-    def chosen_layers(self, num_layers: int) -> list[int]:
-        """Of a generator with ``num_layers``; ``ValueError`` if one isn't there."""
+    def chosen_layers(self, context: EvaluationContext) -> list[int]:
+        """Return the numbers of the layers; ``ValueError`` if the generator lacks one."""
+        num_layers = _generator(context).config.num_layers
         if self.layers == "all":
             return list(range(num_layers))
         if self.layers == "middle":
-            return [num_layers // 2 - 1 if num_layers > 1 else 0]
-        layers = [int(layer) for layer in self.layers]
-        if not layers or any(not 0 <= layer < num_layers for layer in layers):
+            return [max(num_layers // 2 - 1, 0)]
+        layers = sorted({int(layer) for layer in self.layers})
+        if not layers or layers[-1] >= num_layers:
             raise ValueError(f"probe.layers={layers}: this generator has 0..{num_layers - 1}.")
-        return sorted(set(layers))
+        return layers
 
     def __call__(
-        self,
-        generator: BiGR,
-        autoencoder: BinaryAutoencoder | None,
-        data: ProbeData,
-        on_batch: Callable[[int], object] = lambda _: None,
-        *,
-        folder: Path,
-        processes: Processes = ALONE,
-    ) -> Evaluation | None:
-        """Accuracy of every layer and learning rate; None in all processes but the first.
+        self, context: EvaluationContext, on_batch: OnBatch = lambda _: None
+    ) -> Report | None:
+        """Measure the accuracy of every layer and learning rate.
 
-        Args:
-            generator: frozen, on this process's device.
-            autoencoder: makes the codes, if the data are images.
-            data: both splits.
-            on_batch: called with the number of images that were finished.
-            folder: for features.
-            processes: that share the work: images, then layers.
+        The processes share the images first, and then the layers.
 
         Raises:
-            ValueError: if data and model don't fit, or ``folder`` holds other features.
+            ValueError: if the folder holds other features.
         """
-        layers = self.chosen_layers(generator.config.num_layers)
-        chunks, labels = {}, {}
-        for split in SPLITS:
-            chunks[split] = self._extract(
-                generator, autoencoder, data, split, layers, on_batch, folder, processes
-            )
-        processes.barrier()
-        for split in SPLITS:
-            parts = [arrays["labels"] for arrays in chunks[split].read("labels")]
-            labels[split] = torch.from_numpy(np.concatenate(parts)).long()
+        generator, processes = _generator(context), context.processes
+        layers = self.chosen_layers(context)
+        chunks = {name: self._extract(context, name, layers, on_batch) for name in SPLITS}
+        labels = {}
+        for name, part in chunks.items():
+            arrays = [array["labels"] for array in part.read("labels")]
+            labels[name] = torch.from_numpy(np.concatenate(arrays)).long()
         mine: dict[int, HeadScores] = {}
         for place in range(processes.rank, len(layers), processes.count):
-            heads = LinearHeads(generator.config.dim, data.num_classes, self.head, generator.device)
+            classes = context.data.num_classes
+            heads = LinearHeads(generator.config.dim, classes, self.head, generator.device)
             heads.fit(load_layer(chunks["train"], place), labels["train"])
-            mine[layers[place]] = heads.score(load_layer(chunks["val"], place), labels["val"])
-            best = mine[layers[place]]
-            log.info("layer %d: top-1 %.2f%%", layers[place], 100 * best.top1[best.best])
-        scores = processes.gather(mine)
+            found = heads.score(load_layer(chunks["val"], place), labels["val"])
+            mine[layers[place]] = found
+            log.info("layer %d: top-1 %.2f%%", layers[place], 100 * found.top1[found.best])
+        scores = {layer: s for part in processes.gather(mine) for layer, s in part.items()}
         if not processes.is_first:
             return None
-        found = {layer: score for part in scores for layer, score in part.items()}
-        result = self._result(dict(sorted(found.items())), labels)
+        report = self._report(dict(sorted(scores.items())), labels)
         if self.embedding is not None:
-            best_layer = int(result.metrics["best"]["layer"])
-            place = layers.index(best_layer)
-            result.files[f"{self.embedding}.png"] = lambda path: self._embed(
+            place = layers.index(int(report.metrics["best"]["layer"]))
+            report.files[f"{self.embedding}.png"] = lambda path: self._embed(
                 load_layer(chunks["val"], place), labels["val"], path
             )
         if not self.keep_features:
-            result.cleanup += [part.remove for part in chunks.values()]
-        return result
+            report.cleanup += [part.remove for part in chunks.values()]
+        return report
 
-    @torch.inference_mode()
     def _extract(
-        self,
-        generator: BiGR,
-        autoencoder: BinaryAutoencoder | None,
-        data: ProbeData,
-        split: str,
-        layers: list[int],
-        on_batch: Callable[[int], object],
-        folder: Path,
-        processes: Processes,
+        self, context: EvaluationContext, name: str, layers: list[int], on_batch: OnBatch
     ) -> FeatureChunks:
-        """Features of a split, in files."""
-        images = self._images(data, split)
+        """Compute the features of a split that are not in files yet."""
+        generator, autoencoder, data = _generator(context), context.autoencoder, context.data
+        images = self._images(data, name)
         settings = {
             "generator": weights_sha256(generator),
             "autoencoder": None if autoencoder is None else weights_sha256(autoencoder),
             "layers": layers,
-            "of": data.num_images(split),
+            "of": data.num_images(name),
         }
-        chunks = FeatureChunks(folder / "features" / split, settings, len(images), self.chunk_size)
-        todo: list[range] = processes.broadcast(chunks.pending())
-        on_batch(len(images) - sum(len(part) for part in todo))
-        mine = todo[processes.rank :: processes.count]
-        batches = [
-            [images[i] for i in range(start, min(start + self.batch_size, part.stop))]
-            for part in mine
-            for start in range(part.start, part.stop, self.batch_size)
-        ]
-        loaded = iter(data.ordered_loader(split, batches))
-        device, null = generator.device, generator.config.null_class
-        for part in mine:
-            features: list[np.ndarray[Any, Any]] = []
-            labels: list[np.ndarray[Any, Any]] = []
-            for _ in range(part.start, part.stop, self.batch_size):
-                batch = next(loaded)
-                labels.append(batch.labels.numpy())
-                codes = _codes(batch, data, autoencoder, device)
-                classes = torch.full((len(codes),), null, device=device)
-                pooled = generator.pooled_features(codes, classes, layers)
-                features.append(pooled.half().cpu().numpy())
-                on_batch(len(codes) * processes.count)
-            arrays = {"features": np.concatenate(features), "labels": np.concatenate(labels)}
-            chunks.write(part, arrays)
+        folder = context.output / "features" / name
+        chunks = FeatureChunks(folder, settings, len(images), self.chunk_size)
+
+        @torch.inference_mode()
+        def batches_of(todo: Sequence[range]) -> Iterator[dict[str, Tensor]]:
+            places = split(todo, self.batch_size)
+            chosen = [images[place.start : place.stop] for place in places]
+            for batch in data.ordered_loader(name, chosen):
+                codes = _codes(batch, context)
+                null = torch.full((len(codes),), generator.config.null_class, device=codes.device)
+                pooled = generator.pooled_features(codes, null, layers)
+                yield {"features": pooled.half(), "labels": batch.labels}
+
+        chunks.fill(context.processes, batches_of, on_batch)
         return chunks
 
-    def _images(self, data: ProbeData, split: str) -> list[int]:
-        count = data.num_images(split)
-        if count == 0:
-            raise ValueError(f"the probe needs a {split} split, and the data has none.")
-        most = self.max_train_images
-        if split == "val" or most is None or most >= count:
+    def _images(self, data: ProbeData, name: str) -> list[int]:
+        """Return the numbers of the images of a split whose features are used."""
+        count, most = data.num_images(name), self.max_train_images
+        if name == "val" or most is None or most >= count:
             return list(range(count))
         return [int(i) for i in np.linspace(0, count - 1, most).round()]
 
-    def _result(self, scores: dict[int, HeadScores], labels: dict[str, Tensor]) -> Evaluation:
+    def _report(self, scores: dict[int, HeadScores], labels: dict[str, Tensor]) -> Report:
+        """Return the accuracies by layer, at the best learning rate of each."""
         rates = [float(rate) for rate in self.head.learning_rates]
-        best_layer = max(scores, key=lambda layer: scores[layer].top1[scores[layer].best])
-        top = scores[best_layer]
-        by_layer = {layer: 100 * score.top1[score.best] for layer, score in scores.items()}
+        best = max(scores, key=lambda layer: scores[layer].top1[scores[layer].best])
+        top = scores[best]
         rows: list[tuple[str, ...]] = [
             (
-                f"layer {layer}{' (best)' if layer == best_layer and len(scores) > 1 else ''}",
+                f"layer {layer}{' (best)' if layer == best and len(scores) > 1 else ''}",
                 f"{100 * score.top1[score.best]:.2f}",
                 f"{100 * score.top5[score.best]:.2f}",
                 f"{rates[score.best]:g}",
             )
             for layer, score in scores.items()
         ]
-        return Evaluation(
+        by_layer = {layer: 100 * score.top1[score.best] for layer, score in scores.items()}
+        return Report(
             metrics={
-                "best": {"layer": best_layer, "learning_rate": rates[top.best]},
+                "best": {"layer": best, "learning_rate": rates[top.best]},
                 "layers": {
                     str(layer): {"top1": score.top1, "top5": score.top5}
                     for layer, score in scores.items()
@@ -252,46 +216,48 @@ class LinearProbe:
         )
 
     def _embed(self, features: Tensor, labels: Tensor, path: Path) -> None:
-        """A picture of ``features`` in two dimensions, coloured by class."""
-        from bigr.evaluation import plots
-
+        """Draw ``features`` in two dimensions, with a colour for each class."""
         count = min(self.num_embedded, len(features))
         chosen = torch.linspace(0, len(features) - 1, count).round().long()
         x, y = features[chosen].float(), labels[chosen]
         x = (x - x.mean(dim=0)) / x.std(dim=0).clamp_min(1e-6)
-        plots.scatter(path, _in_two_dimensions(x, self.embedding or "tsne", self.seed), y.numpy())
+        if self.embedding == "umap":
+            from umap import UMAP
 
+            points = UMAP(random_state=self.seed).fit_transform(x.numpy())
+        else:
+            from sklearn.manifold import TSNE
 
-def _in_two_dimensions(x: Tensor, method: str, seed: int) -> Any:
-    if method == "umap":
-        from umap import UMAP
-
-        return UMAP(random_state=seed).fit_transform(x.numpy())
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    return TSNE(random_state=seed, perplexity=perplexity, init="pca").fit_transform(x.numpy())
+            perplexity = min(30.0, (len(x) - 1) / 3)
+            tsne = TSNE(random_state=self.seed, perplexity=perplexity, init="pca")
+            points = tsne.fit_transform(x.numpy())
+        plots.scatter(path, points, y.numpy())
 
 
 def load_layer(chunks: FeatureChunks, place: int) -> Tensor:
-    """(n, D) float16 features of the layer at ``place``."""
+    """Return the (n, D) float16 features of the layer at position ``place``."""
     parts = [arrays["features"][:, place] for arrays in chunks.read("features")]
     return torch.from_numpy(np.concatenate(parts))
 
 
-def _codes(
-    batch: Any, data: ProbeData, autoencoder: BinaryAutoencoder | None, device: torch.device
-) -> Tensor:
-    """(B, N, K) of a batch of codes or images; the likelier bits."""
+def _generator(context: EvaluationContext) -> BiGR:
+    if context.generator is None:
+        raise ValueError("the probe needs a generator: add generator=… to the command.")
+    return context.generator
+
+
+def _codes(batch: Any, context: EvaluationContext) -> Tensor:
+    """Return the codes (B, N, K) of a batch of codes, or the most likely ones of images."""
+    device = context.device
     moved = batch._replace(
         images=None if batch.images is None else batch.images.to(device),
         codes=None if batch.codes is None else batch.codes.to(device),
     )
-    moved = data.on_after_batch_transfer(moved, 0)
+    moved = context.data.on_after_batch_transfer(moved, 0)
     if moved.codes is not None:
         codes: Tensor = moved.codes
         return codes
-    if autoencoder is None:
-        raise ValueError("still needed: autoencoder, because this data are images.")
-    bit_probs = autoencoder.encode(moved.images)
-    return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
+    autoencoder = context.codec
+    return grid_to_tokens(
+        autoencoder.quantize(autoencoder.encode(moved.images), deterministic=True)
+    )

@@ -1,46 +1,47 @@
-"""Plots, where matplotlib is installed (the extra ``plots``)."""
+"""Plots as PNG files, where matplotlib is installed (the extra ``plots``).
+
+Every function returns the path that it wrote, or None without matplotlib.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from bigr.data.files import replacing
 
 log = logging.getLogger(__name__)
 
 SIZE = (5.5, 4.0)
 MOST_TICKS = 12
-"""Up to so many points have their own values below them."""
+"""Up to this number of points have their own values on the x axis."""
+MOST_IN_LEGEND = 10
 
 
 @functools.cache
-def _say_once() -> None:
+def _log_once() -> None:
     log.info("no plots without matplotlib: pip install 'bigr-lightning[plots]'")
 
 
-def figure_and_axes() -> tuple[Any, Any] | None:
-    """An empty figure that needs no screen; None, with one line of log, without matplotlib."""
+def _plot(path: Path, draw: Callable[[Any, Any], None], **labels: Any) -> Path | None:
+    """Let ``draw`` fill a figure and its axes, and write it; no screen is needed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        _say_once()
+        _log_once()
         return None
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=True, color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def save(figure: Any, path: Path) -> Path:
-    """Write a PNG; a half-written file is never seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, dpi=150, format="png")
-    part.replace(path)
+    draw(figure, axes)
+    axes.set(**labels)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150, format="png")
     return path
 
 
@@ -50,74 +51,65 @@ def lines(
     *,
     x: str,
     y: str,
-    title: str = "",
     legend: str = "",
     log_x: bool = False,
 ) -> Path | None:
-    """One line per entry of ``curves``, x to y.
+    """Draw one line per entry of ``curves``.
 
     Args:
         path: PNG to write.
-        curves: by name; an empty name has no entry in the legend.
-        x: label.
-        y: label.
-        title: above.
+        curves: points (x to y) by name; an empty name has no entry in the legend.
+        x: label of the x axis.
+        y: label of the y axis.
         legend: heading of the legend.
-        log_x: logarithmic x.
+        log_x: use a logarithmic x axis.
     """
-    made = figure_and_axes()
-    if made is None:
-        return None
-    figure, axes = made
-    for name, points in curves.items():
-        xs = sorted(points)
-        axes.plot(xs, [points[value] for value in xs], "o-", markersize=4, label=name)
-    ticks = sorted({value for points in curves.values() for value in points})
-    if log_x:
-        axes.set_xscale("log")
-    if len(ticks) <= MOST_TICKS:
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-    axes.set(xlabel=x, ylabel=y, title=title)
-    if any(curves):
-        axes.legend(title=legend, frameon=False)
-    return save(figure, path)
+
+    def draw(_figure: Any, axes: Any) -> None:
+        for name, points in curves.items():
+            xs = sorted(points)
+            axes.plot(xs, [points[value] for value in xs], "o-", markersize=4, label=name)
+        if log_x:
+            axes.set_xscale("log")
+        ticks = sorted({value for points in curves.values() for value in points})
+        if len(ticks) <= MOST_TICKS:
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+        if any(curves):
+            axes.legend(title=legend, frameon=False)
+
+    return _plot(path, draw, xlabel=x, ylabel=y)
 
 
 def scatter(path: Path, points: Any, labels: Any) -> Path | None:
-    """``points`` (n, 2), coloured by ``labels`` (n,), with a legend for a few classes."""
-    made = figure_and_axes()
-    if made is None:
-        return None
-    figure, axes = made
-    classes = sorted(set(labels.tolist()))
-    for label in classes:
-        is_one = labels == label
-        colour = f"C{label % 10}"
-        axes.scatter(points[is_one, 0], points[is_one, 1], s=8, color=colour, label=str(label))
-    if len(classes) <= 10:
-        axes.legend(frameon=False, markerscale=2, bbox_to_anchor=(1, 1))
-    axes.grid(visible=False)
-    axes.set(xticks=[], yticks=[])
-    return save(figure, path)
+    """Draw ``points`` (n, 2), coloured by ``labels`` (n,), with a legend for up to ten classes."""
+
+    def draw(_figure: Any, axes: Any) -> None:
+        classes = sorted(set(labels.tolist()))
+        for label in classes:
+            chosen = points[labels == label]
+            axes.scatter(*chosen.T, s=8, color=f"C{label % 10}", label=str(label))
+        if len(classes) <= MOST_IN_LEGEND:
+            axes.legend(frameon=False, markerscale=2, bbox_to_anchor=(1, 1))
+        axes.grid(visible=False)
+
+    return _plot(path, draw, xticks=[], yticks=[])
 
 
 def front(path: Path, points: Sequence[tuple[float, float, str]], *, x: str, y: str) -> Path | None:
-    """Points (x small is good, y large is good) with their names, and the best ones joined."""
-    made = figure_and_axes()
-    if made is None:
-        return None
-    figure, axes = made
-    axes.scatter([p[0] for p in points], [p[1] for p in points], s=16, color="0.5")
-    best: list[tuple[float, float]] = []
-    for p in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not best or p[1] > best[-1][1]:
-            best.append((p[0], p[1]))
-    axes.plot([p[0] for p in best], [p[1] for p in best], "o-", markersize=4, color="C0")
-    for p in points:
-        axes.annotate(p[2], p[:2], xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axes.set(xlabel=x, ylabel=y)
-    return save(figure, path)
+    """Draw named points, and join those that no other point beats in both (small x, large y)."""
+
+    def draw(_figure: Any, axes: Any) -> None:
+        best: list[tuple[float, float]] = []
+        for one in sorted(points, key=lambda point: (point[0], -point[1])):
+            if not best or one[1] > best[-1][1]:
+                best.append(one[:2])
+        axes.scatter(*zip(*(point[:2] for point in points), strict=True), s=16, color="0.5")
+        axes.plot(*zip(*best, strict=True), "o-", markersize=4, color="C0")
+        for one in points:
+            axes.annotate(one[2], one[:2], xytext=(4, 4), textcoords="offset points", fontsize=7)
+
+    return _plot(path, draw, xlabel=x, ylabel=y)
 
 
 def heat_map(
@@ -130,21 +122,19 @@ def heat_map(
     y: str,
     title: str,
 ) -> Path | None:
-    """A table of ``values`` by colour, with the numbers in it; None is a job that failed."""
-    made = figure_and_axes()
-    if made is None:
-        return None
-    figure, axes = made
-    axes.grid(visible=False)
-    numbers = [[float("nan") if v is None else v for v in row] for row in values]
-    picture = axes.imshow(numbers, cmap="viridis", aspect="auto")
-    figure.colorbar(picture, ax=axes)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            text = "failed" if value is None else f"{value:.4g}"
-            dark = value is not None and picture.norm(value) < 0.6
-            axes.text(j, i, text, ha="center", va="center", color="w" if dark else "k", fontsize=8)
-    axes.set(xlabel=x, ylabel=y, title=title)
-    return save(figure, path)
+    """Draw a table of ``values`` in colours and numbers; None stands for a job that failed."""
+
+    def draw(figure: Any, axes: Any) -> None:
+        axes.grid(visible=False)
+        numbers = [[float("nan") if v is None else v for v in row] for row in values]
+        picture = axes.imshow(numbers, cmap="viridis", aspect="auto")
+        figure.colorbar(picture, ax=axes)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                text = "failed" if value is None else f"{value:.4g}"
+                color = "w" if value is not None and picture.norm(value) < 0.6 else "k"
+                axes.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
+
+    return _plot(path, draw, xlabel=x, ylabel=y, title=title)

@@ -1,10 +1,12 @@
-"""How well a B-AE reconstructs: errors, perceptual distance, use of its bits."""
+"""How well a B-AE reconstructs images: errors, perceptual distance, and the use of its bits."""
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +18,15 @@ from torchmetrics.functional.image import (
 
 from bigr.checkpoints.cached import CachedFileError
 from bigr.data.image_arrays import to_float
-from bigr.evaluation.report import Evaluation
+from bigr.evaluation.evaluator import EvaluationContext, OnBatch
+from bigr.evaluation.report import Report
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.reconstruction_fid import ReconstructionFID
-from bigr.models.autoencoder import BinaryAutoencoder
+from bigr.schema import NonNegativeInt, PositiveInt, check_fields
+
+log = logging.getLogger(__name__)
 
 Network = TypeVar("Network")
 COLUMNS = 8
@@ -30,49 +35,38 @@ SSIM_WINDOW = 11
 IMAGE_DIMS = (1, 2, 3)
 
 
-class Images(Protocol):
-    """A data set of samples with an ``image``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-
+@dataclass(kw_only=True)
 class ReconstructionEvaluation:
-    """Figures of a B-AE on held-out images.
+    """Measure the reconstructions of held-out images.
 
     Args:
         batch_size: images at a time.
-        count: images of the validation split, from its start; None takes all.
-        deterministic: the likelier bit instead of a drawn one.
-        seed: of the drawn bits.
-        perceptual_file: VGG16's weights for LPIPS; None is torch's hub cache. Without the file
-            there is no LPIPS.
+        count: images from the start of the validation split; None takes all.
+        deterministic: use the most likely bits instead of drawn ones.
+        seed: seed of the drawn bits.
+        perceptual_file: VGG16's weights for LPIPS; None looks in torch's hub cache, and omits
+            LPIPS if they are not there.
         inception_file: the same for the FID of the reconstructions.
 
     Raises:
-        ValueError: if ``count`` is below 1.
+        CachedFileError: if a file that was given is missing or damaged.
     """
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 32,
-        count: int | None = None,
-        deterministic: bool = False,
-        seed: int = 0,
-        perceptual_file: str | None = None,
-        inception_file: str | None = None,
-    ) -> None:
-        self.batch_size = batch_size
-        self.count = count
-        self.deterministic = deterministic
-        self.seed = seed
-        self.perceptual_file = perceptual_file
+    is_shared = False
+    batch_size: PositiveInt = 32
+    count: PositiveInt | None = None
+    deterministic: bool = False
+    seed: NonNegativeInt = 0
+    perceptual_file: str | None = None
+    inception_file: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
         self.missing: list[str] = []
-        """Why there is no LPIPS or FID."""
-        self.lpips = self._optional(load_lpips, perceptual_file)
-        network = self._optional(functools.partial(load_network, "inception"), inception_file)
+        """Why LPIPS or the FID is omitted."""
+        self.lpips = self._optional(load_lpips, self.perceptual_file)
+        load = functools.partial(load_network, "inception")
+        network = self._optional(load, self.inception_file)
         self.fid = None if network is None else ReconstructionFID(network)
 
     def _optional(self, load: Callable[[str | None], Network], given: str | None) -> Network | None:
@@ -84,25 +78,24 @@ class ReconstructionEvaluation:
             self.missing.append(str(error))
             return None
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        autoencoder: BinaryAutoencoder,
-        images: Images,
-        on_batch: Callable[[int], object] | None = None,
-    ) -> Evaluation:
-        """Figures and a picture of ``autoencoder`` on ``images``.
+    def check(self, context: EvaluationContext) -> None:
+        """Raise ``ValueError`` if there are no images of the size of the B-AE."""
+        self.num_images(context)
+        for reason in self.missing:
+            log.info("omitted: %s", reason)
 
-        Args:
-            autoencoder: on the device to use.
-            images: samples with an ``image`` (3, H, W), uint8 or float in [0, 1].
-            on_batch: called with the number of images that were finished.
-        """
-        device = autoencoder.last_weight.device
+    def num_images(self, context: EvaluationContext) -> int:
+        """Return the number of images that are reconstructed."""
+        return len(range(len(context.held_out))[: self.count])
+
+    @torch.inference_mode()
+    def __call__(self, context: EvaluationContext, on_batch: OnBatch = lambda _: None) -> Report:
+        """Reconstruct the images of the validation split, and compare them with the originals."""
+        autoencoder, images, total = context.codec, context.held_out, self.num_images(context)
+        device = context.device
         usage = BitUsage(autoencoder.config.code_dim).to(device)
         means: dict[str, MeanMetric] = {}
         shown: list[tuple[Tensor, Tensor]] = []
-        total = len(images) if self.count is None else min(self.count, len(images))
         generator = torch.Generator(device).manual_seed(self.seed)
         for start in range(0, total, self.batch_size):
             chosen = range(start, min(start + self.batch_size, total))
@@ -116,31 +109,30 @@ class ReconstructionEvaluation:
                 means.setdefault(name, MeanMetric().to(device)).update(value, len(x))
             if start < ROWS * COLUMNS:
                 shown.append((x.cpu(), y.cpu()))
-            if on_batch is not None:
-                on_batch(len(x))
-        metrics: dict[str, Any] = {name: float(mean.compute()) for name, mean in means.items()}
+            on_batch(len(x))
+        figures = {name: float(mean.compute()) for name, mean in means.items()}
         if self.fid is not None:
-            metrics["rfid"] = self.fid.compute()
+            figures["rfid"] = self.fid.compute()
             self.fid.reset()
-        bits = usage.compute()
-        metrics["bits"] = {
-            "dead": int(bits.dead),
-            "usage_entropy": float(bits.entropy.mean()),
-            "usage_entropy_min": float(bits.entropy.min()),
-            "correlation": float(bits.correlation),
-            "correlation_max": float(bits.max_correlation),
-            "mean": [float(value) for value in bits.mean],
+        found = usage.compute()
+        bits: dict[str, Any] = {
+            "dead": int(found.dead),
+            "usage_entropy": float(found.entropy.mean()),
+            "usage_entropy_min": float(found.entropy.min()),
+            "correlation": float(found.correlation),
+            "correlation_max": float(found.max_correlation),
+            "mean": [float(value) for value in found.mean],
         }
-        metrics["count"] = total
-        return Evaluation(
-            metrics=metrics,
-            figures={k: v for k, v in metrics.items() if k not in ("bits", "count")},
-            rows=_rows(metrics, autoencoder.config.code_dim),
-            pictures={"reconstructions.png": _pairs(shown)},
+        return Report(
+            metrics={**figures, "bits": bits, "count": total},
+            figures=figures,
+            rows=_rows(figures, bits, total),
             columns=("held out",),
+            pictures={"reconstructions.png": _pairs(shown)},
         )
 
     def _figures(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return the means over a batch of originals and reconstructions (B, 3, H, W)."""
         figures: dict[str, Any] = {
             "l1": (x - y).abs().mean(),
             "psnr": peak_signal_noise_ratio(
@@ -155,32 +147,26 @@ class ReconstructionEvaluation:
 
 
 def _pairs(shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
-    """Images in odd rows, their reconstructions below them."""
+    """Return rows of images, each above the row of their reconstructions."""
     x, y = (torch.cat(part)[: ROWS * COLUMNS] for part in zip(*shown, strict=True))
     columns = min(COLUMNS, len(x))
     whole = len(x) // columns * columns
-    pairs = torch.stack(
-        [x[:whole].unflatten(0, (-1, columns)), y[:whole].unflatten(0, (-1, columns))], 1
-    )
-    return pairs.flatten(0, 2), columns
+    pairs = [part[:whole].unflatten(0, (-1, columns)) for part in (x, y)]
+    return torch.stack(pairs, 1).flatten(0, 2), columns
 
 
-def _rows(metrics: dict[str, Any], code_dim: int) -> list[tuple[str, ...]]:
-    bits = metrics["bits"]
-    rows = [
-        ("images", f"{metrics['count']}"),
-        ("mean absolute error", f"{metrics['l1']:.4f}"),
-        ("PSNR (dB)", f"{metrics['psnr']:.2f}"),
-    ]
-    if "ssim" in metrics:
-        rows.append(("SSIM", f"{metrics['ssim']:.4f}"))
-    if "lpips" in metrics:
-        rows.append(("LPIPS (VGG16)", f"{metrics['lpips']:.4f}"))
-    if "rfid" in metrics:
-        rows.append(("FID of the reconstructions", f"{metrics['rfid']:.3f}"))
+def _rows(figures: dict[str, float], bits: dict[str, Any], total: int) -> list[tuple[str, ...]]:
+    titles = {
+        "l1": ("mean absolute error", ".4f"),
+        "psnr": ("PSNR (dB)", ".2f"),
+        "ssim": ("SSIM", ".4f"),
+        "lpips": ("LPIPS (VGG16)", ".4f"),
+        "rfid": ("FID of the reconstructions", ".3f"),
+    }
     return [
-        *rows,
-        ("dead bits", f"{bits['dead']} of {code_dim}"),
+        ("images", f"{total}"),
+        *((titles[name][0], format(value, titles[name][1])) for name, value in figures.items()),
+        ("dead bits", f"{bits['dead']} of {len(bits['mean'])}"),
         ("entropy of a bit's use, mean", f"{bits['usage_entropy']:.3f}"),
         ("the same, least used bit", f"{bits['usage_entropy_min']:.3f}"),
         ("correlation of two bits, mean", f"{bits['correlation']:.3f}"),

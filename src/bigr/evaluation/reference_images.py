@@ -15,20 +15,20 @@ from bigr.data.image_arrays import to_uint8
 from bigr.data.image_dataset import ImageSet, MemoryImages
 
 
-class Pictures(Protocol):
+class ReferenceImages(Protocol):
     """Real images as uint8."""
 
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str:
-        """Tells these images from others."""
+        """Return a checksum that identifies these images."""
 
     def batch(self, indices: range) -> Tensor:
-        """(B, 3, H, W) uint8."""
+        """Return some of the images, (B, 3, H, W) uint8."""
 
 
-class SetPictures:
-    """A data set's images."""
+class DatasetImages:
+    """The images of a dataset."""
 
     def __init__(self, images: ImageSet | MemoryImages) -> None:
         self.images = images
@@ -37,17 +37,17 @@ class SetPictures:
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """See :class:`Pictures`."""
+        """Return the fingerprint of the dataset."""
         return self.images.fingerprint()
 
     def batch(self, indices: range) -> Tensor:
-        """See :class:`Pictures`."""
+        """Return some of the images, (B, 3, H, W) uint8."""
         stacked = torch.stack([self.images[index].image for index in indices])
         return stacked if stacked.dtype == torch.uint8 else to_uint8(stacked)
 
 
-class ArchivedPictures:
-    """``arr_0`` (m, H, W, 3) of an ``.npz``, read piece by piece."""
+class ArchivedImages:
+    """``arr_0`` (m, H, W, 3) of an ``.npz`` that is not compressed, read piece by piece."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,11 +68,11 @@ class ArchivedPictures:
         return int(self.shape[0])
 
     def fingerprint(self) -> str:
-        """See :class:`Pictures`."""
+        """Return the checksum of the file."""
         return sha256(self.path)
 
     def batch(self, indices: range) -> Tensor:
-        """See :class:`Pictures`."""
+        """Return some of the images, (B, 3, H, W) uint8."""
         size = int(np.prod(self.shape[1:]))
         self.file.seek(self.start + indices.start * size)
         data = self.file.read(len(indices) * size)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind."""
+"""The result of an evaluation: figures, the rows of a table, pictures, plots and other files."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from torch import Tensor
 
 
 class Curve(NamedTuple):
-    """One line to plot."""
+    """One line of a plot."""
 
     x: str
-    """Label."""
+    """Label of the x axis."""
     y: str
-    """Label."""
+    """Label of the y axis."""
     points: dict[int, float]
     is_log: bool = False
-    """Whether x is logarithmic."""
+    """Whether the x axis is logarithmic."""
 
 
 @dataclass
-class Evaluation:
-    """Figures, a summary of them, pictures."""
+class Report:
+    """What an evaluation found, for the entry point to print, write and log."""
 
     metrics: dict[str, Any]
-    """For ``metrics.json``."""
+    """The content of ``metrics.json``."""
     figures: dict[str, float] = field(default_factory=dict)
-    """The main ones by name: for tables of sweeps, dashboards and searches."""
+    """The main figures by name, for tables of sweeps, loggers and searches."""
     rows: list[tuple[str, ...]] = field(default_factory=list)
-    """Of the summary table: name, then a cell for each of ``columns``."""
+    """Rows of the printed table: a name, then one cell for each of ``columns``."""
+    columns: tuple[str, ...] = ("measured",)
+    """Headings of the printed table, without that of the names."""
     pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    """File name to images (n, 3, H, W) and columns."""
-    columns: tuple[str, ...] = ("generated", "training split", "wanted")
-    """Headings of the summary table."""
+    """Images (n, 3, H, W) in [0, 1] and the number of columns of their grid, by file name."""
     curves: dict[str, Curve] = field(default_factory=dict)
-    """By file name."""
-    files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
-    """File name to what writes it."""
-    cleanup: list[Callable[[], None]] = field(default_factory=list)
-    """Done when everything is written."""
+    """Plots by file name."""
+    files: dict[str, Callable[[Path], object]] = field(default_factory=dict)
+    """Functions that write other files, by file name."""
+    cleanup: list[Callable[[], object]] = field(default_factory=list)
+    """Functions to call when everything is written."""

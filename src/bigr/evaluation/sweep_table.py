@@ -1,4 +1,4 @@
-"""One table and a few plots out of the folders of a sweep's jobs, finished or not."""
+"""One table and a few plots from the folders of a sweep's jobs, finished or not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bigr.data.image_arrays import labelled_rows, load_picture, save_picture
 from bigr.evaluation import plots
 
 METRICS = "metrics.json"
 LOWER_IS_BETTER = ("fid", "sfid", "kid", "frechet", "kernel", "copies", "l1", "lpips", "rfid")
+FRONTS = (("fid", "is"), ("digits_frechet", "digits_score"))
+"""Pairs of figures (less is better, more is better) that are drawn against each other."""
 TABLE = "sweep"
 
 
@@ -22,86 +23,74 @@ class SweepJob:
     """One job of a sweep."""
 
     name: str
-    """Of its folder."""
     folder: Path
     overrides: dict[str, str]
-    """That it was given."""
-    figures: dict[str, float] | None
-    """None if it isn't finished."""
+    """Overrides of the command line that this job ran with."""
+    figures: dict[str, float]
+    """Empty if the job is not finished."""
+    is_finished: bool
 
 
 def read_jobs(folder: Path) -> list[SweepJob]:
-    """All jobs below the folder of a sweep, in order.
+    """Return all jobs in the folder of a sweep, by number.
 
     Raises:
         ValueError: if there are none.
     """
     jobs = []
-    for path in sorted(folder.glob("*/.hydra/overrides.yaml"), key=lambda p: _natural(p.parts[-3])):
+    for path in folder.glob("*/.hydra/overrides.yaml"):
         place = path.parents[1]
         pairs = [line[2:].strip().strip("'\"") for line in path.read_text().splitlines()]
         overrides = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        figures = None
-        if (place / METRICS).is_file():
-            figures = json.loads((place / METRICS).read_text()).get("figures", {})
-        jobs.append(SweepJob(place.name, place, overrides, figures))
+        is_finished = (place / METRICS).is_file()
+        metrics = json.loads((place / METRICS).read_text()) if is_finished else {}
+        figures = metrics.get("figures", {})
+        jobs.append(SweepJob(place.name, place, overrides, figures, is_finished))
     if not jobs:
         raise ValueError(f"{folder} holds no jobs of a sweep (<folder>/0/.hydra/overrides.yaml).")
-    return jobs
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (10**9, name)
+    return sorted(
+        jobs, key=lambda job: (int(job.name), "") if job.name.isdigit() else (10**9, job.name)
+    )
 
 
 def swept_keys(jobs: Sequence[SweepJob]) -> list[str]:
-    """Overrides that differ between jobs, those with the most values first."""
+    """Return the overrides that differ between jobs, those with the most values first."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     values = {key: {job.overrides.get(key) for job in jobs} for key in keys}
     return sorted((key for key in keys if len(values[key]) > 1), key=lambda key: -len(values[key]))
 
 
 def is_better(name: str) -> int:
-    """1 if more of a figure is better, -1 if less is."""
-    last = name.rsplit("_", 1)[-1]
-    return -1 if last in LOWER_IS_BETTER else 1
+    """Return 1 if higher values of a figure are better, and -1 if lower ones are."""
+    return -1 if name.rsplit("_", 1)[-1] in LOWER_IS_BETTER else 1
 
 
 def best_job(jobs: Sequence[SweepJob], figure: str) -> SweepJob:
-    """The finished job with the best ``figure``.
+    """Return the finished job with the best ``figure``.
 
     Raises:
         ValueError: if no finished job has it.
     """
-    found = [job for job in jobs if job.figures and figure in job.figures]
+    found = [job for job in jobs if figure in job.figures]
     if not found:
-        known = sorted({name for job in jobs for name in job.figures or {}})
-        raise ValueError(
-            f"no finished job has the figure {figure}; there are {', '.join(known) or 'none'}."
-        )
-    return max(found, key=lambda job: is_better(figure) * (job.figures or {})[figure])
+        known = ", ".join(sorted(set(_figure_names(jobs)))) or "none"
+        raise ValueError(f"no finished job has the figure {figure}; there are {known}.")
+    return max(found, key=lambda job: is_better(figure) * job.figures[figure])
 
 
 def table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: job, what was swept, its figures, or that it isn't finished."""
-    keys = swept_keys(jobs)
-    names = list(dict.fromkeys(name for job in jobs for name in job.figures or {}))
+    """Return headings and cells: the job, what was swept, the figures, and the state."""
+    keys, names = swept_keys(jobs), _figure_names(jobs)
     rows = []
     for job in jobs:
-        cells = [job.overrides.get(key, "") for key in keys]
-        figures = job.figures or {}
-        numbers = [f"{figures[name]:.6g}" if name in figures else "" for name in names]
-        rows.append(
-            [job.name, *cells, *numbers, "done" if job.figures is not None else "not finished"]
-        )
+        settings = [job.overrides.get(key, "") for key in keys]
+        numbers = [f"{job.figures[name]:.6g}" if name in job.figures else "" for name in names]
+        rows.append([job.name, *settings, *numbers, "done" if job.is_finished else "not finished"])
     return ["job", *keys, *names, "state"], rows
 
 
 def summarise(folder: Path) -> list[Path]:
-    """Write ``sweep.csv``, ``sweep.md`` and the plots into ``folder``.
-
-    Returns:
-        The files.
+    """Write ``sweep.csv``, ``sweep.md`` and the plots into ``folder``, and return their paths.
 
     Raises:
         ValueError: if there are no jobs.
@@ -114,18 +103,19 @@ def summarise(folder: Path) -> list[Path]:
     lines = [headings, ["---"] * len(headings), *rows]
     files[1].write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     keys = [key for key in swept_keys(jobs) if _are_numbers(jobs, key)]
-    names = list(dict.fromkeys(name for job in jobs for name in job.figures or {}))
-    drawn = [_curves(folder, jobs, keys, name) for name in names if keys]
-    if len(keys) >= 2:
-        drawn += [_heat(folder, jobs, keys, name) for name in names]
-    drawn.append(_front(folder, jobs, names))
+    drawn = []
+    for name in _figure_names(jobs):
+        found = [job for job in jobs if name in job.figures]
+        drawn += [_curves(folder, found, keys, name)] if keys else []
+        drawn += [_heat(folder, jobs, keys, name)] if len(keys) > 1 else []
+    drawn += [_front(folder, jobs, *pair) for pair in FRONTS]
     return files + [path for path in drawn if path is not None]
 
 
 def sample_grid(folder: Path, columns: int) -> Path:
-    """Write ``sweep.png`` into the folder of a sweep of ``bigr.sample``: a row of images per job.
+    """Write ``sweep.png`` into the folder of a sweep of ``bigr.sample``: one row per job.
 
-    The images have the same seeds in all rows, and each row its settings before it.
+    Images in a column have the same seed. The settings of a job stand before its row.
 
     Raises:
         ValueError: if no job has images.
@@ -139,9 +129,12 @@ def sample_grid(folder: Path, columns: int) -> Path:
         if paths:
             rows.append((label or job.name, [load_picture(path) for path in paths]))
     if not rows:
-        raise ValueError(f"none of the jobs in {folder} has made images.")
-    target = folder / f"{TABLE}.png"
-    return save_picture(labelled_rows(rows), target)
+        raise ValueError(f"none of the jobs in {folder} has written images.")
+    return save_picture(labelled_rows(rows), folder / f"{TABLE}.png")
+
+
+def _figure_names(jobs: Sequence[SweepJob]) -> list[str]:
+    return list(dict.fromkeys(name for job in jobs for name in job.figures))
 
 
 def _are_numbers(jobs: Sequence[SweepJob], key: str) -> bool:
@@ -156,33 +149,22 @@ def _short(key: str) -> str:
 
 
 def _curves(folder: Path, jobs: Sequence[SweepJob], keys: list[str], name: str) -> Path | None:
-    """``name`` over the first key, a line for each value of the second."""
+    """Draw ``name`` over the first key, with one line for each value of the second."""
     lines: dict[str, dict[float, float]] = {}
     for job in jobs:
-        if job.figures and name in job.figures:
-            line = job.overrides[keys[1]] if len(keys) > 1 else ""
-            lines.setdefault(line, {})[float(job.overrides[keys[0]])] = job.figures[name]
-    if not lines:
-        return None
-    legend = _short(keys[1]) if len(keys) > 1 else ""
-    return plots.lines(
-        folder / f"{TABLE}_{name}.png", lines, x=_short(keys[0]), y=name, legend=legend
-    )
+        line = lines.setdefault(job.overrides[keys[1]] if len(keys) > 1 else "", {})
+        line[float(job.overrides[keys[0]])] = job.figures[name]
+    path, legend = folder / f"{TABLE}_{name}.png", _short(keys[1]) if len(keys) > 1 else ""
+    return plots.lines(path, lines, x=_short(keys[0]), y=name, legend=legend)
 
 
 def _heat(folder: Path, jobs: Sequence[SweepJob], keys: list[str], name: str) -> Path | None:
-    """``name`` over the first two keys."""
-    by_place: dict[tuple[str, str], float] = {}
-    for job in jobs:
-        if job.figures and name in job.figures:
-            by_place[job.overrides[keys[1]], job.overrides[keys[0]]] = job.figures[name]
-    if not by_place:
-        return None
+    """Draw ``name`` over the first two keys."""
+    places = {(job.overrides[keys[1]], job.overrides[keys[0]]): job.figures for job in jobs}
     rows, columns = (sorted({job.overrides[key] for job in jobs}, key=float) for key in keys[1::-1])
-    values = [[by_place.get((row, column)) for column in columns] for row in rows]
     return plots.heat_map(
         folder / f"{TABLE}_{name}_map.png",
-        values,
+        [[places.get((row, column), {}).get(name) for column in columns] for row in rows],
         rows=rows,
         columns=columns,
         x=_short(keys[0]),
@@ -191,16 +173,12 @@ def _heat(folder: Path, jobs: Sequence[SweepJob], keys: list[str], name: str) ->
     )
 
 
-def _front(folder: Path, jobs: Sequence[SweepJob], names: list[str]) -> Path | None:
-    """FID against IS, or what takes their places in another feature space."""
-    for x, y in (("fid", "is"), ("digits_frechet", "digits_score")):
-        if x in names and y in names:
-            keys = swept_keys(jobs)
-            points: list[tuple[float, float, str]] = []
-            for job in jobs:
-                figures: dict[str, Any] = job.figures or {}
-                if x in figures and y in figures:
-                    label = ", ".join(job.overrides.get(key, "") for key in keys)
-                    points.append((figures[x], figures[y], label))
-            return plots.front(folder / f"{TABLE}_front.png", points, x=x, y=y)
-    return None
+def _front(folder: Path, jobs: Sequence[SweepJob], x: str, y: str) -> Path | None:
+    """Draw two figures against each other, if jobs have both."""
+    keys = swept_keys(jobs)
+    points = [
+        (job.figures[x], job.figures[y], ", ".join(job.overrides.get(key, "") for key in keys))
+        for job in jobs
+        if x in job.figures and y in job.figures
+    ]
+    return plots.front(folder / f"{TABLE}_front.png", points, x=x, y=y) if points else None

@@ -1,1 +1,1 @@
-"""Labels and seeds in, images out: what sampling, evaluation, training and the app share."""
+"""Class labels and seeds in, images out: shared by sampling, evaluation, training and the app."""

@@ -1,4 +1,4 @@
-"""Models on a device, ready to be used."""
+"""Devices, and models on a device, ready to be used."""
 
 from __future__ import annotations
 
@@ -12,31 +12,12 @@ from bigr.inference.generate import Models
 from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
-PEAK_BF16 = {
-    "B200": 2.25e15,
-    "H200": 9.89e14,
-    "H100 PCIe": 7.56e14,
-    "H100 NVL": 8.35e14,
-    "H100": 9.89e14,
-    "GH200": 9.89e14,
-    "A100": 3.12e14,
-    "A800": 3.12e14,
-    "L40S": 3.62e14,
-    "L40": 1.81e14,
-    "L4": 1.21e14,
-    "A10": 1.25e14,
-    "A6000": 1.55e14,
-    "RTX 4090": 1.65e14,
-    "RTX 3090": 7.1e13,
-}
-"""Dense bf16 operations per second by the vendor's data sheets, without sparsity."""
-
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is the first of CUDA, MPS and CPU that is there.
+    """Return the device called ``name``; ``auto`` is the first available of CUDA, MPS and CPU.
 
     Raises:
-        ValueError: for a device that isn't there.
+        ValueError: if the device does not exist.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -56,16 +37,16 @@ def pick_device(name: str) -> torch.device:
 def check_sampler(
     models: Models, sampler: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
 ) -> None:
-    """Raise ``ValueError`` if the generator can't be sampled with these settings."""
+    """Raise ``ValueError`` if the generator cannot be sampled with these settings."""
     Sampler(sampler, execution).check(models.generator)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:
-    """Load both, check that they belong together, move them to the device.
+    """Load a generator and its B-AE onto a device.
 
     Raises:
-        CheckpointError: if one can't be used, or they don't fit.
-        ValueError: for a device that isn't there.
+        CheckpointError: if a file cannot be used, or the two do not belong together.
+        ValueError: if the device does not exist.
     """
     target = pick_device(device)
     models = Models(load_generator(generator), load_autoencoder(autoencoder))
@@ -73,16 +54,8 @@ def load_models(generator: str, autoencoder: str, device: str) -> Models:
     return Models(models.generator.to(target), models.autoencoder.to(target))
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """The device's dense bf16 peak, or None if it isn't known."""
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for word, peak in PEAK_BF16.items() if word in name), None)
-
-
 def device_name(device: torch.device) -> str:
-    """Of the GPU, or of the processor where the system says it."""
+    """Return the name of the GPU, or of the processor where the system tells it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     path = Path("/proc/cpuinfo")

@@ -1,10 +1,15 @@
-"""Images of a generator, batch by batch, the same whatever the batch size."""
+"""The generation loop: class labels and seeds in, codes and images out, batch by batch.
+
+Image i depends on its own seed, class and known tokens only, never on the batch it is in or on the
+process that samples it. Everything in the package that generates images runs this loop.
+Shapes: n images in total, B of a batch, N tokens, K bits, D the width of the transformer.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,98 +22,142 @@ from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, Sam
 
 log = logging.getLogger(__name__)
 
+LabelOrder = Literal["balanced", "random", "sorted"]
+
 
 class Models(NamedTuple):
-    """A generator and the B-AE whose codes it makes, on one device."""
+    """A generator and the B-AE that decodes its codes, on one device."""
 
     generator: BiGR
     autoencoder: BinaryAutoencoder
 
 
+class Generated(NamedTuple):
+    """One batch of generated images."""
+
+    indices: range
+    """Positions of these images among all n."""
+    codes: Tensor
+    """(B, N, K) of 0.0 and 1.0, on the device of the generator."""
+    images: Tensor
+    """(B, 3, H, W) float32 in [0, 1], on the CPU."""
+
+
+def class_labels(count: int, num_classes: int, order: LabelOrder, seed: int = 0) -> Tensor:
+    """Return the classes of ``count`` images, (count,) int64.
+
+    Args:
+        count: number of images.
+        num_classes: the labels are 0..num_classes - 1.
+        order: ``balanced`` has each class equally often (up to one image), in an order drawn from
+            ``seed``, so that the first images are a balanced sample, too; ``sorted`` has the same
+            labels class by class; ``random`` draws each label independently, as ADM does.
+        seed: of the order or the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if order == "random":
+        return torch.randint(num_classes, (count,), generator=generator)
+    labels = torch.arange(count) * num_classes // count
+    return labels if order == "sorted" else labels[torch.randperm(count, generator=generator)]
+
+
 @torch.inference_mode()
-def generate(
+def generate_batches(
     models: Models,
-    sampler: SamplerConfig | Sampler,
+    sampler: Sampler,
     class_ids: Tensor,
     *,
-    execution: ExecutionConfig = DEFAULT_EXECUTION,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
     known_codes: Tensor | None = None,
     is_masked: Tensor | None = None,
-    on_batch: Callable[[int], object] | None = None,
+    share: tuple[int, int] = (0, 1),
     on_iteration: ProgressCallback | None = None,
-    on_codes: Callable[[Tensor], object] | None = None,
-) -> Tensor:
-    """Sample and decode; image i uses seed ``seed + i``.
+) -> Iterator[Generated]:
+    """Sample and decode n images, and yield each batch as soon as it is finished.
 
-    A batch that doesn't fit into the device's memory is halved until it does, with a warning; the
-    images are the same.
+    A batch that does not fit into the memory of the device is halved until it does, with a warning;
+    the images stay the same.
 
     Args:
-        models: generator and B-AE.
-        sampler: settings, or a sampler, which counts its operations.
+        models: the generator and its B-AE.
+        sampler: with its settings; it counts its operations.
         class_ids: (n,) int64, or (n, D) class embeddings.
-        execution: how the samples are computed, if ``sampler`` are settings.
-        seed: of the first image.
-        seeds: n of them instead.
+        seed: seed of image 0; image i uses ``seed + i``.
+        seeds: n seeds instead.
         batch_size: images at a time.
-        known_codes: (n, N, K), with ``is_masked`` (n, N): sample these tokens only.
-        is_masked: see ``known_codes``.
-        on_batch: called with the number of images that were finished.
+        known_codes: (n, N, K), together with ``is_masked``: keep these codes where nothing is
+            masked.
+        is_masked: (n, N) bool, True = sample this token.
+        share: (rank, count): of ``count`` processes, this one samples the batches ``rank``,
+            ``rank + count``, ….
         on_iteration: called after every iteration of every batch.
-        on_codes: called with the codes (b, N, K) of every batch.
-
-    Returns:
-        (n, 3, H, W) in [0, 1], on the CPU.
 
     Raises:
         torch.OutOfMemoryError: if not even one image fits.
     """
-    images: list[Tensor] = []
-    if isinstance(sampler, SamplerConfig):
-        sampler = Sampler(sampler, execution)
     dtype = compute_dtype(sampler.execution.precision, models.generator.device)
-    start, size = 0, batch_size
-    if seeds is None:
-        seeds = range(seed, seed + len(class_ids))
-    while start < len(class_ids):
-        chosen = slice(start, start + size)
-        classes = class_ids[chosen]
-        try:
-            codes = sampler.sample(
-                models.generator,
-                classes,
-                known_codes=None if known_codes is None else known_codes[chosen],
-                is_masked=None if is_masked is None else is_masked[chosen],
-                seeds=seeds[chosen],
-                on_iteration=on_iteration,
-            )
-            images.append(decode(models.autoencoder, codes, len(codes), dtype).cpu())
-            if on_codes is not None:
-                on_codes(codes)
-        except torch.OutOfMemoryError:
-            if len(classes) == 1:
-                raise
-            size = len(classes) // 2
-        else:
-            start += len(classes)
-            if on_batch is not None:
-                on_batch(len(classes))
-            continue
-        # Here, not in the handler, which holds on to what has filled the memory.
-        log.warning("out of memory: going on with batches of %d", size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    count, size = len(class_ids), batch_size
+    seeds = range(seed, seed + count) if seeds is None else seeds
+    for start in range(share[0] * batch_size, count, share[1] * batch_size):
+        waiting = range(start, min(start + batch_size, count))
+        while waiting:
+            batch = waiting[:size]
+            chosen = slice(batch.start, batch.stop)
+            try:
+                codes = sampler.sample(
+                    models.generator,
+                    class_ids[chosen],
+                    known_codes=None if known_codes is None else known_codes[chosen],
+                    is_masked=None if is_masked is None else is_masked[chosen],
+                    seeds=seeds[chosen],
+                    on_iteration=on_iteration,
+                )
+                images = decode(models.autoencoder, codes, len(codes), dtype).cpu()
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                size = len(batch) // 2
+            else:
+                waiting = waiting[len(batch) :]
+                yield Generated(batch, codes, images)
+                continue
+            # Outside of the handler, whose traceback keeps the memory in use.
+            log.warning("out of memory: continuing with batches of %d", size)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def generate(
+    models: Models,
+    sampler: SamplerConfig,
+    class_ids: Tensor,
+    *,
+    execution: ExecutionConfig = DEFAULT_EXECUTION,
+    seed: int = 0,
+    batch_size: int = 64,
+    on_batch: Callable[[int], object] = lambda _: None,
+) -> Tensor:
+    """Return the images of :func:`generate_batches`, (n, 3, H, W) in [0, 1] on the CPU.
+
+    ``on_batch`` is called with the number of images of each finished batch.
+    """
+    batches = generate_batches(
+        models, Sampler(sampler, execution), class_ids, seed=seed, batch_size=batch_size
+    )
+    images = []
+    for batch in batches:
+        images.append(batch.images)
+        on_batch(len(batch.indices))
     return torch.cat(images)
 
 
 @torch.inference_mode()
 def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] to their likeliest codes (B, N, K)."""
-    device = next(autoencoder.parameters()).device
-    parts = images.split(_at_a_time(device, batch_size))
+    """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
+    device = autoencoder.last_weight.device
+    parts = images.split(_images_per_pass(device, batch_size))
     bit_probs = torch.cat([autoencoder.encode(part.to(device)) for part in parts])
     return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
 
@@ -120,24 +169,24 @@ def decode(
     batch_size: int,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Codes (B, N, K) to images (B, 3, H, W) float32 in [0, 1].
+    """Decode codes (B, N, K) into images (B, 3, H, W) float32 in [0, 1].
 
     Args:
         autoencoder: on the device of ``codes``.
         codes: bits.
         batch_size: images at a time.
-        dtype: of the convolutions; bfloat16 is half a grey level off on average.
+        dtype: of the convolutions; bfloat16 changes a pixel by half a grey level on average.
     """
-    parts = tokens_to_grid(codes).split(_at_a_time(codes.device, batch_size))
+    parts = tokens_to_grid(codes).split(_images_per_pass(codes.device, batch_size))
     with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
-        images = torch.cat([autoencoder.decode(part) for part in parts])
+        images = torch.cat(list(map(autoencoder.decode, parts)))
     return images.float().clamp(0, 1)
 
 
-def _at_a_time(device: torch.device, batch_size: int) -> int:
-    """Images per pass of the B-AE: one on a CPU.
+def _images_per_pass(device: torch.device, batch_size: int) -> int:
+    """Return the number of images that the B-AE processes at a time: one on a CPU.
 
-    A CPU's convolutions round by the size of the batch, which an image must not depend on; there,
-    one at a time costs next to nothing.
+    Convolutions on a CPU round differently with the size of the batch, and an image must not
+    depend on that; one image at a time costs next to nothing there.
     """
     return 1 if device.type == "cpu" else batch_size

@@ -1,4 +1,4 @@
-"""Pictures of a sampler at work."""
+"""Frames and maps that show how a sampler unmasks an image."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ MAP_SIDE = 320
 
 @torch.inference_mode()
 def preview(autoencoder: BinaryAutoencoder, progress: Progress) -> Tensor:
-    """What is decided so far, (B, 3, H, W) in [0, 1]; the patches of masked tokens are grey.
+    """Return the images decoded so far, (B, 3, H, W) in [0, 1], with masked tokens in grey.
 
-    Undecided tokens are decoded as zeros, which their neighbours' pixels show a little.
+    Masked tokens are decoded as zeros, which slightly affects the pixels next to them.
     """
     images = decode(autoencoder, progress.codes, len(progress.codes)).cpu()
     size = images.shape[-1]
@@ -40,41 +40,50 @@ def preview(autoencoder: BinaryAutoencoder, progress: Progress) -> Tensor:
 
 
 class Film:
-    """A callback for ``on_iteration`` that draws a frame each time: all images in one picture.
+    """A callback for ``on_iteration`` that draws one frame per iteration: all images in a grid.
 
-    Batches fill their places one after the other; enrichment's rounds take the same ones again.
+    Batches fill their places one after the other. The rounds of enrichment use the same places.
 
     Args:
-        autoencoder: decodes what is there.
-        count: images.
-        columns: to a row.
+        autoencoder: decodes the codes.
+        count: number of images; None for those of the first batch.
+        columns: images per row.
     """
 
-    def __init__(self, autoencoder: BinaryAutoencoder, count: int, columns: int) -> None:
+    def __init__(self, autoencoder: BinaryAutoencoder, count: int | None, columns: int) -> None:
         self.autoencoder = autoencoder
         self.columns = columns
         self.frames: list[Image.Image] = []
-        size = autoencoder.config.image_size
-        self._images = torch.full((count, 3, size, size), GREY)
+        self.is_over = False
+        """Set it to ignore all further iterations."""
+        self._images = None if count is None else self._grey(count)
         self._places = range(0)
 
+    def _grey(self, count: int) -> Tensor:
+        size = self.autoencoder.config.image_size
+        return torch.full((count, 3, size, size), GREY)
+
     def __call__(self, progress: Progress) -> None:
-        """Draw a frame."""
-        squares = preview(self.autoencoder, progress)
+        """Draw the frame of one iteration."""
+        if self.is_over:
+            return
+        images = preview(self.autoencoder, progress)
+        if self._images is None:
+            self._images = self._grey(len(images))
         if progress.iteration == 1:
             first = self._places.stop
-            first = first if first + len(squares) <= len(self._images) else 0
-            self._places = range(first, first + len(squares))
-        self._images[self._places.start : self._places.stop] = squares
+            first = first if first + len(images) <= len(self._images) else 0
+            self._places = range(first, first + len(images))
+        self._images[self._places.start : self._places.stop] = images
         self.frames.append(grid_image(self._images, self.columns))
 
 
 def heatmap(values: Tensor, side: int = MAP_SIDE) -> Image.Image:
-    """A map of one image's tokens, coloured from dark (0) to bright (1); grey where NaN.
+    """Return a map of the tokens of one image, from dark (0) to bright (1), grey where NaN.
 
     Args:
         values: (N,) in [0, 1], of a square grid.
-        side: of the picture in pixels, at least; a multiple of the grid's.
+        side: of the picture in pixels, rounded up to a multiple of the side of the grid.
     """
     grid_size = math.isqrt(values.numel())
     grid = values.detach().float().cpu().view(grid_size, grid_size)

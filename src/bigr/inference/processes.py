@@ -1,4 +1,4 @@
-"""The processes of a command: one, or several that torchrun, SLURM or Lightning started."""
+"""The processes of a command: one, or several started by torchrun, SLURM or Lightning."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True)
 class Processes:
-    """Where this one stands among them."""
+    """This process among those that share the work."""
 
     rank: int = 0
     count: int = 1
     barrier: Callable[[], object] = lambda: None
-    """Waits for all of them."""
-    broadcast: Callable[[Any], Any] = _same
-    """Gives the first one's value to all."""
-
+    """Waits until every process has called it."""
+    broadcast: Callable[[Any], Any] = lambda value: value
+    """Returns the value of the first process in every process."""
     gather: Callable[[Any], list[Any]] = lambda value: [value]
-    """Gives all values to all."""
+    """Returns the values of all processes in every process."""
     device: str | None = None
-    """Of this one, if there are several."""
+    """Device of this process, if there are several processes."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and prints."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigr.data.digits import NUM_CLASSES, load_digits
+from bigr.data.digits import load_digits
 from bigr.data.image_arrays import to_uint8
 from bigr.metrics.digit_classifier import DigitClassifier
 from bigr.metrics.manifold import precision_recall
@@ -103,8 +103,3 @@ class DigitsReport:
                 self.test_reconstructions, self.test.labels
             ),
         }
-
-
-def balanced_labels(count: int) -> Tensor:
-    """Return ``count`` sorted labels, with the same number of each class as far as possible."""
-    return torch.arange(count) * NUM_CLASSES // count

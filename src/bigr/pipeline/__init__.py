@@ -1,6 +1,15 @@
-"""Pictures in, pictures out: :class:`bigr.BiGRPipeline`."""
+"""Images in, images out: :class:`bigr.BiGRPipeline`."""
 
-from bigr.pipeline.applications import BLENDS, BiGRPipeline, Blend, Mask
-from bigr.pipeline.base import ClassName, PipelineBase, to_pil
+from bigr.pipeline.applications import BiGRPipeline, GeneratedPicture
+from bigr.pipeline.base import ClassName, to_pictures
+from bigr.pipeline.repainting import Blend, Mask, Repainted
 
-__all__ = ["BLENDS", "BiGRPipeline", "Blend", "ClassName", "Mask", "PipelineBase", "to_pil"]
+__all__ = [
+    "BiGRPipeline",
+    "Blend",
+    "ClassName",
+    "GeneratedPicture",
+    "Mask",
+    "Repainted",
+    "to_pictures",
+]

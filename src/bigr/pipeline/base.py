@@ -1,4 +1,4 @@
-"""What all applications of a pipeline share: models, names, pictures to codes and back."""
+"""What all applications of a pipeline share: models, class names, and images to codes and back."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from torch import Tensor
 
 from bigr.checkpoints.card import model_card
 from bigr.checkpoints.hub import NAMES_FILE, find_pair, push
-from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
+from bigr.checkpoints.load import check_pair
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.class_names import default_names, find_class
-from bigr.data.image_arrays import to_uint8
+from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
-from bigr.inference.devices import check_sampler, pick_device
-from bigr.inference.generate import Models, decode, encode, generate
+from bigr.inference.devices import check_sampler, load_models, pick_device
+from bigr.inference.generate import Models, decode, encode
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.sampling.conditioning import (
-    null_classes,
-)
-from bigr.sampling.sampler import ProgressCallback
+from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ ClassName = int | str
 
 
 class PipelineBase:
-    """A generator and its B-AE, with pictures in and out; see :class:`bigr.BiGRPipeline`."""
+    """A generator and its B-AE, with images in and out; see :class:`bigr.BiGRPipeline`."""
 
     def __init__(
         self,
@@ -59,7 +56,36 @@ class PipelineBase:
                 f"{len(self.class_names)} class_names for a generator of {num_classes} classes."
             )
         self.batch_size = batch_size
-        self.execution = execution
+        self.sampler = Sampler(SamplerConfig(), execution)
+        """The sampler of the last call, reused as long as the settings are the same."""
+
+    @classmethod
+    def from_files(
+        cls,
+        generator: str | os.PathLike[str],
+        autoencoder: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        batch_size: int = 16,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
+    ) -> Self:
+        """Load a generator and a B-AE from two checkpoints or folders of runs.
+
+        The class names are read from ``classes.txt`` beside the generator, if there is such a file.
+
+        Raises:
+            ValueError: if a file is missing or damaged, if the two do not belong together, or if
+                the device does not exist.
+        """
+        place = Path(generator).expanduser()
+        names = (place if place.is_dir() else place.parent) / NAMES_FILE
+        return cls(
+            *load_models(str(generator), str(autoencoder), device),
+            class_names=names.read_text().splitlines() if names.is_file() else None,
+            device=device,
+            batch_size=batch_size,
+            execution=execution,
+        )
 
     @classmethod
     def from_pretrained(
@@ -74,28 +100,19 @@ class PipelineBase:
         batch_size: int = 16,
         execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Self:
-        """Weights from the hub, a local copy of the released layout, or a folder made here.
+        """Load weights from the hub, from a copy of the released files, or from an own folder.
 
         Args: see :func:`bigr.checkpoints.hub.find_pair`.
 
         Raises:
-            ValueError: if something is missing or damaged, or for a device that isn't there.
+            ValueError: if something is missing or damaged, or if the device does not exist.
         """
-        pick_device(device)  # before gigabytes are fetched
+        pick_device(device)  # before gigabytes are downloaded
         pair = find_pair(name, model=model, code=code, resolution=resolution, revision=revision)
-        names_file = pair.generator.with_name(NAMES_FILE)
-        names = names_file.read_text().splitlines() if names_file.is_file() else None
-        return cls(
-            load_generator(pair.generator),
-            load_autoencoder(pair.autoencoder),
-            class_names=names,
-            device=device,
-            batch_size=batch_size,
-            execution=execution,
-        )
+        return cls.from_files(*pair, device=device, batch_size=batch_size, execution=execution)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write both models, the names of the classes and a model card."""
+        """Write both models, the class names and a model card into ``folder``."""
         target = Path(folder)
         save_generator(self.models.generator, target / "generator.safetensors")
         save_autoencoder(self.models.autoencoder, target / "autoencoder.safetensors")
@@ -107,100 +124,80 @@ class PipelineBase:
         return target
 
     def push_to_hub(self, repo: str, *, private: bool = False, message: str = "Upload BiGR") -> str:
-        """Upload what :meth:`save_pretrained` writes; returns the repository's address."""
+        """Upload what :meth:`save_pretrained` writes, and return the address of the repository."""
         with tempfile.TemporaryDirectory() as folder:
             return push(self.save_pretrained(folder), repo, private=private, message=message)
 
     @property
     def image_size(self) -> int:
-        """Side of the model's pictures in pixels."""
+        """Side of the images of the model in pixels."""
         return self.models.autoencoder.config.image_size
 
     @property
     def grid_size(self) -> int:
-        """Tokens along a side."""
+        """Number of tokens along a side."""
         return self.models.generator.config.grid_size
 
     def class_id(self, name: ClassName) -> int:
-        """The number of a class given by number or name."""
-        return find_class(name, self.models.generator.config.num_classes, self.class_names)
+        """Return the number of a class, or of the null class, given by number or name."""
+        config = self.models.generator.config
+        if name == config.null_class:
+            return config.null_class
+        return find_class(name, config.num_classes, self.class_names)
 
     def reconstruct(self, images: Picture | Sequence[Picture]) -> list[Image.Image]:
-        """Pictures as the B-AE gives them back: encoded into bits and decoded."""
-        return to_pil(self.decode(self.encode(self.load(images))))
+        """Encode images into bits and decode them again."""
+        return to_pictures(self.decode(self.encode(self.load(images))))
 
     @torch.inference_mode()
     def features(self, images: Picture | Sequence[Picture], layer: int) -> Tensor:
-        """Visual features of every token after ``layer`` (0-based): (B, N, D), on the CPU."""
-        codes = self.encode(self.load(images))
-        classes = self._classes(None, len(codes)).to(codes.device)
-        parts = zip(codes.split(self.batch_size), classes.split(self.batch_size), strict=True)
+        """Return the features of every token after ``layer`` (0-based), (B, N, D) on the CPU."""
         model = self.models.generator
-        return torch.cat([model.features(*part, layer).float().cpu() for part in parts])
+        parts = self.encode(self.load(images)).split(self.batch_size)
+        null = model.config.null_class
+        classes = [torch.full((len(codes),), null, device=codes.device) for codes in parts]
+        return torch.cat(
+            [
+                model.features(*pair, layer).float().cpu()
+                for pair in zip(parts, classes, strict=True)
+            ]
+        )
 
     def load(self, images: Picture | Sequence[Picture]) -> Tensor:
-        """ADM's centre crops of pictures, (B, 3, H, W) in [0, 1]."""
+        """Return ADM's centre crops of images, (B, 3, H, W) in [0, 1]."""
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
         some: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
         crops = [Crop(read_picture(one).convert("RGB"), self.image_size) for one in some]
         return torch.stack([crop.image() for crop in crops])
 
-    @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] to their likeliest codes (B, N, K)."""
+        """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
         return encode(self.models.autoencoder, images, self.batch_size)
 
-    @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, N, K) to images (B, 3, H, W) in [0, 1]."""
+        """Decode codes (B, N, K) into images (B, 3, H, W) in [0, 1]."""
         return decode(self.models.autoencoder, codes, self.batch_size)
 
-    def _sample(
-        self,
-        classes: Tensor,
-        config: SamplerConfig,
-        *,
-        seed: int = 0,
-        seeds: Sequence[int] | None = None,
-        on_iteration: ProgressCallback | None = None,
-        known_codes: Tensor | None = None,
-        is_masked: Tensor | None = None,
-    ) -> list[Image.Image]:
-        check_sampler(self.models, config, self.execution)
-        images = generate(
-            self.models,
-            config,
-            classes,
-            execution=self.execution,
-            seed=seed,
-            seeds=seeds,
-            batch_size=self.batch_size,
-            known_codes=known_codes,
-            is_masked=is_masked,
-            on_iteration=on_iteration,
-        )
-        return to_pil(images)
+    def _prepare(
+        self, sampler: SamplerConfig | None, default: SamplerConfig, settings: dict[str, Any]
+    ) -> Sampler:
+        """Return the sampler for ``sampler`` (or ``default``) with single settings replaced.
 
-    def _classes(self, name: ClassName | None, count: int) -> Tensor:
-        if name is None:
-            return null_classes(count, self.models.generator.config.null_class)
-        return torch.full((count,), self.class_id(name))
-
-    def _settings(
-        self,
-        sampler: SamplerConfig | None,
-        default: SamplerConfig,
-        settings: dict[str, Any],
-    ) -> SamplerConfig:
-        known = {field.name for field in dataclasses.fields(SamplerConfig)}
+        Raises:
+            TypeError: if there is no such setting.
+            ValueError: if the generator cannot be sampled with these settings.
+        """
         for name in settings:
-            if name not in known:
-                raise TypeError(f"{name}: there is no such argument, nor a sampler's setting.")
-        return dataclasses.replace(sampler or default, **settings)
+            if name not in SamplerConfig.__dataclass_fields__:
+                raise TypeError(f"{name}: there is no such argument, and no such sampler setting.")
+        config = dataclasses.replace(sampler or default, **settings)
+        check_sampler(self.models, config, self.sampler.execution)
+        if config != self.sampler.config:
+            self.sampler = Sampler(config, self.sampler.execution)
+        return self.sampler
 
 
-def to_pil(images: Tensor) -> list[Image.Image]:
-    """Images (B, 3, H, W) in [0, 1] as PIL images."""
-    arrays = to_uint8(images).cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    return [Image.fromarray(array) for array in arrays]
+def to_pictures(images: Tensor) -> list[Image.Image]:
+    """Return images (B, 3, H, W) in [0, 1] as PIL images."""
+    return list(map(to_pil, images))

@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigr.data.digits import load_digits
+from bigr.data.image_arrays import to_tensor
 from bigr.evaluation.edits import EditEvaluation, region_mask, seam_contrast
-from bigr.inference.generate import Models
+from bigr.evaluation.evaluator import EvaluationContext
+from bigr.metrics.digit_classifier import DigitClassifier
+from bigr.pipeline import BiGRPipeline, Repainted
 from bigr.sampling.sampler_config import SamplerConfig
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -29,11 +33,24 @@ def images(count: int) -> list[Sample]:
     ]
 
 
+class Data(NamedTuple):
+    """A data module, as far as this evaluation is concerned."""
+
+    val_set: list[Sample]
+    image_size: int = 8
+
+
+def context(samples: list[Sample], **sizes: int) -> EvaluationContext:
+    return EvaluationContext(
+        tiny_generator(**sizes), tiny_autoencoder(), sampler=SETTINGS, data=Data(samples)
+    )
+
+
 def evaluate(count: int = 5, **settings: Any) -> Any:
     evaluation = EditEvaluation(count=count, **settings)
-    models = Models(tiny_generator(), tiny_autoencoder())
-    evaluation.check(models)
-    return evaluation(models, SETTINGS, images=images(7))
+    given = context(images(7))
+    evaluation.check(given)
+    return evaluation(given)
 
 
 def test_regions() -> None:
@@ -85,11 +102,11 @@ def test_a_generator_that_touches_known_tokens_is_found_out(
 def test_known_psnr_is_that_of_the_pixels() -> None:
     """Edits of the half that isn't looked at don't change it much; of the same images."""
     result = evaluate(region="left")
-    models = Models(tiny_generator(), tiny_autoencoder())
+    autoencoder = tiny_autoencoder()
     originals = torch.stack([one.image for one in images(5)]) / 255
     with torch.inference_mode():
-        codes = models.autoencoder.encode(originals).gt(0.5).float()
-        decoded = (models.autoencoder.decode(codes).clamp(0, 1) * 255).round() / 255
+        codes = autoencoder.encode(originals).gt(0.5).float()
+        decoded = (autoencoder.decode(codes).clamp(0, 1) * 255).round() / 255
     mse = (decoded - originals)[..., 4:].square().mean().double()
     assert result.figures["known_psnr_reconstructed"] == pytest.approx(
         float(-10 * mse.log10()), rel=1e-5
@@ -102,7 +119,7 @@ def test_poisson() -> None:
 
 @pytest.mark.parametrize("settings", [{"region": "corner"}, {"application": "enrich"}])
 def test_bad_settings(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"evaluation\.\w+=\w+: it can be"):
+    with pytest.raises(ValueError, match=r"EditEvaluation\.\w+ must be one of"):
         EditEvaluation(**settings)
 
 
@@ -111,8 +128,8 @@ def test_bad_settings(settings: dict[str, Any]) -> None:
     [
         ({"to_class": 1}, "needs evaluation.application=edit"),
         ({"application": "edit", "to_class": 3}, r"to_class=3: it can be 0\.\.2"),
-        ({"from_class": -1}, r"from_class=-1: it can be 0\.\.2"),
-        ({"classifier": "resnet"}, "it can be digits or null"),
+        ({"from_class": -1}, "from_class must be an integer of at least 0 or null, got -1"),
+        ({"classifier": "resnet"}, "classifier must be digits or null"),
     ],
 )
 def test_bad_classes(settings: dict[str, Any], message: str) -> None:
@@ -126,11 +143,8 @@ def test_images_of_one_class() -> None:
     assert evaluate(count=1, from_class=1).metrics["count"] == 1
 
 
-def test_class_accuracy() -> None:
+def test_class_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator that knows one code: the digits' originals, read by the classifier itself."""
-    from bigr.data.digits import load_digits
-    from bigr.metrics.digit_classifier import DigitClassifier
-
     digits = load_digits("test", 8)
     held_out = [
         Sample((image * 255).round().byte(), int(label))
@@ -139,20 +153,22 @@ def test_class_accuracy() -> None:
     evaluation = EditEvaluation(
         application="edit", region="center", count=30, classifier="digits", batch_size=7
     )
-    models = Models(tiny_generator(num_classes=10), tiny_autoencoder())
     results: list[Tensor] = []
-    blend = evaluation._blended
+    repaint = BiGRPipeline.repaint
 
-    def keep(*arguments: Tensor) -> Tensor:
-        results.append(blend(*arguments))
-        return results[-1]
+    def keep(*arguments: Any, **more: Any) -> list[Repainted]:
+        found = repaint(*arguments, **more)
+        results.extend(to_tensor(variant.picture) for variant in found)
+        return found
 
-    evaluation._blended = keep  # type: ignore[method-assign]
-    found = evaluation(models, SETTINGS, images=held_out).figures["class_accuracy"]
-    reader = DigitClassifier(load_digits("train", 8))
-    assert found == pytest.approx(reader.accuracy(torch.cat(results), digits.labels[:30]))
+    monkeypatch.setattr(BiGRPipeline, "repaint", keep)
+    found = evaluation(context(held_out, num_classes=10)).figures["class_accuracy"]
+    classifier = DigitClassifier(load_digits("train", 8))
+    assert found == pytest.approx(
+        classifier.accuracy(torch.stack(results), digits.labels[:30]), abs=1e-6
+    )
     assert 0 < found < 1
     other = EditEvaluation(
         application="edit", from_class=3, to_class=8, count=10, classifier="digits"
     )
-    assert other(models, SETTINGS, images=held_out).figures["class_accuracy"] < 0.5
+    assert other(context(held_out, num_classes=10)).figures["class_accuracy"] < 0.5

@@ -95,10 +95,10 @@ def test_lars_scales_by_norms() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rates": ()}, "learning_rates must be positive"),
-        ({"optimizer": "adam"}, "head.optimizer=adam"),
+        ({"learning_rates": ()}, "learning_rates must have at least one number"),
+        ({"optimizer": "adam"}, "optimizer must be sgd or lars, got .adam"),
         ({"epochs": 5, "warmup_epochs": 5}, "more than head.warmup_epochs=5"),
-        ({"batch_size": 1}, "BatchNorm needs at least 2"),
+        ({"batch_size": 1}, "batch_size must be an integer of at least 2, got 1"),
     ],
 )
 def test_bad_settings(change: dict[str, object], message: str) -> None:

@@ -147,7 +147,7 @@ def test_statistics_of_another_network(
     np.savez(tmp_path / "adm.npz", arr_0=pixels, **wrong)
     with caplog.at_level(logging.WARNING):
         load(tmp_path / "adm.npz")
-    assert "its images are 6.0 away from its statistics" in caplog.text
+    assert "the FID between its images and its statistics is 6.0" in caplog.text
 
 
 def test_own_files(tmp_path: Path, folder: Path) -> None:

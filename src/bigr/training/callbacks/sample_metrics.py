@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from bigr.data.image_arrays import to_uint8
-from bigr.evaluation.fidelity import class_labels, metric_name
+from bigr.evaluation.fidelity import metric_name
 from bigr.evaluation.references import load_reference
-from bigr.inference.generate import Models, generate
+from bigr.inference.generate import Models, class_labels, generate
 from bigr.inference.processes import Processes
 from bigr.metrics.feature_networks import Features, load_network
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare

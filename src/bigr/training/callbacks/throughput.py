@@ -10,10 +10,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.utilities.throughput import Throughput
+from lightning.fabric.utilities.throughput import Throughput, get_available_flops
 from lightning.pytorch.callbacks import Callback
 
-from bigr.inference.devices import peak_flops
 from bigr.models.flops import mean_masked_share, training_flops
 from bigr.training.base_module import is_logged
 from bigr.training.generator_module import GeneratorModule
@@ -65,7 +64,8 @@ class ThroughputLogger(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Start the clock."""
-        peak = peak_flops(pl_module.device)
+        is_gpu = pl_module.device.type == "cuda"
+        peak = get_available_flops(pl_module.device, torch.bfloat16) if is_gpu else None
         self._throughput = Throughput(peak, trainer.world_size, window_size=2)
         self._clock = self._now()
         self._last_step = trainer.global_step

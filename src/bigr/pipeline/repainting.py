@@ -1,0 +1,182 @@
+"""Inpainting, outpainting and editing: sample the masked tokens of images and keep the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bigr.data.image_arrays import to_pil
+from bigr.data.user_pictures import (
+    WHITE,
+    Box,
+    Crop,
+    Picture,
+    read_mask,
+    read_picture,
+    require_opencv,
+    seamless,
+)
+from bigr.inference.generate import generate_batches
+from bigr.pipeline.base import ClassName, PipelineBase, to_pictures
+from bigr.sampling.conditioning import INPAINTING, MaskRule, token_mask
+from bigr.sampling.sampler import ProgressCallback
+from bigr.sampling.sampler_config import SamplerConfig
+from bigr.schema import PositiveInt, checked
+
+Blend = Literal["paste", "poisson", "none"]
+Mask = Picture | Sequence[Box] | None
+
+
+@dataclass(frozen=True)
+class Repainted:
+    """One variant of a repainted image, with everything that it was made from."""
+
+    picture: Image.Image
+    """The result in the size of the original, or the decoded square with ``blend="none"``."""
+    square: Tensor
+    """(3, S, S) in [0, 1]: the decoded centre square."""
+    known_codes: Tensor
+    """(N, K) codes of the original."""
+    codes: Tensor
+    """(N, K) codes of the result."""
+    is_masked: Tensor
+    """(N,) bool, True for tokens that were sampled."""
+
+
+class RepaintingPipeline(PipelineBase):
+    """The part of :class:`bigr.BiGRPipeline` that repaints given images."""
+
+    def inpaint(
+        self, image: Picture, mask: Mask = None, *, class_name: ClassName | None = None,
+        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **settings: Any,
+    ) -> list[Image.Image]:  # fmt: skip
+        """Repaint the masked part of an image; with ``class_name`` this is :meth:`edit`.
+
+        Args:
+            image: an image of any size; the model sees its centre square, as ADM crops it.
+            mask: white, or opaque, is repainted; or boxes [left, top, right, bottom] in pixels of
+                the image; None repaints the transparent pixels. A token (1/16 of the side) is
+                sampled as a whole.
+            class_name: the class to paint, or None for whatever fits (guidance has no effect then).
+            num_variants: number of results, which have different seeds.
+            blend: ``paste`` puts the repainted pixels into the original, which keeps its size and
+                all other pixels; ``poisson`` also blends the seams with OpenCV; ``none`` returns
+                the decoded square, in which the known tokens look as the B-AE reconstructs them.
+            mask_rule: ``any`` samples each token that the mask touches, ``nearest`` is the rule of
+                the released code.
+            seed: seed of the first variant.
+            sampler: settings; by default the linear mask schedule and 25 iterations.
+            on_iteration: see the class.
+            settings: single settings to replace.
+
+        Raises:
+            ValueError: if image and mask do not fit, or the mask touches no token.
+        """
+        found = self.repaint(
+            [image], [mask], [class_name], num_variants=num_variants, blend=blend,
+            mask_rule=mask_rule, seed=seed, sampler=sampler, on_iteration=on_iteration, **settings,
+        )  # fmt: skip
+        return [variant.picture for variant in found]
+
+    def outpaint(
+        self, image: Picture, keep: Mask = None, *, class_name: ClassName | None = None,
+        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **settings: Any,
+    ) -> list[Image.Image]:  # fmt: skip
+        """Repaint everything but ``keep``: :meth:`inpaint` with the mask inverted.
+
+        Args:
+            image: see :meth:`inpaint`.
+            keep: the part to keep, like the mask of :meth:`inpaint`; None keeps the middle quarter.
+            class_name: see :meth:`inpaint`, as for all that follow.
+        """
+        picture = read_picture(image)
+        if keep is None:
+            width, height = picture.size
+            keep = [[width // 4, height // 4, width - width // 4, height - height // 4]]
+        kept = read_mask(keep, picture, "keep")
+        if kept.getextrema()[0] >= WHITE:  # type: ignore[operator]
+            raise ValueError("keep is the whole image: nothing is left to be painted.")
+        return self.inpaint(
+            picture.convert("RGB"), kept.point(lambda v: 255 - v), class_name=class_name,
+            num_variants=num_variants, blend=blend, mask_rule=mask_rule, seed=seed,
+            sampler=sampler, on_iteration=on_iteration, **settings,
+        )  # fmt: skip
+
+    def edit(
+        self, image: Picture, mask: Mask = None, *, class_name: ClassName,
+        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **settings: Any,
+    ) -> list[Image.Image]:  # fmt: skip
+        """Repaint the masked part of an image as ``class_name``; see :meth:`inpaint`."""
+        return self.inpaint(
+            image, mask, class_name=class_name, num_variants=num_variants, blend=blend,
+            mask_rule=mask_rule, seed=seed, sampler=sampler, on_iteration=on_iteration, **settings,
+        )  # fmt: skip
+
+    @checked
+    def repaint(
+        self, images: Sequence[Picture], masks: Sequence[Mask],
+        class_names: Sequence[ClassName | None], *,
+        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **settings: Any,
+    ) -> list[Repainted]:  # fmt: skip
+        """Repaint several images in the same batches, and return all that is known of the results.
+
+        Args:
+            images: n images; see :meth:`inpaint` for these and the other arguments.
+            masks: one for each image.
+            class_names: one for each image; either all or none of them are None.
+
+        Returns:
+            n times ``num_variants`` results, image by image; number i has seed ``seed + i``.
+        """
+        if blend == "poisson":
+            require_opencv()
+        # 1. Read the images and masks, and bring them to the resolution of the model.
+        pictures = [read_picture(image) for image in images]
+        areas = [read_mask(*pair) for pair in zip(masks, pictures, strict=True)]
+        crops = [Crop(picture.convert("RGB"), self.image_size) for picture in pictures]
+        pixels = torch.stack([crop.mask(area) for crop, area in zip(crops, areas, strict=True)])
+        for crop in [crop for crop, part in zip(crops, pixels, strict=True) if not part.any()]:
+            raise ValueError(
+                "the mask touches no token: it lies outside of the centre square "
+                f"{list(crop.box)}, which is all that the model sees of the image."
+            )
+        # 2. Sample the masked tokens. Without classes both halves of guidance are the same.
+        is_masked = token_mask(pixels, self.grid_size, mask_rule).repeat_interleave(num_variants, 0)
+        squares = torch.stack([crop.image() for crop in crops])
+        known = self.encode(squares).repeat_interleave(num_variants, 0)
+        null = self.models.generator.config.null_class
+        ids = [null if name is None else self.class_id(name) for name in class_names]
+        if None in class_names:
+            settings["guidance_scale"] = 1.0
+        batches = generate_batches(
+            self.models, self._prepare(sampler, INPAINTING, settings),
+            torch.tensor(ids).repeat_interleave(num_variants), seed=seed, known_codes=known,
+            is_masked=is_masked, batch_size=self.batch_size, on_iteration=on_iteration,
+        )  # fmt: skip
+        # 3. Put the results into the originals.
+        results = []
+        for batch in batches:
+            parts = zip(
+                batch.indices, batch.codes, batch.images, to_pictures(batch.images), strict=True
+            )
+            for index, codes, square, picture in parts:
+                place = index // num_variants
+                if blend == "poisson":
+                    picture = seamless(to_pil(squares[place]), picture, to_pil(pixels[place]))
+                if blend != "none":
+                    picture = crops[place].paste(picture, areas[place])
+                results.append(Repainted(picture, square, known[index], codes, is_masked[index]))
+        return results

@@ -1,0 +1,134 @@
+"""Figures of generated images against a reference: names, counts, tables, files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bigr import BiGRPipeline, SamplerConfig
+from bigr.evaluation.evaluator import EvaluationContext
+from bigr.evaluation.fidelity import FidelityEvaluation, metric_name, metric_title
+from bigr.evaluation.report import Report
+from bigr.inference.generate import class_labels
+from bigr.metrics.digit_classifier import DigitFeatureNetwork
+from tests.models import tiny_autoencoder, tiny_generator
+
+SETTINGS = SamplerConfig(num_iterations=2, num_denoise_steps=3)
+
+
+@dataclasses.dataclass
+class Named:
+    """Only the names of a network."""
+
+    prefix: str
+    title: str
+    identity: str = ""
+
+    def to(self, device: torch.device) -> Named:
+        return self
+
+    def __call__(self, images: torch.Tensor) -> Any:
+        raise NotImplementedError
+
+
+INCEPTION = Named("", "Inception")
+OTHER = Named("digits_", "digits classifier")
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "count", "title"),
+    [
+        ("fid", INCEPTION, 50_000, "FID-50k"),
+        ("fid", INCEPTION, 1234, "FID-1234"),
+        ("fid", INCEPTION, None, "FID"),
+        ("sfid", INCEPTION, 5000, "sFID-5k"),
+        ("is", INCEPTION, 5000, "IS"),
+        ("fid", OTHER, 1000, "Frechet distance-1k (digits classifier)"),
+        ("recall", OTHER, 1000, "recall (digits classifier)"),
+    ],
+)
+def test_titles(name: str, network: Named, count: int | None, title: str) -> None:
+    assert metric_title(name, network, count) == title  # type: ignore[arg-type]
+
+
+def test_only_inceptions_is_called_fid() -> None:
+    assert metric_name("fid", INCEPTION) == "fid"  # type: ignore[arg-type]
+    assert metric_name("fid", OTHER) == "digits_frechet"  # type: ignore[arg-type]
+    assert metric_name("recall", OTHER) == "digits_recall"  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGR_CACHE", str(tmp_path_factory.getbasetemp() / "bigr_cache"))
+
+
+def context(output: Path, **sizes: int) -> EvaluationContext:
+    models = tiny_generator(**{"num_classes": 10, **sizes}), tiny_autoencoder()
+    return EvaluationContext(*models, sampler=SETTINGS, output=output)
+
+
+def evaluate(output: Path, count: int = 1000, **more: Any) -> Report:
+    evaluation = FidelityEvaluation(
+        reference="digits", network="digits", count=count, batch_size=250, seed=3, **more
+    )
+    given = context(output)
+    evaluation.check(given)
+    report = evaluation(given)
+    assert report is not None
+    return report
+
+
+def test_the_axis_of_the_plot_has_no_count(tmp_path: Path) -> None:
+    """The curve is over the number of images, so its label must not name one of them."""
+    report = evaluate(tmp_path)
+    curve = report.curves["frechet_by_count.png"]
+    assert list(curve.points) == [125, 250, 500, 1000]
+    assert curve.y == "Frechet distance (digits classifier)"
+    assert curve.points[1000] == report.figures["digits_frechet"]
+    assert report.rows[0][0] == "Frechet distance-1k (digits classifier)"
+    assert not (tmp_path / "samples.npz").exists()
+    report.cleanup[0]()
+    assert not (tmp_path / "features").exists()
+
+
+def test_the_images_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    """Saved pixel for pixel, with the labels that the accuracy is about."""
+    report = evaluate(tmp_path, 12, chunk_size=5, save_images=True)
+    report.files["samples.npz"](tmp_path / "samples.npz")
+    labels = class_labels(12, 10, "balanced", seed=3)
+    with np.load(tmp_path / "samples.npz") as file:
+        images, saved = file["arr_0"], file["arr_1"]
+    assert saved.tolist() == labels.tolist()
+    pipeline = BiGRPipeline(*context(tmp_path).models, device="cpu")
+    for index in (0, 7, 11):
+        picture = pipeline.generate(int(labels[index]), seed=3 + index, sampler=SETTINGS)[0]
+        assert np.array_equal(images[index], np.array(picture))
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    read = DigitFeatureNetwork()(pixels).logits.argmax(dim=1)
+    assert report.figures["digits_accuracy"] == (read == labels).double().mean().item()
+
+
+def test_comparison_with_published_figures(tmp_path: Path) -> None:
+    report = evaluate(
+        tmp_path, 20, published={"fid": 1.0, "is": 2.0}, tolerance={"fid": 1e9}, keep_features=True
+    )
+    assert report.rows[0][2:] == ("1", "1e+09", "yes")
+    assert report.rows[1][2:] == ("2", "", "")
+    assert report.rows[2][2:] == ("", "", "")
+    assert report.cleanup == []
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no figure fd; there are fid, sfid"):
+        FidelityEvaluation(reference="digits", network="digits", published={"fd": 3.0})
+    with pytest.raises(ValueError, match="count must be an integer of at least 2, got 1"):
+        FidelityEvaluation(reference="digits", network="digits", count=1)
+    with pytest.raises(ValueError, match="needs a generator of 10 classes, this one has 3"):
+        FidelityEvaluation(reference="digits", network="digits").check(
+            context(tmp_path, num_classes=3)
+        )
