@@ -12,9 +12,8 @@ from torch import Tensor
 from bigr.data.digits import NUM_CLASSES
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
 from bigr.evaluation.report import Report
-from bigr.inference.generate import class_labels, generate_batches
+from bigr.inference.generate import class_labels, generate
 from bigr.metrics.digit_scores import NUM_NEIGHBOURS, DigitScores, DigitsReport
-from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import SamplerConfig
 from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 
@@ -61,17 +60,15 @@ class DigitsEvaluation:
         """Generate the digits, score them, and draw the pictures."""
         report = DigitsReport(context.codec, context.codec.config.image_size)
         labels = class_labels(self.count, NUM_CLASSES, "sorted")
-        parts = []
-        for batch in generate_batches(
+        images = generate(
             context.models,
-            Sampler(context.sampler, context.execution),
+            context.sampler,
             labels,
+            execution=context.execution,
             seed=self.seed,
             batch_size=self.batch_size,
-        ):
-            parts.append(batch.images)
-            on_batch(len(batch.indices))
-        images = torch.cat(parts)
+            on_batch=on_batch,
+        )
         generated = report.score(images, labels)
         training = report.training_scores(self.count)
         reading = report.reading()

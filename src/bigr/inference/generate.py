@@ -8,7 +8,7 @@ Shapes: n images in total, B of a batch, N tokens, K bits, D the width of the tr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -137,12 +137,20 @@ def generate(
     execution: ExecutionConfig = DEFAULT_EXECUTION,
     seed: int = 0,
     batch_size: int = 64,
+    on_batch: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
-    """Return the images of :func:`generate_batches`, (n, 3, H, W) in [0, 1] on the CPU."""
+    """Return the images of :func:`generate_batches`, (n, 3, H, W) in [0, 1] on the CPU.
+
+    ``on_batch`` is called with the number of images of each finished batch.
+    """
     batches = generate_batches(
         models, Sampler(sampler, execution), class_ids, seed=seed, batch_size=batch_size
     )
-    return torch.cat([batch.images for batch in batches])
+    images = []
+    for batch in batches:
+        images.append(batch.images)
+        on_batch(len(batch.indices))
+    return torch.cat(images)
 
 
 @torch.inference_mode()
