@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from bigr.data.image_arrays import to_uint8
-from bigr.metrics.digit_scores import DigitsReport, balanced_labels, share_of_copies
+from bigr.metrics.digit_scores import DigitsReport, share_of_copies
 from tests.models import tiny_autoencoder
 
 
@@ -15,15 +14,6 @@ def test_copies_are_counted() -> None:
     images = torch.cat([originals[:2], torch.rand(6, 3, 4, 4)])
     assert share_of_copies(images, originals) == 2 / 8
     assert share_of_copies(images + 1e-4 / 255, originals) == 2 / 8
-
-
-@pytest.mark.parametrize("count", [10, 15, 1000])
-def test_balanced_labels(count: int) -> None:
-    labels = balanced_labels(count)
-    counts = torch.bincount(labels, minlength=10)
-    assert len(labels) == count
-    assert counts.max() - counts.min() <= 1
-    assert labels.tolist() == sorted(labels.tolist())
 
 
 def test_report() -> None:
