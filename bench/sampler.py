@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import SIZES, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
-from bigr import BiGR, Sampler, SamplerConfig  # noqa: E402
+from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig  # noqa: E402
 from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
 from bigr.sampling.sampler import Progress  # noqa: E402
 from tests import plain  # noqa: E402
@@ -56,7 +55,7 @@ def one_iteration_at_l(rounds: int) -> None:
         plain.sample(weights, L, settings, classes, random, **known, last=1)
 
     for precision in ("float32", "bfloat16"):
-        sampler = Sampler(dataclasses.replace(settings, precision=precision))
+        sampler = Sampler(settings, ExecutionConfig(precision=precision))
 
         def run_ours(sampler: Sampler = sampler) -> None:
             with contextlib.suppress(StopSampling):
@@ -84,7 +83,7 @@ def bench(name: str, model: BiGR, rounds: int) -> None:
         plain.sample(weights, SIZES, SETTINGS, classes, random)
 
     for precision in ("float32", "bfloat16"):
-        sampler = Sampler(dataclasses.replace(SETTINGS, precision=precision))
+        sampler = Sampler(SETTINGS, ExecutionConfig(precision=precision))
 
         def run_ours(sampler: Sampler = sampler) -> None:
             sampler.sample(model, classes, generator=torch.Generator().manual_seed(0))

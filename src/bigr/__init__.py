@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
     from bigr.pipeline import BiGRPipeline
     from bigr.sampling.sampler import Sampler
-    from bigr.sampling.sampler_config import SamplerConfig
+    from bigr.sampling.sampler_config import ExecutionConfig, SamplerConfig
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _HOMES = {
     "BiGRPipeline": "bigr.pipeline",
     "BinaryAutoencoder": "bigr.models.autoencoder",
     "BinaryAutoencoderConfig": "bigr.models.config",
+    "ExecutionConfig": "bigr.sampling.sampler_config",
     "Sampler": "bigr.sampling.sampler",
     "SamplerConfig": "bigr.sampling.sampler_config",
     "load_autoencoder": "bigr.checkpoints.load",
@@ -37,6 +38,7 @@ __all__ = [
     "BiGRPipeline",
     "BinaryAutoencoder",
     "BinaryAutoencoderConfig",
+    "ExecutionConfig",
     "Sampler",
     "SamplerConfig",
     "load_autoencoder",

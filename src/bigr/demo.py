@@ -63,11 +63,17 @@ def _pipeline(config: DictConfig) -> BiGRPipeline:
     from bigr.pipeline import BiGRPipeline
 
     pick_device(config.device)
+    execution = instantiate(config.execution)
     if (config.generator is None) != (config.autoencoder is None):
         raise ConfigError("generator and autoencoder go together: give both or neither.")
     if config.generator is not None:
         models = load_models(config.generator, config.autoencoder, config.device)
-        return BiGRPipeline(*models, device=config.device, batch_size=config.batch_size)
+        return BiGRPipeline(
+            *models,
+            device=config.device,
+            batch_size=config.batch_size,
+            execution=execution,
+        )
     if config.pretrained == TRAINED_HERE and not Path(TRAINED_HERE).is_dir():
         raise ConfigError(f"there is no {TRAINED_HERE}. {ADVICE}")
     try:
@@ -78,6 +84,7 @@ def _pipeline(config: DictConfig) -> BiGRPipeline:
             resolution=int(config.released.resolution),
             device=config.device,
             batch_size=config.batch_size,
+            execution=execution,
         )
     except ValueError as error:
         raise ConfigError(f"pretrained={config.pretrained}: {error} {ADVICE}") from error

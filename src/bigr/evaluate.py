@@ -126,12 +126,13 @@ def _of_generator(
     evaluation = instantiate(config.evaluation)
     evaluation.check(models)
     sampler = instantiate(config.sampler)
-    check_sampler(models, sampler)
-    shared: dict[str, Any] = {}
+    execution = instantiate(config.execution)
+    check_sampler(models, sampler, execution)
+    shared: dict[str, Any] = {"execution": execution}
     if config.evaluation._target_ == FIDELITY:
-        shared = {"folder": output, "processes": processes}
+        shared |= {"folder": output, "processes": processes}
     if config.evaluation._target_ == EDITS:
-        shared = {"images": _held_out(config, models.autoencoder.config.image_size)}
+        shared |= {"images": _held_out(config, models.autoencoder.config.image_size)}
 
     def evaluate() -> Evaluation | None:
         if not processes.is_first:

@@ -91,8 +91,8 @@ def _generate(
             name if name == known else find_class(name, known, default_names(known))
             for name in names
         ]
-        sampler = Sampler(instantiate(config.sampler))
-        check_sampler(models, sampler.config)
+        sampler = Sampler(instantiate(config.sampler), instantiate(config.execution))
+        check_sampler(models, sampler.config, sampler.execution)
 
     if processes.is_first:
         _begin(output, settings)
@@ -128,7 +128,12 @@ def _edit(config: DictConfig, settings: dict[str, Any], output: Path) -> None:
     arguments = {str(key): value for key, value in settings["application"].items() if key != "name"}
     with cli.user_errors():
         models = load_models(config.generator, config.autoencoder, config.device)
-        pipeline = BiGRPipeline(*models, device=config.device, batch_size=config.batch_size)
+        pipeline = BiGRPipeline(
+            *models,
+            device=config.device,
+            batch_size=config.batch_size,
+            execution=instantiate(config.execution),
+        )
         if arguments.get("ratios", 0) is None:
             del arguments["ratios"]
         sampler = instantiate(config.sampler)

@@ -18,12 +18,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import bigr
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig, from_dict
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import ExecutionConfig, SamplerConfig
 
 CHECKED = {
     "bigr.BiGRConfig": BiGRConfig,
     "bigr.BinaryAutoencoderConfig": BinaryAutoencoderConfig,
     "bigr.SamplerConfig": SamplerConfig,
+    "bigr.ExecutionConfig": ExecutionConfig,
 }
 HINTS = {
     "data.root": "the folder with the images or codes",

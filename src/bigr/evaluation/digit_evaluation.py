@@ -19,7 +19,7 @@ from bigr.metrics.digit_scores import (
 )
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.conditioning import null_classes, token_mask
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 SHOWN_PER_CLASS = 10
 INPAINTING_VARIANTS = 5
@@ -68,6 +68,8 @@ class DigitsEvaluation:
         models: Models,
         sampler: SamplerConfig,
         on_batch: Callable[[int], object] | None = None,
+        *,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Evaluation:
         """Figures and pictures of ``models``; ``on_batch`` gets the number of images finished."""
         report = DigitsReport(models.autoencoder, models.autoencoder.config.image_size)
@@ -76,6 +78,7 @@ class DigitsEvaluation:
             models,
             sampler,
             labels,
+            execution=execution,
             seed=self.seed,
             batch_size=self.batch_size,
             on_batch=on_batch,
@@ -100,11 +103,13 @@ class DigitsEvaluation:
             pictures={
                 "samples.png": (_first_of_each(images, labels, shown), shown),
                 "reconstructions.png": _reconstructions(report),
-                "inpainting.png": self._inpainting(models, report),
+                "inpainting.png": self._inpainting(models, report, execution),
             },
         )
 
-    def _inpainting(self, models: Models, report: DigitsReport) -> tuple[Tensor, int]:
+    def _inpainting(
+        self, models: Models, report: DigitsReport, execution: ExecutionConfig
+    ) -> tuple[Tensor, int]:
         """One row a class: original, original with its right half hidden, variants."""
         images = _first_of_each(report.test.images, report.test.labels, per_class=1)
         side = images.shape[-1]
@@ -119,6 +124,7 @@ class DigitsEvaluation:
             models,
             self.inpainting_sampler,
             null_classes(len(images) * repeats, models.generator.config.null_class),
+            execution=execution,
             seed=self.seed,
             batch_size=self.batch_size,
             known_codes=grid_to_tokens(codes).repeat_interleave(repeats, dim=0),

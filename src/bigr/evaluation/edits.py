@@ -21,7 +21,7 @@ from bigr.evaluation.report import Evaluation
 from bigr.inference.generate import Models, decode, encode, generate
 from bigr.metrics.digit_scores import DigitReader
 from bigr.sampling.conditioning import MaskRule, null_classes, token_mask
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 Application = Literal["inpaint", "outpaint", "edit"]
 Region = Literal["center", "left", "right", "top", "bottom"]
@@ -129,6 +129,7 @@ class EditEvaluation:
         on_batch: Callable[[int], object] = lambda _: None,
         *,
         images: Images,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Evaluation:
         """Figures of ``models`` on ``images``, samples with ``image`` and ``label``."""
         mask = self._mask(models)
@@ -146,7 +147,7 @@ class EditEvaluation:
             originals = to_float(to_uint8(to_float(torch.stack([one.image for one in chosen]))))
             labels = torch.tensor([self._wanted(int(one.label)) for one in chosen])
             codes = encode(models.autoencoder, originals, self.batch_size)
-            decoded, after = self._repaint(models, sampler, codes, labels, mask, start)
+            decoded, after = self._repaint(models, sampler, execution, codes, labels, mask, start)
             result = self._blended(originals, decoded, mask)
             plain = to_float(to_uint8(decode(models.autoencoder, codes, self.batch_size))).cpu()
             is_masked = token_mask(mask[None], models.generator.config.grid_size, self.mask_rule)
@@ -245,6 +246,7 @@ class EditEvaluation:
         self,
         models: Models,
         sampler: SamplerConfig,
+        execution: ExecutionConfig,
         codes: Tensor,
         labels: Tensor,
         mask: Tensor,
@@ -264,6 +266,7 @@ class EditEvaluation:
             models,
             sampler,
             classes,
+            execution=execution,
             seed=self.seed + start,
             batch_size=count,
             known_codes=codes,

@@ -25,7 +25,7 @@ from bigr.inference.generate import Models, generate
 from bigr.inference.processes import ALONE, Processes
 from bigr.metrics.feature_networks import FeatureNetwork
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 Labels = Literal["balanced", "random"]
 FULL_COUNT = 50_000
@@ -153,6 +153,7 @@ class FidelityEvaluation:
         *,
         folder: Path,
         processes: Processes = ALONE,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Evaluation | None:
         """Figures of ``models``; None in all processes but the first.
 
@@ -162,6 +163,7 @@ class FidelityEvaluation:
             on_batch: called with the number of images that were finished.
             folder: for features that outlive an interruption; the same in all processes.
             processes: that share the work.
+            execution: precision and mode of the computation.
 
         Raises:
             ValueError: if the reference doesn't fit, or ``folder`` holds another evaluation.
@@ -176,7 +178,7 @@ class FidelityEvaluation:
             processes=processes,
             device=device,
         )
-        settings = self._settings(models, sampler) if processes.is_first else {}
+        settings = self._settings(models, sampler, execution) if processes.is_first else {}
         settings = processes.broadcast(settings)
         chunks = FeatureChunks(folder / "features", settings, self.count, self.chunk_size)
         labels = class_labels(
@@ -192,6 +194,7 @@ class FidelityEvaluation:
                     models,
                     sampler,
                     labels[chosen],
+                    execution=execution,
                     seed=self.seed + start,
                     batch_size=self.batch_size,
                 )
@@ -217,11 +220,14 @@ class FidelityEvaluation:
             result.cleanup.append(chunks.remove)
         return result
 
-    def _settings(self, models: Models, sampler: SamplerConfig) -> dict[str, Any]:
+    def _settings(
+        self, models: Models, sampler: SamplerConfig, execution: ExecutionConfig
+    ) -> dict[str, Any]:
         return {
             "generator": weights_sha256(models.generator),
             "autoencoder": weights_sha256(models.autoencoder),
             "sampler": dataclasses.asdict(sampler),
+            "execution": dataclasses.asdict(execution),
             "network": self.network.identity,
             "labels": self.labels,
             "seed": self.seed,

@@ -11,7 +11,7 @@ from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.inference.generate import Models
 from bigr.models.noise_schedule import denoising_steps
 from bigr.sampling.sampler import compute_dtype
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 PEAK_BF16 = {
     "B200": 2.25e15,
@@ -54,12 +54,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def check_sampler(models: Models, sampler: SamplerConfig) -> None:
+def check_sampler(
+    models: Models, sampler: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
+) -> None:
     """Raise ``ValueError`` if the generator can't be sampled with these settings."""
     config = models.generator.config
     if config.objective != "direct":
         denoising_steps(sampler.num_denoise_steps, config.num_diffusion_steps)
-    compute_dtype(sampler.precision, models.generator.device)
+    compute_dtype(execution.precision, models.generator.device)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:

@@ -13,7 +13,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import grid_to_tokens, tokens_to_grid
 from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ def generate(
     sampler: SamplerConfig | Sampler,
     class_ids: Tensor,
     *,
+    execution: ExecutionConfig = DEFAULT_EXECUTION,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
@@ -49,6 +50,7 @@ def generate(
         models: generator and B-AE.
         sampler: settings, or a sampler, which counts its operations.
         class_ids: (n,) int64, or (n, D) class embeddings.
+        execution: how the samples are computed, if ``sampler`` are settings.
         seed: of the first image.
         seeds: n of them instead.
         batch_size: images at a time.
@@ -65,8 +67,9 @@ def generate(
         torch.OutOfMemoryError: if not even one image fits.
     """
     images: list[Tensor] = []
-    sampler = Sampler(sampler) if isinstance(sampler, SamplerConfig) else sampler
-    dtype = compute_dtype(sampler.config.precision, models.generator.device)
+    if isinstance(sampler, SamplerConfig):
+        sampler = Sampler(sampler, execution)
+    dtype = compute_dtype(sampler.execution.precision, models.generator.device)
     start, size = 0, batch_size
     if seeds is None:
         seeds = range(seed, seed + len(class_ids))

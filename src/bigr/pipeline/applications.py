@@ -53,6 +53,7 @@ class BiGRPipeline(PipelineBase):
         class_names: one per class; ImageNet-1K's for 1,000 classes, by default.
         device: ``auto``, ``cpu``, ``cuda``, …
         batch_size: images at a time; without influence on them.
+        execution: precision and mode of the computation.
 
     Raises:
         ValueError: if the two don't fit, or for a device that isn't there.
@@ -205,12 +206,12 @@ class BiGRPipeline(PipelineBase):
         config = self._settings(sampler, ENRICHMENT, settings)
         if class_name is None:
             config = dataclasses.replace(config, guidance_scale=1.0)  # both halves are the same
-        check_sampler(self.models, config)
+        check_sampler(self.models, config, self.execution)
         classes = self._classes(class_name, num_variants)
         draws = [torch.Generator().manual_seed(seed + index) for index in range(num_variants)]
         groups = torch.stack([cell_groups(self.grid_size, draw) for draw in draws], dim=1)
         for number in range(num_rounds):
-            codes = Sampler(config).sample(
+            codes = Sampler(config, self.execution).sample(
                 self.models.generator,
                 classes,
                 known_codes=codes,

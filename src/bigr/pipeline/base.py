@@ -28,7 +28,7 @@ from bigr.sampling.conditioning import (
     null_classes,
 )
 from bigr.sampling.sampler import ProgressCallback
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,6 +47,7 @@ class PipelineBase:
         class_names: Sequence[str] | None = None,
         device: str = "auto",
         batch_size: int = 16,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> None:
         check_pair(generator, autoencoder)
         target = pick_device(device)
@@ -58,6 +59,7 @@ class PipelineBase:
                 f"{len(self.class_names)} class_names for a generator of {num_classes} classes."
             )
         self.batch_size = batch_size
+        self.execution = execution
 
     @classmethod
     def from_pretrained(
@@ -70,6 +72,7 @@ class PipelineBase:
         revision: str | None = None,
         device: str = "auto",
         batch_size: int = 16,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Self:
         """Weights from the hub, a local copy of the released layout, or a folder made here.
 
@@ -88,6 +91,7 @@ class PipelineBase:
             class_names=names,
             device=device,
             batch_size=batch_size,
+            execution=execution,
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
@@ -163,11 +167,12 @@ class PipelineBase:
         known_codes: Tensor | None = None,
         is_masked: Tensor | None = None,
     ) -> list[Image.Image]:
-        check_sampler(self.models, config)
+        check_sampler(self.models, config, self.execution)
         images = generate(
             self.models,
             config,
             classes,
+            execution=self.execution,
             seed=seed,
             seeds=seeds,
             batch_size=self.batch_size,

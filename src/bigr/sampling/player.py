@@ -72,16 +72,16 @@ def compiled_cuda_graph(step: Step) -> Step:
     return cuda_graph(compiled(step))
 
 
-def recorder(execution: str, device: torch.device) -> Record | None:
+def recorder(mode: str, device: torch.device) -> Record | None:
     """How steps are recorded, or None if they aren't.
 
     Args:
-        execution: of :class:`bigr.SamplerConfig`.
+        mode: of :class:`bigr.ExecutionConfig`.
         device: where they run.
     """
-    if execution == "compiled":
+    if mode == "compiled":
         return compiled_cuda_graph if device.type == "cuda" else compiled
-    return cuda_graph if execution == "auto" and device.type == "cuda" else None
+    return cuda_graph if mode == "auto" and device.type == "cuda" else None
 
 
 class Guidance(NamedTuple):

@@ -21,7 +21,7 @@ from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.chain import PreparedDenoiser
 from bigr.sampling.player import recorder
 from bigr.sampling.random_numbers import Noise, SeededNoise, gumbel, image_seeds
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.sampling.schedules import (
     guidance_scale_at,
     gumbel_temperature_at,
@@ -51,8 +51,11 @@ ProgressCallback = Callable[[Progress], None]
 class Sampler:
     """Entropy-ordered sampling (BiGR, arXiv 2410.14672) with the settings of ``config``."""
 
-    def __init__(self, config: SamplerConfig) -> None:
+    def __init__(
+        self, config: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
+    ) -> None:
         self.config = config
+        self.execution = execution
         self.flops = 0.0
         """Floating-point operations of all calls so far, as counted in ``models.flops``."""
         self._prepared: _Prepared | None = None
@@ -116,7 +119,7 @@ class Sampler:
     ) -> Tensor:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config = self.config
-        dtype = compute_dtype(config.precision, model.device)
+        dtype = compute_dtype(self.execution.precision, model.device)
         transformer, denoiser = self._prepare(model, dtype)
         rows_before = denoiser.num_rows
         # From here on the host knows how many tokens are masked, and needn't ask the device.
@@ -152,7 +155,7 @@ class Sampler:
     ) -> tuple[MaskedTransformer, PreparedDenoiser]:
         """Both parts arranged for sampling; kept with their recordings while weights stay."""
         config = self.config
-        is_float8 = config.precision == "float8"
+        is_float8 = self.execution.precision == "float8"
         state = (
             dtype,
             _fingerprint(model.transcoder),
@@ -165,7 +168,7 @@ class Sampler:
                 config.denoise_spacing,
                 dtype,
                 is_float8=is_float8,
-                record=recorder(config.execution, model.device),
+                record=recorder(self.execution.mode, model.device),
             )
             transformer = model.transformer.with_layers(with_float8) if is_float8 else None
             self._prepared = _Prepared(state, transformer, denoiser)
@@ -347,7 +350,7 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
         ValueError: if ``device`` can't do ``float8``.
     """
     if precision == "float8" and (missing := float8_missing(device)):
-        raise ValueError(f"sampler.precision=float8: {missing}; take bfloat16, or auto.")
+        raise ValueError(f"execution.precision=float8: {missing}; take bfloat16, or auto.")
     if precision == "auto":
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_fast else torch.float32

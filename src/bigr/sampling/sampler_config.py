@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal, get_args
 
 from bigr.models.config import check_choice, check_positive_ints, check_range, require
+from bigr.schema import check_fields
 
 GuidanceSchedule = Literal["constant", "linear"]
 GumbelSchedule = Literal["constant", "up", "down"]
@@ -13,7 +14,7 @@ MaskSchedule = Literal["cosine", "linear"]
 Order = Literal["confidence", "random", "raster"]
 DenoiseSpacing = Literal["even", "quadratic"]
 Precision = Literal["auto", "float32", "bfloat16", "float8"]
-Execution = Literal["auto", "eager", "compiled"]
+ExecutionMode = Literal["auto", "eager", "compiled"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,6 @@ class SamplerConfig:
             the first fifth (Kynkaanniemi et al., arXiv 2404.07724). Another distribution.
         denoise_spacing: of the noise levels that are visited: ``even``, or ``quadratic``, which
             visits low noise more often. Another distribution where S < T.
-        precision: of matrix products: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on GPUs
-            that have it, float32 elsewhere. Posterior, confidence and draws are float32 always.
-            ``float8`` is bfloat16 with float8 products in the wide layers, for GPUs of compute
-            capability 8.9 or more (a CPU does it slowly). Another distribution, slightly.
-        execution: of the denoising chain: ``auto`` records a step as a CUDA graph on GPUs,
-            checks it against the plain one and plays it; ``compiled`` also fuses it with
-            ``torch.compile``, on CPUs, too, which takes a minute at first; ``eager`` runs each
-            operation by itself. Without influence on what is sampled, but for rounding.
         reuse_decided: the transformer computes a decided token once more, with its bits, and then
             keeps its keys and values. Another distribution.
     """
@@ -62,8 +55,6 @@ class SamplerConfig:
     deterministic_bits: bool = False
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     denoise_spacing: DenoiseSpacing = "even"
-    precision: Precision = "auto"
-    execution: Execution = "auto"
     reuse_decided: bool = False
 
     def __post_init__(self) -> None:
@@ -82,8 +73,6 @@ class SamplerConfig:
         check_choice(self, "mask_schedule", get_args(MaskSchedule))
         check_choice(self, "order", get_args(Order))
         check_choice(self, "denoise_spacing", get_args(DenoiseSpacing))
-        check_choice(self, "precision", get_args(Precision))
-        check_choice(self, "execution", get_args(Execution))
         interval = self.guidance_interval
         require(
             len(interval) == 2 and 0 <= interval[0] <= interval[1] <= 1,
@@ -91,3 +80,29 @@ class SamplerConfig:
             f"{list(interval)}.",
         )
         object.__setattr__(self, "guidance_interval", tuple(map(float, interval)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the samples are computed; it changes their speed, and nothing else but rounding.
+
+    Args:
+        precision: of the matrix products. ``auto`` is bfloat16 on GPUs that support it and float32
+            elsewhere. The posterior, the confidence and the draws are always in float32.
+            ``float8`` means bfloat16 with float8 products in the wide layers; it needs a GPU of
+            compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
+            distribution slightly.
+        mode: of the denoising chain. ``eager`` runs one operation at a time. ``auto`` records a
+            denoising step as a CUDA graph on GPUs, checks the recording against the eager step,
+            and replays it; on CPUs it is eager. ``compiled`` also fuses the operations of a step
+            with ``torch.compile``, on CPUs as well, which takes about a minute at the start.
+    """
+
+    precision: Precision = "auto"
+    mode: ExecutionMode = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+DEFAULT_EXECUTION = ExecutionConfig()

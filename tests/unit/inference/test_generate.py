@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from bigr.inference.generate import Models, decode, generate
 from bigr.sampling.sampler import Sampler
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import ExecutionConfig, SamplerConfig
 from tests.models import tiny_autoencoder, tiny_generator
 
 SETTINGS = SamplerConfig(num_iterations=3, num_denoise_steps=4)
@@ -72,7 +71,12 @@ def test_decoding_in_bfloat16() -> None:
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - exact).abs().mean() < 0.005
     seen = []
-    settings = dataclasses.replace(SETTINGS, precision="bfloat16")
-    images = generate(ours, settings, torch.tensor([1]), on_codes=seen.append)
+    images = generate(
+        ours,
+        SETTINGS,
+        torch.tensor([1]),
+        execution=ExecutionConfig(precision="bfloat16"),
+        on_codes=seen.append,
+    )
     assert torch.equal(images, decode(ours.autoencoder, seen[0], 1, torch.bfloat16))
     assert not torch.equal(images, decode(ours.autoencoder, seen[0], 1))

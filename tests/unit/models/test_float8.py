@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bigr import SamplerConfig
+from bigr import ExecutionConfig, SamplerConfig
 from bigr.inference.devices import check_sampler
 from bigr.inference.generate import Models
 from bigr.models import float8
@@ -133,7 +133,7 @@ def test_a_transformer_with_other_layers() -> None:
 @pytest.mark.parametrize(
     ("device", "capability", "message"),
     [
-        ("mps", None, "sampler.precision=float8: mps devices have no float8 products; take bf"),
+        ("mps", None, "execution.precision=float8: mps devices have no float8 products; take bf"),
         ("cuda", (8, 0), "float8 products need compute capability 8.9, A100 has 8.0; take bf"),
     ],
 )
@@ -157,9 +157,12 @@ def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigr.sampling.sampler.float8_missing", lambda _: "it has none")
     models = Models(tiny_generator(), tiny_autoencoder())
+    settings = SamplerConfig(num_denoise_steps=4)
     with pytest.raises(ValueError, match="precision=float8: it has none; take bfloat16, or auto"):
-        check_sampler(models, SamplerConfig(num_denoise_steps=4, precision="float8"))
-    check_sampler(models, SamplerConfig(num_denoise_steps=4))
+        check_sampler(
+            models, SamplerConfig(num_denoise_steps=4), ExecutionConfig(precision="float8")
+        )
+    check_sampler(models, settings)
 
 
 def test_devices_with(monkeypatch: pytest.MonkeyPatch) -> None:

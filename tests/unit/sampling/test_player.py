@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigr import BiGR, Sampler, SamplerConfig
+from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig
 from bigr.sampling import chain, player
 from bigr.sampling.player import SIZES, RecordedChain, Step, recorder, size_for
 from bigr.sampling.random_numbers import SeededNoise
@@ -84,7 +84,7 @@ def test_same_codes(recordings: Recordings, changes: dict[str, Any], objective: 
     sampler = Sampler(config)
     for seeds in ([3, 4, 5], [6, 7, 8]):
         actual = sampler.sample(model, CLASSES, seeds=seeds)
-        eager = Sampler(SamplerConfig(**{**BASE, **changes, "execution": "eager"}))
+        eager = Sampler(config, ExecutionConfig(mode="eager"))
         if objective != "direct" and config.denoise_spacing == "even":
             assert torch.equal(actual.double(), plain_codes(model, config, seeds))
         assert torch.equal(actual, eager.sample(model, CLASSES, seeds=seeds))
@@ -191,13 +191,13 @@ def test_which_recorder() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("execution", ["auto", "compiled"])
-def test_on_a_gpu(execution: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("mode", ["auto", "compiled"])
+def test_on_a_gpu(mode: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The same codes as on the CPU, from recordings."""
     model = tiny_generator()
-    settings: dict[str, Any] = {**BASE, "precision": "float32"}
-    expected = Sampler(SamplerConfig(**settings)).sample(model, CLASSES, seeds=[3, 4, 5])
-    sampler = Sampler(SamplerConfig(**settings, execution=execution))
+    config = SamplerConfig(**BASE)
+    expected = Sampler(config).sample(model, CLASSES, seeds=[3, 4, 5])
+    sampler = Sampler(config, ExecutionConfig(precision="float32", mode=mode))
     for _ in range(2):
         codes = sampler.sample(model.cuda(), CLASSES, seeds=[3, 4, 5])
         assert (codes.cpu() == expected).float().mean() > 0.99
@@ -211,8 +211,8 @@ def test_on_a_gpu(execution: Any, caplog: pytest.LogCaptureFixture) -> None:
 def test_compiled() -> None:
     """The same codes, fused; batches of other sizes need no more compiling."""
     model = tiny_generator()
-    config = SamplerConfig(**BASE, execution="compiled")
-    sampler = Sampler(config)
+    config = SamplerConfig(**BASE)
+    sampler = Sampler(config, ExecutionConfig(mode="compiled"))
     first = sampler.sample(model, CLASSES, seeds=[3, 4, 5])
     assert sampler._prepared is not None
     assert sampler._prepared.denoiser.record is player.compiled  # not given up

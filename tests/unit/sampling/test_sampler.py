@@ -10,9 +10,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bigr import BiGR, Sampler, SamplerConfig
+from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig
 from bigr.sampling.random_numbers import SeededNoise
 from bigr.sampling.sampler import Progress
+from bigr.sampling.sampler_config import Precision
 from bigr.sampling.schedules import num_masked_after
 from tests import plain
 from tests.models import tiny_generator
@@ -38,6 +39,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "token by token": {"num_iterations": 16, "mask_schedule": "linear"},
     "more iterations than tokens": {"num_iterations": 23},
 }
+
+BFLOAT16 = ExecutionConfig(precision="bfloat16")
+FLOAT8 = ExecutionConfig(precision="float8")
 
 
 def with_settings(**changes: Any) -> SamplerConfig:
@@ -292,10 +296,11 @@ def test_bfloat16_has_the_same_marginals() -> None:
     model = tiny_generator()
     classes = torch.zeros(10_000, dtype=torch.int64)
 
-    def frequencies(seed: int, **changes: Any) -> Tensor:
+    def frequencies(seed: int, precision: Precision = "auto", **changes: Any) -> Tensor:
         config = with_settings(num_iterations=3, num_denoise_steps=4, **changes)
         generator = torch.Generator().manual_seed(seed)
-        codes = Sampler(config).sample(model, classes, generator=generator)
+        sampler = Sampler(config, ExecutionConfig(precision=precision))
+        codes = sampler.sample(model, classes, generator=generator)
         return codes.double().mean(dim=0).flatten()
 
     exact = frequencies(0)
@@ -316,8 +321,8 @@ def test_bfloat16_is_bfloat16() -> None:
     model = tiny_generator()
     classes = torch.arange(60) % 3
     exact, rounded = (
-        Sampler(with_settings(precision=precision)).sample(model, classes, seeds=range(60))
-        for precision in ("auto", "bfloat16")
+        Sampler(BASE, execution).sample(model, classes, seeds=range(60))
+        for execution in (ExecutionConfig(), BFLOAT16)
     )
     same = (exact == rounded).double().mean()
     assert 0.8 < same < 1.0
@@ -329,8 +334,8 @@ def test_float8_is_close_to_bfloat16() -> None:
     model = tiny_generator(std=0.15, denoiser_dim=32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     classes = torch.arange(60) % 3
-    sampler = Sampler(with_settings(precision="float8"))
-    exact = Sampler(with_settings(precision="bfloat16")).sample(model, classes, seeds=range(60))
+    sampler = Sampler(BASE, FLOAT8)
+    exact = Sampler(BASE, BFLOAT16).sample(model, classes, seeds=range(60))
     rounded = sampler.sample(model, classes, seeds=range(60))
     assert set(rounded.unique().tolist()) == {0.0, 1.0}
     same = (exact == rounded).double().mean()
@@ -342,7 +347,7 @@ def test_float8_is_close_to_bfloat16() -> None:
 def test_float8_of_an_image_alone() -> None:
     """Scales are a token's own: the batch doesn't matter."""
     model = tiny_generator(denoiser_dim=32)
-    sampler = Sampler(with_settings(precision="float8"))
+    sampler = Sampler(BASE, FLOAT8)
     together = sampler.sample(model, torch.tensor([0, 1, 2]), seeds=[3, 4, 5])
     alone = sampler.sample(model, torch.tensor([1]), seeds=[4])
     assert (together[1] == alone[0]).double().mean() > 0.95
@@ -351,7 +356,7 @@ def test_float8_of_an_image_alone() -> None:
 @pytest.mark.parametrize("part", ["transformer.layers.0.attention.qkv", "transcoder.denoiser"])
 def test_float8_sees_that_weights_changed(part: str) -> None:
     model = tiny_generator(denoiser_dim=32)
-    sampler = Sampler(with_settings(precision="float8"))
+    sampler = Sampler(BASE, FLOAT8)
     classes = torch.tensor([0, 1, 2])
     first = sampler.sample(model, classes, seeds=[3, 4, 5])
     assert torch.equal(sampler.sample(model, classes, seeds=[3, 4, 5]), first)
@@ -360,7 +365,7 @@ def test_float8_sees_that_weights_changed(part: str) -> None:
             weight.mul_(-1.0)
     changed = sampler.sample(model, classes, seeds=[3, 4, 5])
     assert not torch.equal(changed, first)
-    fresh = Sampler(with_settings(precision="float8")).sample(model, classes, seeds=[3, 4, 5])
+    fresh = Sampler(BASE, FLOAT8).sample(model, classes, seeds=[3, 4, 5])
     assert torch.equal(changed, fresh)
 
 

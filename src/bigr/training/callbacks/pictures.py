@@ -18,7 +18,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import tokens_to_grid
 from bigr.sampling.sampler import Sampler
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.training.autoencoder_module import AutoencoderModule
 from bigr.training.data.batch import Batch
 from bigr.training.generator_module import GeneratorModule
@@ -88,6 +88,7 @@ class SampleGrid(PictureCallback):
 
     Args:
         sampler: settings.
+        execution: precision and mode of the computation.
         num_classes: rows; the first classes.
         num_per_class: columns.
         folder: see :class:`PictureCallback`.
@@ -97,12 +98,13 @@ class SampleGrid(PictureCallback):
         self,
         sampler: SamplerConfig,
         *,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
         num_classes: int = 10,
         num_per_class: int = 8,
         folder: str | None = None,
     ) -> None:
         super().__init__("samples", folder, columns=num_per_class)
-        self.sampler = Sampler(sampler)
+        self.sampler = Sampler(sampler, execution)
         self.num_classes = num_classes
         self._has_told = False
 

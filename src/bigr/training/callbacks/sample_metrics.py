@@ -17,7 +17,7 @@ from bigr.inference.generate import Models, generate
 from bigr.inference.processes import Processes
 from bigr.metrics.feature_networks import Features, load_network
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.training.generator_module import GeneratorModule
 
 
@@ -29,6 +29,7 @@ class SampleMetrics(Callback):
 
     Args:
         sampler: settings.
+        execution: precision and mode of the computation.
         reference: see :class:`~bigr.evaluation.fidelity.FidelityEvaluation`.
         reference_split: of a folder.
         network: in whose feature space.
@@ -43,6 +44,7 @@ class SampleMetrics(Callback):
         sampler: SamplerConfig,
         reference: str,
         *,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
         reference_split: str = "val",
         network: str = "inception",
         inception_file: str | None = None,
@@ -55,6 +57,7 @@ class SampleMetrics(Callback):
                 f"callbacks.sample_metrics.count={count}: a covariance needs 2 images."
             )
         self.sampler = sampler
+        self.execution = execution
         self.reference_name = reference
         self.reference_split = reference_split
         self.network = load_network(network, inception_file)
@@ -138,6 +141,7 @@ class SampleMetrics(Callback):
                 Models(module.model, module.autoencoder),
                 self.sampler,
                 labels[start : start + self.batch_size],
+                execution=self.execution,
                 seed=start,
                 batch_size=self.batch_size,
             )
