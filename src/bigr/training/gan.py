@@ -1,17 +1,18 @@
-"""The adversarial half of a B-AE's training: settings, and the steps of the discriminator."""
+"""The adversarial part of a B-AE's training: settings, and the losses of both networks."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bigr.losses import adversarial as losses
-from bigr.losses.diffaugment import POLICIES, augment
-from bigr.models.config import check_range, require
+from bigr.losses.diffaugment import augment
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+from bigr.schema import NonNegativeFloat, NonNegativeInt, check_fields
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -21,47 +22,41 @@ class GANConfig:
     """How a B-AE is trained against a discriminator.
 
     Args:
-        optimizer: builds the discriminator's optimiser from its parameters.
-        discriminator: its sizes.
-        weight: of the adversarial loss, times the adaptive weight.
-        start_step: optimiser steps without it.
-        diffaugment: ``color`` and ``translation`` of what the discriminator sees, or nothing.
+        optimizer: called with the discriminator's parameters.
+        discriminator: sizes of the discriminator.
+        weight: factor of the adversarial loss, besides the adaptive weight.
+        start_step: number of optimiser steps before the discriminator takes part.
+        diffaugment: augmentations of the discriminator's input, for small datasets.
     """
 
     optimizer: OptimizerFactory
     discriminator: DiscriminatorConfig = dataclasses.field(default_factory=DiscriminatorConfig)
-    weight: float = 1.0
-    start_step: int = 30_001
-    diffaugment: tuple[str, ...] = ()
+    weight: NonNegativeFloat = 1.0
+    start_step: NonNegativeInt = 30_001
+    diffaugment: tuple[Literal["color", "translation"], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "diffaugment", tuple(self.diffaugment))
-        check_range(self, "weight", 0.0)
-        require(
-            isinstance(self.start_step, int) and self.start_step >= 0,
-            f"task.gan.start_step must be an integer of at least 0, got {self.start_step!r}.",
-        )
-        require(
-            set(self.diffaugment) <= set(POLICIES),
-            f"task.gan.diffaugment={list(self.diffaugment)}: it can be {', '.join(POLICIES)}.",
-        )
+        check_fields(self)
 
 
 @dataclasses.dataclass
 class AdversarialTerm:
-    """What the discriminator adds to the B-AE's loss."""
+    """The adversarial term of the B-AE's loss."""
 
     loss: Tensor
-    """weight * adaptive weight * -mean D(y)."""
+    """weight * adaptive weight * -mean D(y), with its graph."""
     gan_loss: Tensor
+    """-mean D(y)."""
     adaptive_weight: Tensor
+    """Ratio of the gradients' norms, see :func:`bigr.losses.adversarial.adaptive_weight`."""
 
 
 class Adversary:
     """A discriminator and its settings.
 
     Args:
-        config: settings.
+        config: settings of the adversarial training.
         network: the discriminator.
     """
 
@@ -72,12 +67,12 @@ class Adversary:
     def term(
         self, reconstruction: Tensor, reconstruction_loss: Tensor, last_weight: Tensor
     ) -> AdversarialTerm:
-        """For the B-AE; leaves no gradient in the discriminator.
+        """Return the B-AE's adversarial term. The discriminator receives no gradient.
 
         Args:
             reconstruction: (B, 3, H, W), with its graph.
             reconstruction_loss: scalar, with its graph.
-            last_weight: of the decoder's last convolution.
+            last_weight: weight of the decoder's last convolution.
         """
         self.network.requires_grad_(False)
         gan_loss = losses.generator_loss(self._logits(reconstruction))
@@ -87,7 +82,12 @@ class Adversary:
         return AdversarialTerm(loss, gan_loss.detach(), weight)
 
     def loss(self, images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For the discriminator: hinge loss, mean logits of real and of reconstructed images."""
+        """Return the discriminator's hinge loss, and its mean logits of real and of fake images.
+
+        Args:
+            images: real images (B, 3, H, W).
+            reconstruction: (B, 3, H, W); it receives no gradient.
+        """
         real = self._logits(images)
         fake = self._logits(reconstruction.detach())
         loss = losses.discriminator_loss(real, fake)

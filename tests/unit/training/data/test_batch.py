@@ -28,9 +28,9 @@ def test_fewest_accumulations(
 
 
 def test_impossible_splits() -> None:
-    with pytest.raises(ValueError, match="can't be shared evenly by 3 devices: take 1023 or 1026"):
+    with pytest.raises(ValueError, match="can't be shared evenly by 3 devices: use 1023 or 1026"):
         split_batch(1024, 3, 128)
-    with pytest.raises(ValueError, match="can't be shared evenly by 8 devices: take 8"):
+    with pytest.raises(ValueError, match="can't be shared evenly by 8 devices: use 8"):
         split_batch(4, 8, 128)
     with pytest.raises(ValueError, match=r"batches of 1 where data\.batch_size=128 would fit"):
         split_batch(1021, 1, 128)
