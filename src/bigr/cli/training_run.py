@@ -118,6 +118,11 @@ def _with_batches(config: DictConfig, world_size: int) -> DictConfig:
             "trainer.accumulate_grad_batches follows from global_batch_size: leave it out, or set "
             "global_batch_size=null."
         )
+    if config.data.get("batch_size") is None:
+        raise ConfigError(
+            f"global_batch_size={config.global_batch_size} needs data.batch_size, which this data "
+            "module does not have: set global_batch_size=null."
+        )
     config = config.copy()
     size, steps = split_batch(config.global_batch_size, world_size, config.data.batch_size)
     config.data.batch_size, config.trainer.accumulate_grad_batches = size, steps

@@ -133,6 +133,6 @@ class PatientWandbLogger(WandbLogger):
             reason = str(error).splitlines()[0]
             log.warning("W&B: %s; logging offline, wandb sync uploads later", reason)
             # The run that could not be started still occupies its id.
-            changes = {"offline": True, "id": f"{self.arguments.get('id')}-offline"}
-            super().__init__(**{**self.arguments, **changes})
+            changes = {"id": f"{self.arguments.get('id')}-offline", "mode": "offline"}
+            super().__init__(**{**self.arguments, **changes, "offline": True})
             return super().experiment
