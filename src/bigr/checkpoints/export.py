@@ -20,6 +20,7 @@ from bigr.checkpoints.released import (
     infer_autoencoder_config,
     infer_generator_config,
 )
+from bigr.data.files import replacing
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.discriminator import PatchDiscriminator
@@ -59,8 +60,6 @@ def save_released_autoencoder(
 def _save(content: dict[str, Any], path: str | os.PathLike[str]) -> Path:
     """Write to a temporary name and move into place: a half-written file is never seen."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    torch.save(content, part)
-    os.replace(part, target)
+    with replacing(target) as temporary:
+        torch.save(content, temporary)
     return target

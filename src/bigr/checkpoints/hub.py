@@ -6,13 +6,13 @@ Hub access needs the ``hub`` extra; ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OF
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigr.checkpoints.errors import CheckpointError
+from bigr.data.files import sha256
 
 RELEASED_REPO = "haoosz/BiGR"
 AUTOENCODERS = {
@@ -32,7 +32,6 @@ OWN = ("generator.safetensors", "autoencoder.safetensors")
 NAMES_FILE = "classes.txt"
 """Names of the classes, a line each, beside the generator."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
-BLOCK = 1 << 20
 
 
 class Pair(NamedTuple):
@@ -128,7 +127,7 @@ def _download(repo: str, file: str, revision: str | None) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{file} of {repo} can't be downloaded: {reason}") from error
     expected = path.resolve().name  # the hub's name for big files, by which the cache keeps them
-    if SHA256.fullmatch(expected) and _sha256(path) != expected:
+    if SHA256.fullmatch(expected) and sha256(path) != expected:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise CheckpointError(
@@ -136,14 +135,6 @@ def _download(repo: str, file: str, revision: str | None) -> Path:
             "deleted: try again."
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _hub() -> Any:

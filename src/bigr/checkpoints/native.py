@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bigr.data.files import replacing
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.discriminator import PatchDiscriminator
@@ -18,7 +19,7 @@ FORMAT = "bigr"
 VERSION = "1"
 DISCRIMINATOR = "discriminator."
 """Prefix of the discriminator's tensors beside a B-AE's."""
-CONFIG_TENSOR = "bigr.cli.configuration"
+CONFIG_TENSOR = "bigr.config"
 """In a released layout: the sizes as JSON bytes, where the shapes alone would mislead."""
 
 
@@ -48,16 +49,11 @@ def _save(tensors: dict[str, Tensor], about: dict[str, Any], path: str | os.Path
     from safetensors.torch import save_file
 
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"format": FORMAT, "version": VERSION}
     for key, value in about.items():
         is_text = isinstance(value, str)
         metadata[key] = value if is_text else json.dumps(dataclasses.asdict(value))
-    part = target.with_name(f".{target.name}.part")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    part.touch()
-    permissions = part.stat().st_mode
-    save_file(contiguous, part, metadata=metadata)  # makes it unreadable for others
-    part.chmod(permissions)
-    os.replace(part, target)
+    with replacing(target) as temporary:
+        save_file(contiguous, temporary, metadata=metadata)
     return target

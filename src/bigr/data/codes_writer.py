@@ -24,7 +24,7 @@ from bigr.data.codes_store import (
     read_shard,
     shard_name,
 )
-from bigr.data.files import sha256, write_durably
+from bigr.data.files import sha256, write_atomically
 
 BROKEN_REPORT = "broken_files.txt"
 SPACE_MARGIN = 1.02
@@ -52,7 +52,7 @@ class StoreWriter:
             self._check_same()
             self._check_space()
             if not (folder / MANIFEST).exists():
-                write_durably(folder / MANIFEST, _manifest(settings, None))
+                write_atomically(folder / MANIFEST, _manifest(settings, None))
         except OSError as error:
             raise StoreError(
                 f"{folder} can't be written ({error.strerror}): choose another output=…."
@@ -96,7 +96,7 @@ class StoreWriter:
             }
         )
         try:
-            write_durably(self.folder / shard_name(split, number), data)
+            write_atomically(self.folder / shard_name(split, number), data)
         except OSError as error:
             raise StoreError(
                 f"{self.folder} can't be written ({error.strerror}): what is done stays; make room "
@@ -128,9 +128,9 @@ class StoreWriter:
             part.unlink()
         if broken:
             lines = "".join(f"{image.name}: {image.reason}\n" for image in broken)
-            write_durably(self.folder / BROKEN_REPORT, lines.encode())
+            write_atomically(self.folder / BROKEN_REPORT, lines.encode())
         manifest = _manifest(self.settings, shards)
-        write_durably(self.folder / MANIFEST, manifest)
+        write_atomically(self.folder / MANIFEST, manifest)
         return dict(json.loads(manifest))
 
     def _check_same(self) -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 Decoder = Literal["torchvision", "pil"]
 DECODERS: tuple[str, ...] = get_args(Decoder)
@@ -55,7 +56,7 @@ def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool =
             pixels = _decode_jpeg(data, honour_exif)
             if pixels is not None:
                 return pixels
-        return _to_tensor(_open(data, honour_exif))
+        return pil_to_tensor(_open(data, honour_exif))
     except LIBRARY_ERRORS as error:
         reason = "not an image" if "cannot identify" in str(error) else str(error) or repr(error)
         raise BrokenImageError(reason.splitlines()[0]) from error
@@ -84,7 +85,3 @@ def _open(data: bytes, honour_exif: bool) -> Image.Image:
             values = np.asarray(image).astype(np.int64)
             return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
         return image.convert("RGB")
-
-
-def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from bigr.data.image_arrays import to_uint8
+from bigr.data.image_arrays import to_pil
 
 PHOTOGRAPH_SIDE = 64
 """Models of fewer pixels get digits."""
@@ -22,8 +22,7 @@ def example_pictures(image_size: int) -> list[Image.Image]:
 
         digits = load_digits("test", image_size)
         chosen = [int((digits.labels == label).nonzero()[0]) for label in EXAMPLE_DIGITS]
-        arrays = to_uint8(digits.images[chosen]).permute(0, 2, 3, 1).contiguous().numpy()
-        return [Image.fromarray(array) for array in arrays]
+        return [to_pil(image) for image in digits.images[chosen]]
     from sklearn.datasets import load_sample_images
 
     return [Image.fromarray(array) for array in load_sample_images().images]

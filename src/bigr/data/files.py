@@ -1,32 +1,61 @@
-"""Files that have to be whole: written safely, recognised by their checksum."""
+"""Whole files: replaced atomically, and identified by their checksum."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-BLOCK = 2**22
+BLOCK_SIZE = 2**22
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 checksum of a file in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_SIZE):
             digest.update(block)
     return digest.hexdigest()
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """To a temporary name, to the disk, then into place; on failure nothing is left behind."""
-    part = path.with_name(f".{path.name}.part")
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file so that readers see either the old content or the complete new one.
+
+    Example:
+        >>> with replacing(folder / "figure.png") as temporary:
+        ...     picture.save(temporary, format="PNG")
+
+    The temporary file lies beside ``path``, is flushed to disk at the end of the block, and takes
+    the place of ``path``. An exception within the block removes it and leaves ``path`` unchanged.
+    Its name contains the process id, so several processes may write the same path. Missing
+    parent folders are created.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The path of the temporary file, which exists and is empty. Its name ends in ``.part``:
+        writers that choose their format by the suffix need to be told the format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
+        temporary.touch()
+        permissions = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(permissions)  # some libraries create files that only their owner can read
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the content of ``path`` by ``data``; see :func:`replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,4 +1,7 @@
-"""Images to files and back."""
+"""Image tensors, PIL images and picture files, converted into each other.
+
+Image tensors are (3, H, W), uint8 or floats in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -7,42 +10,68 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import make_grid
+
+from bigr.data.files import replacing
 
 MIN_VISIBLE_SIDE = 64
 LABEL_HEIGHT = 14
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Floats in [0, 1] to rounded uint8, values outside clamped."""
+    """Convert floats to uint8: values are clamped to [0, 1], scaled by 255 and rounded."""
     return (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [0, 1]; floats stay."""
+    """Convert uint8 images to float32 in [0, 1]; other dtypes are returned unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def grid_image(images: Tensor, columns: int) -> Image.Image:
-    """A picture of ``images`` (n, 3, H, W) in [0, 1], ``columns`` to a row.
+def to_pil(image: Tensor) -> Image.Image:
+    """Convert an image tensor, or a mask, to a PIL image.
 
-    Small images are enlarged without smoothing until they can be seen.
+    Args:
+        image: (3, H, W) for mode "RGB" or (H, W) for mode "L", on any device: uint8, floats in
+            [0, 1], or bool (False becomes black, True white).
+    """
+    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
+    picture: Image.Image = to_pil_image(pixels.cpu())
+    return picture
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """Convert a PIL image of any mode to (3, H, W) float32 in [0, 1]."""
+    return to_float(pil_to_tensor(picture.convert("RGB")))
+
+
+def grid_image(images: Tensor, columns: int) -> Image.Image:
+    """Arrange images in a grid, row by row, on a white background.
+
+    Images of less than 64 pixels are enlarged by repeating pixels.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        columns: images per row.
     """
     scale = max(1, MIN_VISIBLE_SIDE // images.shape[-1])
     visible = to_uint8(images).cpu()
     visible = visible.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     grid = make_grid(visible, nrow=columns, padding=2, pad_value=255)
-    return Image.fromarray(grid.permute(1, 2, 0).numpy())
+    return to_pil(grid)
 
 
 def labelled_rows(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """A picture with a row of pictures of one size per entry, its label before it.
+    """Arrange labelled rows of pictures on a white background.
 
-    Small pictures are enlarged without smoothing until they can be seen.
+    Pictures of less than 64 pixels are enlarged by repeating pixels.
+
+    Args:
+        rows: pairs of a label, which is written at the left, and pictures, all of one size.
     """
     font = ImageFont.load_default(size=LABEL_HEIGHT)
     width, height = rows[0][1][0].size
@@ -64,37 +93,41 @@ def labelled_rows(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Im
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
-    """A picture file as it is: (3, H, W) in [0, 1]."""
+    """Read a picture file as (3, H, W) float32 in [0, 1], without resizing."""
     return to_tensor(load_picture(path))
 
 
 def load_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """A picture file, read whole."""
+    """Read a picture file completely, so that the file is closed afterwards."""
     with Image.open(path) as picture:
         picture.load()
         return picture
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """A PIL image as (3, H, W) in [0, 1]."""
-    return to_float(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
-
-
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:
-    """Write one image (3, H, W) in [0, 1] as PNG, pixel for pixel."""
-    pixels = to_uint8(image).cpu().permute(1, 2, 0).contiguous()
-    return save_picture(Image.fromarray(pixels.numpy()), Path(path))
+    """Write an image (3, H, W) as a PNG file without changing its size; return the path."""
+    return save_picture(to_pil(image), Path(path))
 
 
 def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
-    """Write :func:`grid_image` as PNG, by :func:`save_picture`."""
+    """Write the :func:`grid_image` of ``images`` as a PNG file; return the path."""
     return save_picture(grid_image(images, columns), Path(path))
 
 
 def save_animation(
     frames: Sequence[Image.Image], folder: Path, name: str, frame_ms: int
 ) -> list[Path]:
-    """Write ``frames`` as an endless GIF, and as a WebP without loss."""
+    """Write an animation that repeats forever, as a GIF and as a lossless WebP file.
+
+    Args:
+        frames: pictures of one size.
+        folder: where the files are written; it must exist.
+        name: file name without suffix.
+        frame_ms: how long each frame is shown, in milliseconds.
+
+    Returns:
+        The paths of both files.
+    """
     paths = [folder / f"{name}.gif", folder / f"{name}.webp"]
     for path in paths:
         frames[0].save(
@@ -109,9 +142,7 @@ def save_animation(
 
 
 def save_picture(picture: Image.Image, target: Path) -> Path:
-    """Write a PNG, folders included; a half-written file is never seen."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    picture.save(part, format="PNG")
-    part.replace(target)
+    """Write ``picture`` as a PNG file, atomically, and return ``target``."""
+    with replacing(target) as temporary:
+        picture.save(temporary, format="PNG")
     return target

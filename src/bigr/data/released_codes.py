@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigr.data.codes_store import CodesStore, StoreError
+from bigr.data.files import replacing
 
 IDS = "{}_ids.bin"
 LABELS = "{}_lbs.bin"
@@ -80,14 +80,12 @@ def write_released(store: CodesStore, folder: Path) -> list[Path]:
         ids, labels = (folder / name.format(split) for name in (IDS, LABELS))
         if ids.exists():
             raise StoreError(f"{ids} is already there: choose another folder.")
-        part = ids.with_name(f".{ids.name}.part")
-        with part.open("wb") as file:
+        np.tile(codes.labels, codes.num_entries).astype(np.uint16).tofile(labels)
+        with replacing(ids) as temporary, temporary.open("wb") as file:
             for entry in range(codes.num_entries):
                 for packed in codes.iterate(entry):
                     bits = np.unpackbits(packed, axis=1)
                     tokens = bits.reshape(len(bits), -1, settings.code_dim)
                     file.write(np.ascontiguousarray(tokens.transpose(0, 2, 1)).data)
-        np.tile(codes.labels, codes.num_entries).astype(np.uint16).tofile(labels)
-        os.replace(part, ids)
         written += [ids, labels]
     return written

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from bigr.data.decoding import BrokenImageError, Decoder
+from bigr.data.image_arrays import to_pil
 
 View = Literal["center", "mirror", "ten_crop"]
 VIEWS: tuple[str, ...] = get_args(View)
@@ -66,9 +67,9 @@ def center_crop(image: Tensor, size: int, decoder: Decoder = "torchvision") -> T
     if max(height, width) > LARGEST_ASPECT * min(height, width):
         raise BrokenImageError(f"{width}x{height} pixels is no picture's shape")
     if decoder == "pil":
-        return _from_pil(center_crop_pil(_to_pil(image), size))
+        return pil_to_tensor(center_crop_pil(to_pil(image), size))
     if min(height, width) >= 2 * size:
-        image = _from_pil(_halve(_to_pil(image), size))
+        image = pil_to_tensor(_halve(to_pil(image), size))
         height, width = image.shape[-2:]
     width, height = _scaled((width, height), size)
     image = F.resize(image, [height, width], F.InterpolationMode.BICUBIC, antialias=True)
@@ -113,11 +114,3 @@ def _scaled(sides: tuple[int, int], size: int) -> tuple[int, int]:
     """Sides such that the shorter one is ``size``."""
     scale = size / min(sides)
     return round(sides[0] * scale), round(sides[1] * scale)
-
-
-def _to_pil(image: Tensor) -> Image.Image:
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-
-
-def _from_pil(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from bigr.data.image_arrays import to_uint8
+from bigr.data.image_arrays import to_pil, to_tensor
 from bigr.data.transforms import LARGEST_ASPECT, center_crop_pil
 
 MAX_PIXELS = 64_000_000
@@ -43,7 +43,7 @@ def read_picture(
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
             raise ValueError(f"{what} must have shape (3, H, W), got {tuple(picture.shape)}.")
-        return Image.fromarray(to_uint8(picture).cpu().permute(1, 2, 0).contiguous().numpy())
+        return to_pil(picture)
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
             raise ValueError(f"{what} must be uint8 (H, W, 3), got {picture.dtype}.")
@@ -110,8 +110,7 @@ class Crop:
 
     def image(self) -> Tensor:
         """ADM's centre crop, (3, size, size) in [0, 1]."""
-        pixels = np.array(center_crop_pil(self.original, self.size))
-        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        return to_tensor(center_crop_pil(self.original, self.size))
 
     def mask(self, mask: Image.Image) -> Tensor:
         """What of ``mask`` ("L", the original's size) lies in the square: (size, size) bool.

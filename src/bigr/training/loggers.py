@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from bigr.data.files import write_durably
+from bigr.data.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class _Table(ExperimentWriter):
         writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
         writer.writeheader()
         writer.writerows(rows)
-        write_durably(self.path, text.getvalue().encode())
+        write_atomically(self.path, text.getvalue().encode())
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:  # noqa: ARG002  # its own
         self._replace(_read(self.path)[1])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from bigr.data.digits import load_digits, to_native
-from bigr.data.image_arrays import grid_image, save_grid, save_image, to_uint8
+from bigr.data.image_arrays import grid_image, save_grid, save_image, to_pil, to_tensor, to_uint8
 
 
 def test_digits_are_the_data_sets_own() -> None:
@@ -64,3 +64,22 @@ def test_single_image_is_saved_pixel_for_pixel(tmp_path: Path) -> None:
     image = torch.randint(0, 256, (3, 5, 7)).float() / 255
     path = save_image(image, tmp_path / "image.png")
     assert np.array_equal(np.array(Image.open(path)).transpose(2, 0, 1), to_uint8(image).numpy())
+
+
+def test_pil_round_trip_is_exact() -> None:
+    """Every uint8 value, as uint8 and as floats, with height and width told apart."""
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 8, 32).repeat(3, 1, 1)
+    pixels[1] += 7
+    expected = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    for image in (pixels, pixels.float() / 255):
+        assert to_pil(image).size == (32, 8)
+        assert to_pil(image).tobytes() == expected.tobytes()
+    assert torch.equal(to_tensor(expected), pixels.float() / 255)
+
+
+def test_masks_become_black_and_white() -> None:
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[1, 2:] = True
+    picture = to_pil(mask)
+    assert (picture.mode, picture.size) == ("L", (6, 4))
+    assert np.array_equal(np.array(picture), mask.numpy() * 255)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bigr.data.files import replacing
 from bigr.data.sources.folder import labels_of
 from bigr.data.sources.source import ImageSource, is_image
 
@@ -130,16 +130,8 @@ def _load_index(place: Path, signature: NDArray[np.int64]) -> TarIndex | None:
 
 
 def _save_index(place: Path, signature: NDArray[np.int64], index: TarIndex) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".part", delete=False) as part:
-        try:
-            np.savez(part, signature=signature, **index._asdict())
-            part.close()
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, place)
-        except OSError:
-            os.unlink(part.name)
-            raise
+    with replacing(place) as temporary, temporary.open("wb") as file:
+        np.savez(file, signature=signature, **index._asdict())
 
 
 def _make_index(path: Path) -> TarIndex:
