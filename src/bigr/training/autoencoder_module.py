@@ -18,7 +18,8 @@ from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.transfer import load_for_finetuning
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
-from bigr.metrics.fid import load_fid, update_fid
+from bigr.metrics.feature_networks import load_network
+from bigr.metrics.reconstruction_fid import ReconstructionFID
 from bigr.models.autoencoder import AutoencoderOutput, BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig, check_range
 from bigr.models.discriminator import PatchDiscriminator
@@ -120,7 +121,7 @@ class AutoencoderModule(TrainingModule):
         """Largest norm of each network's gradient; ours to apply where there is a discriminator."""
         self.accumulate_grad_batches = 1
         """Batches per optimiser step; ours to count where there is a discriminator."""
-        self._fid: Frozen[nn.Module] = Frozen(load_fid(inception_file) if rfid else None)
+        self._fid = ReconstructionFID(load_network("inception", inception_file)) if rfid else None
         self.bit_usage = Frozen(BitUsage(autoencoder.code_dim))
 
     def images_of(self, batch: Batch) -> Tensor:
@@ -167,10 +168,8 @@ class AutoencoderModule(TrainingModule):
         lpips = self._lpips.on(self.device)
         if lpips is not None:
             metrics["lpips"] = lpips(y, images, normalize=True).mean()
-        fid: Any = self._fid.on(self.device)
-        if fid is not None:
-            update_fid(fid, images, real=True)
-            update_fid(fid, y, real=False)
+        if self._fid is not None:
+            self._fid.update(images, y)
         usage = self.bit_usage.on(self.device)
         if usage is not None:
             usage.update(output.codes)
@@ -178,11 +177,10 @@ class AutoencoderModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """How the bits were used over the whole split, and the FID of its reconstructions."""
-        fid: Any = self._fid.on(self.device)
-        if fid is not None:
+        if self._fid is not None:
             if not self.trainer.sanity_checking:
-                self.log("val/rfid", fid.compute().float())
-            fid.reset()
+                self.log("val/rfid", self._fid.compute())
+            self._fid.reset()
         usage = self.bit_usage.on(self.device)
         if usage is None:
             return
