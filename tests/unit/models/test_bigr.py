@@ -211,8 +211,8 @@ def test_direct_objective_never_sees_the_bits() -> None:
     [
         ({"dim": 30}, "dim=30 and num_heads=2 don't fit"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
-        ({"objective": "z0"}, "objective must be one of flip, x0, direct; got 'z0'"),
-        ({"dropout": 1.5}, r"dropout must be a number in \[0, 1\], got 1.5"),
+        ({"objective": "z0"}, "objective must be one of flip, x0, direct, got 'z0'"),
+        ({"dropout": 1.5}, r"dropout must be a number between 0 and 1, got 1.5"),
         ({"code_dim": True}, "code_dim must be a positive integer"),
         ({"objective": "direct", "auxiliary_weight": 0.1}, "auxiliary_weight needs a diffusion"),
     ],
