@@ -25,7 +25,7 @@ from bigr.data.codes_store import broken_in, read_shard, shard_name
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_arrays import to_float
-from bigr.data.image_dataset import Pictures
+from bigr.data.image_dataset import TokenizableImages
 from bigr.data.packing import pack_codes
 from bigr.data.seeds import mixed_seed
 from bigr.data.transforms import View
@@ -101,7 +101,7 @@ class TokenizeSet(Dataset[TokenizeBatch]):
     """
 
     def __init__(
-        self, pictures: dict[str, Pictures], jobs: list[Job], views: tuple[View, ...]
+        self, pictures: dict[str, TokenizableImages], jobs: list[Job], views: tuple[View, ...]
     ) -> None:
         self.pictures = pictures
         self.jobs = jobs
@@ -146,7 +146,7 @@ class TokenizeModule(lightning.LightningModule):
         self,
         autoencoder: BinaryAutoencoder,
         writer: StoreWriter,
-        pictures: dict[str, Pictures],
+        pictures: dict[str, TokenizableImages],
         *,
         batch_size: int,
         num_workers: int = 0,
