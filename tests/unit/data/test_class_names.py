@@ -18,7 +18,7 @@ def test_find_class() -> None:
         ("retriever", "Did you mean flat-coated retriever"),
         ("goldn retriever", "Did you mean golden retriever"),
         (1000, "classes 0..999"),
-        ("", "there is none"),
+        ("", "no class has this name"),
     ):
         with pytest.raises(ValueError, match=message):
             find_class(name, 1000, names)
