@@ -20,7 +20,7 @@ from torch import Tensor
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import save_grid, to_tensor
-from bigr.metrics.digit_scores import DigitReader
+from bigr.metrics.digit_classifier import DigitClassifier
 
 SETTINGS = SamplerConfig(
     guidance_scale=2.5,
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     options = parser.parse_args()
     pipeline = BiGRPipeline.from_pretrained(options.models, device="cpu", batch_size=256)
-    reader = DigitReader(load_digits("train", SIZE))
+    reader = DigitClassifier(load_digits("train", SIZE))
     test = load_digits("test", SIZE)
     failed = [*edits(pipeline, reader, test.images[test.labels == 3])]
     failed += interpolations(pipeline, reader)
@@ -64,7 +64,7 @@ def tensors(pictures: list[Image.Image]) -> Tensor:
     return torch.stack([to_tensor(picture) for picture in pictures])
 
 
-def edits(pipeline: BiGRPipeline, reader: DigitReader, threes: Tensor) -> list[str]:
+def edits(pipeline: BiGRPipeline, reader: DigitClassifier, threes: Tensor) -> list[str]:
     """Held-out 3s into 8s, several variants of each."""
     per_image = -(-NUM_EDITS // len(threes))
     edited: list[Tensor] = []
@@ -85,7 +85,7 @@ def edits(pipeline: BiGRPipeline, reader: DigitReader, threes: Tensor) -> list[s
     return [] if share >= MIN_EDITED else [f"edits: {share:.1%} < {MIN_EDITED:.0%}"]
 
 
-def interpolations(pipeline: BiGRPipeline, reader: DigitReader) -> list[str]:
+def interpolations(pipeline: BiGRPipeline, reader: DigitClassifier) -> list[str]:
     """Shares read as the second class, by its share of the class embedding."""
     failed = []
     for first, second in PAIRS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +10,13 @@ import torch
 
 from tests.inception import accept_any_inception, save_random_inception
 
-REPOSITORY = Path(__file__).parents[1]
-CONFORMANCE = REPOSITORY.parent / "shared" / "conformance"
+CONFORMANCE = Path(__file__).parent / "conformance" / "data"
 
 
 @pytest.fixture(scope="session")
 def conformance() -> Path:
-    """Folder with numbers from the released code; BIGR_CONFORMANCE names another one."""
-    folder = Path(os.environ.get("BIGR_CONFORMANCE", CONFORMANCE))
-    if not folder.is_dir():
-        reason = f"numbers from the released code are not here: no folder {folder}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return folder
+    """Folder with weights, inputs and outputs of the released code; see its README."""
+    return CONFORMANCE
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +27,7 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A weights' file of Inception with drawn numbers."""
+    """File with random weights for Inception."""
     path = tmp_path_factory.mktemp("inception") / "inception.pth"
     save_random_inception(path)
     yield path
@@ -44,6 +36,6 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture
 def random_inception(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, in place of the published ones: the hash isn't asked for."""
+    """File with random weights for Inception that is accepted in place of the published one."""
     accept_any_inception(monkeypatch.setattr)
     return inception_weights

@@ -1,4 +1,4 @@
-"""Inception without its published weights, which can't be downloaded in tests."""
+"""Random weights for Inception, because tests cannot download the published ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def save_random_inception(path: Path) -> None:
-    """A weights' file with drawn numbers, scaled so that activations neither vanish nor explode."""
+    """Write random weights, scaled such that activations neither vanish nor explode."""
     from torch_fidelity import feature_extractor_inceptionv3 as inception
 
     network = inception.FeatureExtractorInceptionV3
@@ -28,10 +28,8 @@ def save_random_inception(path: Path) -> None:
 
 
 def accept_any_inception(set_attribute: Callable[[Any, str, Any], object] = setattr) -> None:
-    """Take such a file for the published one."""
-    from bigr.metrics import feature_networks as networks
-    from bigr.metrics import fid
+    """Accept any weights as the published ones."""
+    from bigr.metrics import feature_networks
 
-    anything = fid.INCEPTION._replace(hash="")
-    for module in (fid, networks):
-        set_attribute(module, "INCEPTION", anything)
+    anything = feature_networks.INCEPTION._replace(hash="")
+    set_attribute(feature_networks, "INCEPTION", anything)

@@ -12,7 +12,7 @@ RELEASED_SUFFIXES = (".pt", ".th")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line; exits with 1 and one paragraph if something is wrong."""
+    """Run the command line; exit with status 1 and a message if something is wrong."""
     options = _parser().parse_args(arguments)
     try:
         line = convert(
@@ -26,15 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
 def convert(
     source: Path, target: Path, *, num_heads: int | None = None, force: bool = False
 ) -> str:
-    """Convert ``source``, whatever its layout, to what ``target``'s suffix says.
+    """Convert a checkpoint of any layout to the layout that the suffix of ``target`` stands for.
 
     Args:
-        source: anything that ``load_generator`` or ``load_autoencoder`` reads, or a folder of
-            codes.
-        target: ``.safetensors``, or ``.pt``/``.th`` in the released layout; for codes, a folder
-            for the released trainer's files.
-        num_heads: of a generator in the released layout whose heads aren't 64 wide.
-        force: replace an existing file.
+        source: a file that ``load_generator`` or ``load_autoencoder`` reads, or a folder of codes.
+        target: a ``.safetensors`` file, or ``.pt``/``.th`` for the released layout; for codes, a
+            folder for files of the released trainer.
+        num_heads: number of heads of a released generator whose heads are not 64 wide.
+        force: whether to replace an existing file.
 
     Returns:
         One line that says what was written.
@@ -47,7 +46,7 @@ def convert(
         return _convert_codes(source, target)
     if target.suffix not in (OWN_SUFFIX, *RELEASED_SUFFIXES):
         raise ValueError(
-            f"{target} must end in {OWN_SUFFIX} (this project's format) or in "
+            f"{target} must end in {OWN_SUFFIX} (the format of this project) or in "
             f"{' or '.join(RELEASED_SUFFIXES)} (the released layout)."
         )
     if target.exists() and not force:
@@ -58,25 +57,22 @@ def convert(
     is_own = target.suffix == OWN_SUFFIX
     kind = read.kind_of(source)
     if kind == "generator":
-        sizes = None
+        config = None
         if num_heads is not None:
-            found = read.read_checkpoint(source, kind)
-            sizes = dataclasses.replace(load.generator_config(found), num_heads=num_heads)
-        model = load.load_generator(source, config=sizes)
+            found = load.generator_config(read.read_checkpoint(source, kind))
+            config = dataclasses.replace(found, num_heads=num_heads)
+        model = load.load_generator(source, config=config)
         (native.save_generator if is_own else export.save_released_generator)(model, target)
-        network, extra = "generator", ""
+        network = "generator"
     else:
-        autoencoder = load.load_autoencoder(source)
         discriminator = load.load_discriminator(source)
         save = native.save_autoencoder if is_own else export.save_released_autoencoder
-        save(autoencoder, target, discriminator=discriminator)
-        network, extra = "B-AE", " with its discriminator" if discriminator else ""
-    size = target.stat().st_size / 1e6
-    return f"{target}: {network}{extra}, {size:.1f} MB."
+        save(load.load_autoencoder(source), target, discriminator=discriminator)
+        network = "B-AE with its discriminator" if discriminator else "B-AE"
+    return f"{target}: {network}, {target.stat().st_size / 1e6:.1f} MB."
 
 
 def _convert_codes(source: Path, target: Path) -> str:
-    """A store of codes to ``train_ids.bin`` and the like."""
     from bigr.data.codes_store import CodesStore
     from bigr.data.released_codes import write_released
 
@@ -88,24 +84,22 @@ def _convert_codes(source: Path, target: Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bigr.convert",
-        description="Convert a checkpoint between the released layouts, Lightning's and "
-        "this project's own, or a folder of codes to the released trainer's files. The input's "
-        "layout is recognised by its content, the output's is chosen by its suffix.",
+        description="Convert a checkpoint between the released layouts, Lightning's and that of "
+        "this project, or a folder of codes to files of the released trainer. The layout of the "
+        "input is recognised by its content; the suffix of the output chooses its layout.",
     )
-    parser.add_argument(
-        "source", type=Path, metavar="IN", help="released .pt/.th, own, .ckpt, codes"
-    )
+    parser.add_argument("source", type=Path, metavar="IN", help="a checkpoint or a folder of codes")
     parser.add_argument(
         "target",
         type=Path,
         metavar="OUT",
-        help=f"{OWN_SUFFIX}: this project's format; .pt/.th: the released one; or a folder",
+        help=f"{OWN_SUFFIX}: format of this project; .pt/.th: released layout; for codes: a folder",
     )
     parser.add_argument(
         "--num-heads",
         type=int,
         metavar="N",
-        help="attention heads of a released-layout generator whose heads aren't 64 wide",
+        help="number of heads of a released generator whose heads are not 64 wide",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     return parser

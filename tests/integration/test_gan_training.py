@@ -19,7 +19,7 @@ from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.native import save_autoencoder
 from bigr.data.digits import load_digits
-from bigr.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
+from bigr.losses.adversarial import adaptive_weight, autoencoder_loss, discriminator_loss
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
 from bigr.training.autoencoder_module import AutoencoderModule
 from bigr.training.callbacks.collapse import CollapseError
@@ -94,7 +94,7 @@ def test_a_step_is_the_formulas() -> None:
     output = copy.autoencoder(x)
     reconstruction = torch.nn.functional.l1_loss(output.reconstruction, x)
     assert copy.discriminator is not None
-    gan = generator_loss(copy.discriminator(output.reconstruction))
+    gan = autoencoder_loss(copy.discriminator(output.reconstruction))
     weight = adaptive_weight(reconstruction, gan, copy.autoencoder.last_weight)
     assert 0 < weight < 1
     bits = (output.bit_probs * (1 - output.bit_probs)).mean()

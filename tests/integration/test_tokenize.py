@@ -226,11 +226,11 @@ def test_finished_again_changes_nothing(inputs: Path, whole: Path) -> None:
 WRONG = {
     "tokenizer": (
         ["autoencoder={inputs}/other.safetensors"],
-        "holds codes made with tokenizer_sha256=",
+        "contains codes made with tokenizer_sha256=",
     ),
     "views": (
         ["views=[center]"],
-        "holds codes made with views=['center', 'mirror'], and now it is ['center']: choose",
+        "contains codes made with views=['center', 'mirror'], but now it is ['center']: choose",
     ),
     "unknown_view": (["views=[left]"], "views=['left']: give some of center, mirror, ten_crop"),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),

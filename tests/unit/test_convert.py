@@ -68,5 +68,5 @@ def test_codes_to_the_released_files(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "train_ids.bin, train_lbs.bin, val_ids.bin" in capsys.readouterr().out
     planes = np.fromfile(tmp_path / "released" / "val_ids.bin", np.uint8).reshape(3, 5, 6, 16)
     assert np.array_equal(planes, codes_of("val").transpose(1, 0, 3, 2))
-    with pytest.raises(SystemExit, match="already there"):
+    with pytest.raises(SystemExit, match="already exists"):
         main([str(tmp_path / "store"), str(tmp_path / "released")])

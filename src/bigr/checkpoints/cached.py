@@ -1,4 +1,4 @@
-"""Weights that other libraries keep in torch's hub cache, checked before they are used."""
+"""Published weights in torch's hub cache, verified by their checksum before they are used."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from bigr.data.files import sha256
 
 
 class CachedFileError(ValueError):
-    """Such a file is missing or wrong; says which one, and where it belongs."""
+    """A published file is missing or has another checksum; the message says how to get it."""
 
 
 class CachedFile(NamedTuple):
-    """A published file whose name holds the start of its SHA-256."""
+    """A published file that is identified by the start of its SHA-256 checksum."""
 
     name: str
     hash: str
     folder: str
-    """Of the address it is published at."""
+    """Address of the folder it is published in."""
     key: str
-    """Of the setting that can name it."""
+    """Name of the setting that takes the path of the file."""
     purpose: str
+    """What needs the file, for messages."""
 
 
 def find_cached(file: CachedFile, given: str | None = None) -> Path:
-    """Where a file is; nothing is downloaded.
+    """Return the path of a published file; nothing is downloaded.
 
     Args:
-        file: which.
-        given: a path to it; None is torch's hub cache.
+        file: the published file.
+        given: path of the file; None looks in torch's hub cache.
 
     Raises:
-        CachedFileError: if it isn't there, or isn't that file.
+        CachedFileError: if the file is missing or has another checksum.
     """
     place = Path(torch.hub.get_dir()) / "checkpoints" / file.name
     path = Path(given).expanduser() if given else place
     if not path.is_file():
         raise CachedFileError(
-            f"{file.purpose} needs {file.name}, and there is no {path}: get "
-            f"{file.folder}/{file.name} and put it there, or name it in {file.key}=…."
+            f"{file.purpose} needs {file.name}, but {path} does not exist: download "
+            f"{file.folder}/{file.name} to this path, or set {file.key}=… to its path."
         )
     if not sha256(path).startswith(file.hash):
         raise CachedFileError(
-            f"{path} isn't {file.name}: its SHA-256 must start with {file.hash}. Get it again."
+            f"{path} is not {file.name}: its SHA-256 checksum must start with {file.hash}. "
+            f"Download {file.folder}/{file.name} again."
         )
     return path

@@ -1,4 +1,4 @@
-"""The README of saved weights."""
+"""The model card (README) that is saved with the weights of a pipeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tags: [image-generation, binary-latent, inpainting, bigr]
 
 An image generator over binary latent codes (BiGR, [arXiv 2410.14672](https://arxiv.org/abs/2410.14672)):
 {grid}x{grid} tokens of {bits} bits, {classes} classes. It generates, inpaints, outpaints, edits,
-interpolates and enriches pictures:
+interpolates and enriches images:
 
 ```python
 from bigr import BiGRPipeline
@@ -39,12 +39,12 @@ Binary autoencoder:
 {autoencoder}
 ```
 
-What it was trained on, and under which licence it may be used, is for its maker to add here.
+Add here which data the model was trained on, and under which licence it may be used.
 """
 
 
 def model_card(generator: BiGRConfig, autoencoder: BinaryAutoencoderConfig) -> str:
-    """Markdown with the sizes of both models and how to use them."""
+    """Return Markdown text with the configurations of both models and an example of their use."""
     return CARD.format(
         size=autoencoder.image_size,
         quarter=autoencoder.image_size // 4,

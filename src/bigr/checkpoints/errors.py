@@ -1,7 +1,7 @@
-"""The one exception for a checkpoint that can't be used."""
+"""The exception for checkpoints that cannot be used."""
 
 from __future__ import annotations
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that can't be used: says what was found, what was expected, what to do."""
+    """A checkpoint cannot be used; the message says why and what to do."""

@@ -1,4 +1,4 @@
-"""Models to the released layouts, for the released code."""
+"""Saving models in the released layouts, to be loaded by the released code."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from bigr.models.discriminator import PatchDiscriminator
 
 
 def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
-    """Write ``{"ema": weights}`` as the released trainer names them.
+    """Write the weights of a generator under the names of the released trainer.
 
-    Where the sizes can't be told from the shapes, they stand beside, under "bigr".
+    The file is ``{"ema": weights}``. If the configuration does not follow from the shapes of the
+    weights, the entry "bigr" contains it.
     """
     weights = generator_to_released(model.state_dict(), model.config.num_diffusion_steps)
     content: dict[str, Any] = {"ema": weights}
@@ -45,7 +46,7 @@ def save_released_autoencoder(
     *,
     discriminator: PatchDiscriminator | None = None,
 ) -> Path:
-    """Write the flat dictionary of ``ae.…`` and ``disc.…`` tensors."""
+    """Write the weights of a B-AE and its discriminator as one dictionary of tensors."""
     weights = autoencoder_to_released(model.state_dict())
     content = {f"ae.{name}": tensor for name, tensor in weights.items()}
     if discriminator is not None:
@@ -58,8 +59,6 @@ def save_released_autoencoder(
 
 
 def _save(content: dict[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Write to a temporary name and move into place: a half-written file is never seen."""
-    target = Path(path)
-    with replacing(target) as temporary:
+    with replacing(Path(path)) as temporary:
         torch.save(content, temporary)
-    return target
+    return Path(path)

@@ -1,6 +1,6 @@
-"""Weights by name: the released ones on the Hugging Face hub, a copy of them, or own folders.
+"""Finding the files of a model: on the Hugging Face hub, or in a folder.
 
-Hub access needs the ``hub`` extra; ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` count.
+The hub needs the ``hub`` extra, and obeys ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ GENERATORS = {
     ("xxl", "d32", 256): "gpt/bigr_XXL_d32.pt",
     ("l", "d32", 512): "gpt/bigr_L_d32_512.pt",
 }
-"""The released files by model, code and resolution."""
+"""Released generators by model, code and resolution."""
 OWN = ("generator.safetensors", "autoencoder.safetensors")
 NAMES_FILE = "classes.txt"
-"""Names of the classes, a line each, beside the generator."""
+"""File beside the generator with the names of the classes, one per line."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Pair(NamedTuple):
-    """Files of a generator and its B-AE."""
+    """Paths of a generator and its B-AE."""
 
     generator: Path
     autoencoder: Path
 
 
 def released_files(model: str, code: str, resolution: int) -> tuple[str, str]:
-    """Generator and B-AE in the released layout.
+    """Return the names of the released files of a generator and its B-AE.
 
     Raises:
         CheckpointError: if no such model was released.
@@ -51,7 +51,8 @@ def released_files(model: str, code: str, resolution: int) -> tuple[str, str]:
     if key not in GENERATORS:
         there = ", ".join(f"{m}/{c}/{r}" for m, c, r in GENERATORS)
         raise CheckpointError(
-            f"model={model} code={code} resolution={resolution} wasn't released; there are {there}."
+            f"model={model} code={code} resolution={resolution} was not released; released are "
+            f"{there}."
         )
     return GENERATORS[key], AUTOENCODERS[key[1:]]
 
@@ -64,20 +65,20 @@ def find_pair(
     resolution: int = 256,
     revision: str | None = None,
 ) -> Pair:
-    """Files of a generator and its B-AE, downloaded if need be.
+    """Return the files of a generator and its B-AE, and download them if necessary.
 
     Args:
-        name: a folder or a hub repository. A folder holds the released layout (``gpt/``,
-            ``bae/``), both ``.safetensors`` files of this project, or ``generator`` and
-            ``autoencoder`` folders with one each. ``haoosz/BiGR`` holds the released layout,
-            other repositories this project's files.
-        model: ``l``, ``xl``, ``xxl``; of the released layout.
-        code: ``d24``, ``d32``.
-        resolution: 256, 512.
+        name: a folder or a hub repository. A folder has the released layout (``gpt/`` and
+            ``bae/``), both ``.safetensors`` files of this project, or the folders ``generator``
+            and ``autoencoder`` with one file each. The repository ``haoosz/BiGR`` has the released
+            layout; other repositories have the files of this project.
+        model: ``l``, ``xl`` or ``xxl``; used for the released layout only, like the next two.
+        code: ``d24`` or ``d32``.
+        resolution: 256 or 512 pixels.
         revision: branch, tag or commit on the hub.
 
     Raises:
-        CheckpointError: if something is missing, or a download isn't what the hub says it is.
+        CheckpointError: if a file is missing, or a download has a wrong checksum.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -92,7 +93,7 @@ def find_pair(
         return Pair(*(_download(text, file, revision) for file in files))
     pair = Pair(*(_download(text, file, revision) for file in OWN))
     hub = _hub()
-    with contextlib.suppress(hub.errors.EntryNotFoundError):  # not all have names
+    with contextlib.suppress(hub.errors.EntryNotFoundError):  # the names are optional
         hub.hf_hub_download(text, NAMES_FILE, revision=revision)
     return pair
 
@@ -107,32 +108,32 @@ def _in_folder(folder: Path, wanted: tuple[str, str, int]) -> Pair:
     missing = [str(file.relative_to(folder)) for file in pair if not file.is_file()]
     if missing:
         raise CheckpointError(
-            f"{folder} lacks {' and '.join(missing)}. It should hold the released layout (gpt/ and "
-            f"bae/), {OWN[0]} with {OWN[1]}, or generator/ and autoencoder/ with one each."
+            f"{folder} lacks {' and '.join(missing)}. It needs the released layout (gpt/ and "
+            f"bae/), {OWN[0]} and {OWN[1]}, or generator/ and autoencoder/ with one of them each."
         )
     return pair
 
 
 def _download(repo: str, file: str, revision: str | None) -> Path:
-    """The file in the hub's cache, whole: its bytes have the hash under which the hub names it."""
+    """Download a file to the cache of the hub, and compare its checksum with that of the hub."""
     hub = _hub()
     try:
         path = Path(hub.hf_hub_download(repo, file, revision=revision))
     except hub.errors.LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"{file} of {repo} is not in the cache and the hub can't be reached: fetch it where "
-            "there is a network (huggingface-cli download), or give a folder with the files."
+            f"{file} of {repo} is not in the cache, and the hub can't be reached: download it on "
+            "a machine with a network (huggingface-cli download), or give a folder with the files."
         ) from error
     except (hub.errors.HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{file} of {repo} can't be downloaded: {reason}") from error
-    expected = path.resolve().name  # the hub's name for big files, by which the cache keeps them
+        raise CheckpointError(f"{file} of {repo} could not be downloaded: {reason}") from error
+    expected = path.resolve().name  # the hub stores large files under their checksum
     if SHA256.fullmatch(expected) and sha256(path) != expected:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{file} of {repo} was damaged on its way (its SHA-256 is not {expected}); it has been "
-            "deleted: try again."
+            f"{file} of {repo} was damaged in the download (its SHA-256 is not {expected}) and "
+            "has been deleted: try again."
         )
     return path
 
@@ -143,14 +144,14 @@ def _hub() -> Any:
         import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise CheckpointError(
-            "downloading needs huggingface_hub: pip install 'bigr-lightning[hub]', or name a "
+            "downloading needs huggingface_hub: pip install 'bigr-lightning[hub]', or give a "
             "folder."
         ) from error
     return huggingface_hub
 
 
 def push(folder: Path, repo: str, *, private: bool, message: str) -> str:
-    """Upload a folder to a hub repository, made if it isn't there; returns its address."""
+    """Upload a folder to a hub repository, create it if necessary, and return its address."""
     hub = _hub()
     api = hub.HfApi()
     address = str(api.create_repo(repo, private=private, exist_ok=True))

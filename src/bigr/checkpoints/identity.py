@@ -1,4 +1,4 @@
-"""Which weights these are, whatever file they came from."""
+"""Identification of weights, independent of the file that they were loaded from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over the names, shapes and float32 values of a model's tensors."""
+    """Compute the SHA-256 checksum of the names, shapes and float32 values of all tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Checkpoints to models."""
+"""Loading models from checkpoints of any supported layout."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from bigr.checkpoints.released import (
 )
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig, from_dict
+from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
 from bigr.models.discriminator import PatchDiscriminator
+from bigr.schema import from_dict
 
 Path = str | os.PathLike[str]
+Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 SHOWN = 3
 
 
 def load_generator(path: Path, *, config: BiGRConfig | None = None) -> BiGR:
-    """Load a generator: float32, on the CPU, in evaluation mode.
+    """Load a generator in float32, on the CPU, in evaluation mode.
 
     Args:
-        path: a released ``.pt`` (its "ema" weights), a ``.safetensors`` file or Lightning
+        path: a released ``.pt`` file (its "ema" weights), a ``.safetensors`` file or Lightning
             ``.ckpt`` of this project, or a directory with a ``generator.safetensors``.
-        config: replaces the sizes that the file states, or that its shapes imply. A released
-            file doesn't tell the number of heads; they are taken as 64 wide.
+        config: replaces the configuration that the file contains or that follows from its shapes.
+            Released files do not contain the number of heads; heads of width 64 are assumed.
 
     Raises:
-        CheckpointError: if the file is missing, broken, unsafe, something else, or doesn't fit.
+        CheckpointError: if the file is missing, damaged, unsafe, of another kind, or does not fit
+            the configuration.
     """
     found = read_checkpoint(path, "generator")
     return _build(BiGR, generator_config(found) if config is None else config, found)
@@ -46,36 +49,35 @@ def load_generator(path: Path, *, config: BiGRConfig | None = None) -> BiGR:
 def load_autoencoder(
     path: Path, *, config: BinaryAutoencoderConfig | None = None
 ) -> BinaryAutoencoder:
-    """Load a B-AE: float32, on the CPU, in evaluation mode.
+    """Load a B-AE in float32, on the CPU, in evaluation mode.
 
     Args:
-        path: a released ``.th``, a ``.safetensors`` file or Lightning ``.ckpt`` of this project,
-            or a directory with an ``autoencoder.safetensors``.
-        config: replaces the sizes that the file states, or that its shapes imply.
+        path: a released ``.th`` file, a ``.safetensors`` file or Lightning ``.ckpt`` of this
+            project, or a directory with an ``autoencoder.safetensors``.
+        config: replaces the configuration that the file contains or that follows from its shapes.
 
     Raises:
-        CheckpointError: if the file is missing, broken, unsafe, something else, or doesn't fit.
+        CheckpointError: see :func:`load_generator`.
     """
     found = read_checkpoint(path, "autoencoder")
-    sizes = autoencoder_config(found) if config is None else config
-    return _build(BinaryAutoencoder, sizes, found)
+    return _build(BinaryAutoencoder, autoencoder_config(found) if config is None else config, found)
 
 
 def load_discriminator(path: Path) -> PatchDiscriminator | None:
-    """The discriminator beside the B-AE in ``path``, or None if there is none.
+    """Load the discriminator from the file of a B-AE, or return None if it contains none.
 
     Raises:
-        CheckpointError: as :func:`load_autoencoder`.
+        CheckpointError: see :func:`load_generator`.
     """
     found = read_checkpoint(path, "autoencoder")
     if not found.discriminator:
         return None
-    sizes = infer_discriminator_config(found.discriminator)
-    return _fill(PatchDiscriminator(sizes), found.discriminator, found, sizes)
+    config = infer_discriminator_config(found.discriminator)
+    return _fill(PatchDiscriminator(config), found.discriminator, found, config)
 
 
 def check_pair(generator: BiGR, autoencoder: BinaryAutoencoder) -> None:
-    """Raise ``CheckpointError`` unless ``autoencoder`` can decode what ``generator`` makes."""
+    """Raise ``CheckpointError`` unless ``autoencoder`` can decode the codes of ``generator``."""
     for name, unit in (("code_dim", "bits per token"), ("grid_size", "tokens per side")):
         ours, theirs = getattr(generator.config, name), getattr(autoencoder.config, name)
         if ours != theirs:
@@ -86,48 +88,46 @@ def check_pair(generator: BiGR, autoencoder: BinaryAutoencoder) -> None:
 
 
 def generator_config(found: Checkpoint) -> BiGRConfig:
-    """Sizes that the checkpoint states, or that its shapes imply."""
+    """Return the configuration that the checkpoint contains or that follows from its shapes."""
     if found.config is not None:
         return _stated(BiGRConfig, found)
     config = _inferred(infer_generator_config, found)
     if config.dim % HEAD_DIM:
         raise CheckpointError(
             f"{found.path} doesn't say how many attention heads its generator has, and its width "
-            f"{config.dim} is no multiple of the released models' {HEAD_DIM} per head: give the "
-            "sizes with config=."
+            f"{config.dim} is not a multiple of {HEAD_DIM}, the width of a head in released "
+            "models: give the configuration with config=."
         )
     return config
 
 
 def autoencoder_config(found: Checkpoint) -> BinaryAutoencoderConfig:
-    """Sizes that the checkpoint states, or that its shapes imply."""
+    """Return the configuration that the checkpoint contains or that follows from its shapes."""
     if found.config is not None:
         return _stated(BinaryAutoencoderConfig, found)
     return _inferred(infer_autoencoder_config, found)
 
 
-C = TypeVar("C")
-
-
-def _stated(cls: type[C], found: Checkpoint) -> C:
+def _stated(cls: type[Config], found: Checkpoint) -> Config:
     try:
-        return from_dict(cls, found.config or {})
-    except (ValueError, TypeError) as error:
+        config: Config = from_dict(cls, found.config or {})
+    except ValueError as error:
         raise CheckpointError(
-            f"The sizes inside {found.path} can't be used: {error} It may come from another "
-            "version; give the sizes with config=."
+            f"The configuration in {found.path} can't be used: {error} The file may come from "
+            "another version; give the configuration with config=."
         ) from error
+    return config
 
 
-def _inferred(infer: Callable[[Mapping[str, Tensor]], C], found: Checkpoint) -> C:
+def _inferred(infer: Callable[[Mapping[str, Tensor]], Config], found: Checkpoint) -> Config:
     try:
         return infer(found.weights)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        what = f"the tensor {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"the tensor {error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(
-            f"The sizes of the {found.kind} in {found.path} ({found.layout}) can't be told from "
-            f"its tensors: {what} is missing or odd. The file is incomplete; copy it again, or "
-            "give the sizes with config=."
+            f"The configuration of the {found.kind} in {found.path} ({found.layout}) does not "
+            f"follow from its tensors: {reason}. The file is incomplete; copy it again, or give "
+            "the configuration with config=."
         ) from error
 
 
@@ -140,24 +140,26 @@ def _build(cls: type[Network], config: object, found: Checkpoint) -> Network:
 def _fill(
     model: Network, weights: Mapping[str, Tensor], found: Checkpoint, config: object
 ) -> Network:
-    """Copy ``weights`` into ``model``, after everything was compared."""
+    """Copy ``weights`` into ``model`` after comparing all names and shapes."""
     expected = model.state_dict()
-    missing = [name for name in expected if name not in weights]
-    extra = [name for name in weights if name not in expected]
-    other = [
-        f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
+    differing = {
+        "missing": [name for name in expected if name not in weights],
+        "unknown": [name for name in weights if name not in expected],
+        "of another shape": [
+            f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ],
+    }
     problems = []
-    for names, what in ((missing, "missing"), (extra, "unknown"), (other, "of another shape")):
+    for what, names in differing.items():
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             problems.append(f"{len(names)} {what} ({', '.join(names[:SHOWN])}{more})")
     if problems:
         raise CheckpointError(
-            f"{found.path} ({found.layout}) doesn't fit a {type(model).__name__} of these sizes: "
-            f"{config}. Of its tensors, {'; '.join(problems)}. Give the sizes it was trained with "
+            f"{found.path} ({found.layout}) doesn't fit a {type(model).__name__} with {config}. "
+            f"Of its tensors, {'; '.join(problems)}. Give the configuration it was trained with "
             "by config=, or another file."
         )
     model.to_empty(device="cpu")

@@ -1,4 +1,4 @@
-"""The project's own format: safetensors, with the configuration in the metadata."""
+"""The format of this project: safetensors files with the configuration in the metadata."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bigr.models.discriminator import PatchDiscriminator
 FORMAT = "bigr"
 VERSION = "1"
 DISCRIMINATOR = "discriminator."
-"""Prefix of the discriminator's tensors beside a B-AE's."""
+"""Prefix of the names of a discriminator's tensors in the file of a B-AE."""
 CONFIG_TENSOR = "bigr.config"
-"""In a released layout: the sizes as JSON bytes, where the shapes alone would mislead."""
+"""Tensor with the configuration as JSON bytes, in released layouts that would need it."""
 
 
 def save_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
-    """Write a generator's weights and configuration."""
+    """Write the weights and configuration of a generator; return the path."""
     return _save(model.state_dict(), {"kind": "generator", "config": model.config}, path)
 
 
@@ -34,7 +34,7 @@ def save_autoencoder(
     *,
     discriminator: PatchDiscriminator | None = None,
 ) -> Path:
-    """Write a B-AE's weights and configuration, with its discriminator if there is one."""
+    """Write the weights and configuration of a B-AE, and of its discriminator if it is given."""
     tensors = dict(model.state_dict())
     about: dict[str, Any] = {"kind": "autoencoder", "config": model.config}
     if discriminator is not None:
@@ -45,15 +45,13 @@ def save_autoencoder(
 
 
 def _save(tensors: dict[str, Tensor], about: dict[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Write to a temporary name and move into place: a half-written file is never seen."""
     from safetensors.torch import save_file
 
-    target = Path(path)
     metadata = {"format": FORMAT, "version": VERSION}
     for key, value in about.items():
         is_text = isinstance(value, str)
         metadata[key] = value if is_text else json.dumps(dataclasses.asdict(value))
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(target) as temporary:
+    with replacing(Path(path)) as temporary:
         save_file(contiguous, temporary, metadata=metadata)
-    return target
+    return Path(path)

@@ -1,4 +1,4 @@
-"""Any checkpoint file to tensors under our names, told apart by content, never by suffix."""
+"""Reading checkpoint files of any layout, which is recognised by content, not by suffix."""
 
 from __future__ import annotations
 
@@ -36,52 +36,55 @@ WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds."""
+    """Content of a checkpoint file."""
 
     path: Path
     layout: str
-    """In words, for messages."""
+    """Description of the layout for messages."""
     kind: str
     """``generator`` or ``autoencoder``."""
     weights: dict[str, Tensor]
-    """Under our names; names that we don't know are kept."""
+    """Tensors under our names; tensors with unknown names are included."""
     config: dict[str, Any] | None
-    """Sizes as they were saved; released files have none."""
+    """Saved configuration; None in released files."""
     discriminator: dict[str, Tensor]
-    """Under our names; empty if there is none."""
+    """Tensors of the discriminator under our names; empty if there is none."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], kind: str) -> Checkpoint:
-    """Read the file at ``path``; in a directory, the one for ``kind``.
+    """Read a checkpoint file.
+
+    Args:
+        path: a file, or a directory with a ``{kind}.safetensors``.
+        kind: ``generator`` or ``autoencoder``.
 
     Raises:
-        CheckpointError: if it can't be read, or holds something else than ``kind``.
+        CheckpointError: if the file can't be read or is of another kind.
     """
     file = _find(Path(path).expanduser(), kind)
-    found = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+    found = _read(file)
     if found.kind != kind:
         raise CheckpointError(
             f"{file} is {KIND_NAMES[found.kind]} ({found.layout}), but {KIND_NAMES[kind]} is "
-            f"needed here: give the {kind}'s file, or use load_{found.kind} for this one."
+            f"needed here: give the file of the {kind}, or use load_{found.kind} for this one."
         )
     return found
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """``generator`` or ``autoencoder``.
+    """Return whether a file contains a ``generator`` or an ``autoencoder``.
 
     Raises:
         CheckpointError: if the file can't be read.
     """
     file = Path(path).expanduser()
     if file.is_dir():
-        raise CheckpointError(f"{file} is a directory: name the file in it.")
-    file = _find(file, "generator")
-    return (_read_safetensors(file) if _is_safetensors(file) else _read_torch(file)).kind
+        raise CheckpointError(f"{file} is a directory: give the path of a file in it.")
+    return _read(_find(file, "generator")).kind
 
 
 def _find(path: Path, kind: str) -> Path:
-    """The file that ``path`` means."""
+    """Return the file at ``path``, after checks of its existence and its first bytes."""
     if path.is_dir():
         file = path / f"{kind}.safetensors"
         if file.is_file():
@@ -91,16 +94,16 @@ def _find(path: Path, kind: str) -> Path:
             for suffix in ("safetensors", "ckpt", "pt", "th")
             for item in path.rglob(f"*.{suffix}")
         )
-        listing = f"it holds {', '.join(found[:5])}" if found else "it holds no checkpoint at all"
+        listing = f"it contains {', '.join(found[:5])}" if found else "it has no checkpoints"
         raise CheckpointError(
-            f"The directory {path} has no {kind}.safetensors; {listing}. Name the file itself."
+            f"The directory {path} has no {kind}.safetensors; {listing}. Give the path of a file."
         )
     if not path.exists():
         raise CheckpointError(
-            f"There is no checkpoint {path}. Check the path; it is taken from {Path.cwd()} on."
+            f"There is no checkpoint {path}, seen from {Path.cwd()}. Check the path."
         )
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a regular file. Expected {READABLE}.")
+        raise CheckpointError(f"{path} is not a regular file. Supported are {READABLE}.")
     try:
         with path.open("rb") as stream:
             head = stream.read(64)
@@ -110,21 +113,22 @@ def _find(path: Path, kind: str) -> Path:
         raise CheckpointError(f"{path} is empty. Download or copy it again.")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(
-            f"{path} is only a Git LFS pointer, not the weights. Run `git lfs pull` in its "
+            f"{path} is a Git LFS pointer without the weights. Run `git lfs pull` in its "
             "repository, or download the file itself."
         )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise CheckpointError(
-            f"{path} is a web page, not weights: the download got an error page. Download again."
+            f"{path} is a web page instead of weights, probably an error page. Download it again."
         )
     return path
 
 
-def _is_safetensors(path: Path) -> bool:
-    """A length below the file's, and then JSON."""
+def _read(path: Path) -> Checkpoint:
     with path.open("rb") as stream:
         head = stream.read(9)
-    return len(head) == 9 and head[8:] == b"{" and not head.startswith(b"PK")
+    # A safetensors file starts with the length of its JSON header, a PyTorch file is a ZIP archive.
+    is_safetensors = head[8:] == b"{" and not head.startswith(b"PK")
+    return _read_safetensors(path) if is_safetensors else _read_torch(path)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -142,13 +146,13 @@ def _read_safetensors(path: Path) -> Checkpoint:
         return _from_tensors(path, tensors, "a safetensors file")
     if metadata.get("version") != VERSION:
         raise CheckpointError(
-            f"{path} has version {metadata.get('version')!r} of this project's format, and this "
-            f"installation reads version {VERSION}. Upgrade bigr-lightning."
+            f"{path} has version {metadata.get('version')!r} of the format, but this installation "
+            f"reads version {VERSION}. Upgrade bigr-lightning."
         )
     weights, discriminator = _split(tensors, DISCRIMINATOR)
     return Checkpoint(
         path=path,
-        layout="this project's format",
+        layout="the format of this project",
         kind=_checked_kind(path, metadata.get("kind")),
         weights=weights,
         config=_parsed(path, metadata.get("config", "")),
@@ -160,7 +164,7 @@ def _read_torch(path: Path) -> Checkpoint:
     content = _unpickle(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__}, not a checkpoint. Expected {READABLE}."
+            f"{path} holds a {type(content).__name__}, not a checkpoint. Supported are {READABLE}."
         )
     about = content.get("bigr")
     if "state_dict" in content:
@@ -180,7 +184,7 @@ def _unpickle(path: Path) -> Any:
     if not is_zip and head[:1] != PICKLE_START:
         raise _not_a_checkpoint(path)
     try:
-        # The released trainer keeps its command line, a plain argparse.Namespace, in the file.
+        # The released trainer saves its command line as argparse.Namespace, which is harmless.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
@@ -190,13 +194,13 @@ def _unpickle(path: Path) -> Any:
             raise _not_a_checkpoint(path) from error
         what = f"the Python object {named[1]}" if named else "Python objects"
         raise CheckpointError(
-            f"{path} holds {what} beside tensors. Loading it could run code hidden in the file, "
-            "so it is refused. If you trust it, save its tensors alone, as a flat dictionary, "
-            "with the program that made it."
+            f"{path} contains {what} besides tensors. Loading it could run code from the file and "
+            "is not supported. If you trust the file, save its tensors as a flat dictionary with "
+            "the program that made it."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
         raise CheckpointError(
-            f"{path} starts like a PyTorch file, but is broken or cut off "
+            f"{path} starts like a PyTorch file, but it is broken or cut off "
             f"({path.stat().st_size:,} bytes). Download or copy it again."
         ) from error
 
@@ -204,18 +208,18 @@ def _unpickle(path: Path) -> Any:
 def _not_a_checkpoint(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is not a checkpoint: it is neither a PyTorch nor a safetensors file. "
-        f"Expected {READABLE}."
+        f"Supported are {READABLE}."
     )
 
 
 def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
     if not isinstance(about, Mapping) or not isinstance(state, Mapping):
         raise CheckpointError(
-            f"{path} is a Lightning checkpoint of another project: it has no 'bigr' entry. "
-            f"Expected {READABLE}."
+            f"{path} is a Lightning checkpoint of another project, without a 'bigr' entry. "
+            f"Supported are {READABLE}."
         )
     kind = _checked_kind(path, about.get("kind"))
-    weights, _ = _split(state, MODULE_PREFIXES[kind])[::-1]
+    _, weights = _split(state, MODULE_PREFIXES[kind])
     return Checkpoint(
         path=path,
         layout="a Lightning checkpoint",
@@ -227,7 +231,7 @@ def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
 
 
 def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkpoint:
-    """Tensors under released or our own names, whichever they are."""
+    """Recognise the kind of a dictionary of tensors under released names or our own."""
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for prefix in WRAPPER_PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
@@ -251,15 +255,15 @@ def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkp
         return Checkpoint(path, layout, "autoencoder", rest, config, discriminator)
     shown = ", ".join(list(map(str, content))[:4]) or "nothing"
     raise CheckpointError(
-        f"{path} is neither a generator nor a B-AE: it holds {shown}"
-        f"{' and more' if len(content) > 4 else ''}. Expected {READABLE}."
+        f"{path} is neither a generator nor a B-AE: it contains {shown}"
+        f"{' and more' if len(content) > 4 else ''}. Supported are {READABLE}."
     )
 
 
 def _split(
     tensors: Mapping[str, Tensor], prefix: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Those without ``prefix``, and those with it, which lose it."""
+    """Split into tensors without ``prefix`` and tensors with it, from which it is removed."""
     without = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
     having = {
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
@@ -270,8 +274,8 @@ def _split(
 def _checked_kind(path: Path, kind: Any) -> str:
     if kind not in KIND_NAMES:
         raise CheckpointError(
-            f"{path} says that it holds {kind!r}; known are {', '.join(KIND_NAMES)}. "
-            "Upgrade bigr-lightning if it is newer."
+            f"{path} contains a model of kind {kind!r}; supported are {', '.join(KIND_NAMES)}. "
+            "Upgrade bigr-lightning if the file comes from a newer version."
         )
     return str(kind)
 
@@ -281,5 +285,5 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise CheckpointError(
-            f"The configuration inside {path} is unreadable ({error}). Copy the file again."
+            f"The configuration in {path} can't be read ({error}). Copy the file again."
         ) from error

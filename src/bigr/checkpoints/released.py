@@ -1,7 +1,7 @@
-"""Names, shapes and sizes in the released checkpoints, both ways.
+"""The released checkpoint layouts: names of tensors in both directions, and configurations.
 
-The released generator holds its denoiser twice and the noise schedule's tables; the B-AE file
-holds the discriminator, and a perceptual network that is skipped.
+A released generator contains its denoiser twice, and the tables of the noise schedule. The file of
+a released B-AE also contains the discriminator, and a perceptual network that is ignored.
 """
 
 from __future__ import annotations
@@ -15,107 +15,91 @@ from torch import Tensor
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
 from bigr.models.discriminator import DiscriminatorConfig
 
-HEAD_DIM = 64
-"""Head width of every released generator; it can't be read from the shapes."""
+Names = tuple[tuple[str, str], ...]
 
-# (ours, released), applied to prefixes of tensor names.
-TRANSFORMER_NAMES = (
+HEAD_DIM = 64
+"""Width of a head in all released generators; it does not follow from the shapes."""
+
+# Pairs of (our prefix, released prefix) of the names of tensors; # is the number of a block.
+GENERATOR_NAMES: Names = (
     ("transformer.mask_token", "mask_tok"),
     ("transformer.position_table", "diffusion_pos_embed_learned"),
     ("transformer.class_embedding.", "cls_embedding.embedding_table."),
     ("transformer.token_embedding.", "tok_embeddings."),
     ("transformer.modulation.", "adaLN.1."),
     ("transformer.norm.", "norm."),
+    ("transformer.layers.#.modulation_offset", "layers.#.ada_gss"),
+    ("transformer.layers.#.attention_norm.", "layers.#.attention_norm."),
+    ("transformer.layers.#.attention.qkv.", "layers.#.attention.wqkv."),
+    ("transformer.layers.#.attention.out.", "layers.#.attention.wo."),
+    ("transformer.layers.#.feed_forward_norm.", "layers.#.ffn_norm."),
+    ("transformer.layers.#.feed_forward.gate.", "layers.#.feed_forward.w1."),
+    ("transformer.layers.#.feed_forward.up.", "layers.#.feed_forward.w3."),
+    ("transformer.layers.#.feed_forward.down.", "layers.#.feed_forward.w2."),
+    ("transcoder.denoiser.time_embedding.", "denoise_mlp.t_embedder.mlp."),
+    ("transcoder.denoiser.input.", "denoise_mlp.x_embedder."),
+    ("transcoder.denoiser.condition.", "denoise_mlp.c_embedder."),
+    ("transcoder.denoiser.output_modulation.", "denoise_mlp.final_layer.adaLN_modulation.1."),
+    ("transcoder.denoiser.output.", "denoise_mlp.final_layer.linear."),
+    ("transcoder.denoiser.blocks.#.modulation.", "denoise_mlp.blocks.#.adaLN_modulation.1."),
+    ("transcoder.denoiser.blocks.#.mlp.", "denoise_mlp.blocks.#.mlp."),
 )
-LAYER_NAMES = (
-    ("modulation_offset", "ada_gss"),
-    ("attention_norm.", "attention_norm."),
-    ("attention.qkv.", "attention.wqkv."),
-    ("attention.out.", "attention.wo."),
-    ("feed_forward_norm.", "ffn_norm."),
-    ("feed_forward.gate.", "feed_forward.w1."),
-    ("feed_forward.up.", "feed_forward.w3."),
-    ("feed_forward.down.", "feed_forward.w2."),
-)
-DENOISER_NAMES = (
-    ("time_embedding.", "t_embedder.mlp."),
-    ("input.", "x_embedder."),
-    ("condition.", "c_embedder."),
-    ("output_modulation.", "final_layer.adaLN_modulation.1."),
-    ("output.", "final_layer.linear."),
-)
-DENOISER_BLOCK_NAMES = (
-    ("modulation.", "adaLN_modulation.1."),
-    ("mlp.", "mlp."),
-)
-AUTOENCODER_NAMES = (
+AUTOENCODER_NAMES: Names = (
     ("encoder.", "encoder."),
     ("quantizer.proj.", "quantize.proj.0."),
     ("quantizer.embedding.", "quantize.embed."),
     ("decoder.log_sigma.", "generator.logsigma."),
     ("decoder.", "generator."),
 )
-AUTOENCODER_LEAF_NAMES = (
+AUTOENCODER_LEAF_NAMES: Names = (
     (".skip.", ".conv_out."),
     (".query.", ".q."),
     (".key.", ".k."),
     (".value.", ".v."),
     (".out.", ".proj_out."),
 )
+DISCRIMINATOR_NAMES: Names = (("layers.", "main."),)
 
-DENOISER = "transcoder.denoiser."
-DENOISER_COPIES = ("denoise_mlp.", "diffusion_processor._denoise_fn.")
+DENOISER = "denoise_mlp."
+DENOISER_COPY = "diffusion_processor._denoise_fn."
 SCHEDULE = "diffusion_processor.scheduler."
-"""Prefix of the noise schedule's tables, which we compute in closed form."""
+"""Prefix of the tables of the noise schedule, which this project computes in closed form."""
 
 
-def _swap_prefix(name: str, pairs: tuple[tuple[str, str], ...], *, reverse: bool) -> str | None:
-    for ours, released in pairs:
-        old, new = (released, ours) if reverse else (ours, released)
-        if name.startswith(old):
-            return new + name[len(old) :]
+def _rename(name: str, names: Names, *, to_released: bool) -> str | None:
+    """Exchange the prefix of ``name``, or return None if it is not in ``names``."""
+    for ours, released in names:
+        old, new = (ours, released) if to_released else (released, ours)
+        match = re.match(re.escape(old).replace(r"\#", r"(\d+)"), name)
+        if match:
+            return new.replace("#", "".join(match.groups())) + name[match.end() :]
     return None
 
 
-def _swap_indexed(
-    name: str, prefix: str, pairs: tuple[tuple[str, str], ...], *, reverse: bool
-) -> str | None:
-    match = re.fullmatch(rf"{re.escape(prefix)}(\d+\.)(.+)", name)
-    rest = _swap_prefix(match[2], pairs, reverse=reverse) if match else None
-    return None if match is None or rest is None else match[1] + rest
+def _required(name: str, renamed: str | None) -> str:
+    if renamed is None:
+        raise KeyError(name)
+    return renamed
 
 
-def _denoiser_name(name: str, *, reverse: bool) -> str | None:
-    block = _swap_indexed(name, "blocks.", DENOISER_BLOCK_NAMES, reverse=reverse)
-    if block is not None:
-        return f"blocks.{block}"
-    return _swap_prefix(name, DENOISER_NAMES, reverse=reverse)
-
-
-def _transformer_name(name: str, *, reverse: bool) -> str | None:
-    ours, released = "transformer.layers.", "layers."
-    old, new = (released, ours) if reverse else (ours, released)
-    layer = _swap_indexed(name, old, LAYER_NAMES, reverse=reverse)
-    if layer is not None:
-        return new + layer
-    return _swap_prefix(name, TRANSFORMER_NAMES, reverse=reverse)
+def _swap_leaf(name: str, *, to_released: bool) -> str:
+    for ours, released in AUTOENCODER_LEAF_NAMES:
+        old, new = (ours, released) if to_released else (released, ours)
+        if old in name:
+            return name.replace(old, new)
+    return name
 
 
 def generator_from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released generator tensors under our names; unknown names are kept as they are.
+    """Return released generator tensors under our names; unknown names are kept.
 
-    The second copy of the denoiser and the schedule's tables are left out.
+    The second copy of the denoiser and the tables of the schedule are left out.
     """
     ours: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        first, second = DENOISER_COPIES
-        if name.startswith((SCHEDULE, second)):
+        if name.startswith((SCHEDULE, DENOISER_COPY)):
             continue
-        if name.startswith(first):
-            inner = _denoiser_name(name[len(first) :], reverse=True)
-            target = None if inner is None else DENOISER + inner
-        else:
-            target = _transformer_name(name, reverse=True)
+        target = _rename(name, GENERATOR_NAMES, to_released=False)
         if target is not None and target.endswith("modulation_offset"):
             tensor = tensor.flatten(0, 1)  # (1, 1, 6, dim) in the released files
         ours[target or name] = tensor
@@ -125,84 +109,73 @@ def generator_from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def generator_to_released(
     weights: Mapping[str, Tensor], num_diffusion_steps: int
 ) -> dict[str, Tensor]:
-    """Our generator tensors under the released names, with the copies the released code wants."""
+    """Return our generator tensors under the released names, with all copies and tables."""
     released: dict[str, Tensor] = {}
     copy: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        if name.startswith(DENOISER):
-            inner = _denoiser_name(name[len(DENOISER) :], reverse=False)
-            if inner is None:
-                raise KeyError(name)
-            released[DENOISER_COPIES[0] + inner] = tensor
-            copy[DENOISER_COPIES[1] + inner] = tensor
-            continue
-        target = _transformer_name(name, reverse=False)
-        if target is None:
-            raise KeyError(name)
+        target = _required(name, _rename(name, GENERATOR_NAMES, to_released=True))
         released[target] = tensor[None] if target.endswith("ada_gss") else tensor
+        if target.startswith(DENOISER):
+            copy[DENOISER_COPY + target.removeprefix(DENOISER)] = tensor
     return {**released, **copy, **schedule_tables(num_diffusion_steps)}
 
 
 def schedule_tables(num_diffusion_steps: int) -> dict[str, Tensor]:
-    """The released noise schedule's float32 tables, index 0 = no noise."""
+    """Compute the float32 tables of the released noise schedule; index 0 means no noise."""
     t = torch.arange(num_diffusion_steps + 1, dtype=torch.float64)
     keep = 1.0 - t / num_diffusion_steps
     beta = torch.ones_like(t)
     beta[1:] = (num_diffusion_steps - t[1:]) / (num_diffusion_steps - t[1:] + 1)
-    # The released tables hold the product of the *rounded* factors; bit for bit the same here.
+    # The released code multiplies the rounded factors. This gives exactly the same bits.
     cumulative = torch.cumprod(beta.float().double(), dim=0)
     tables = {"k_final": keep, "b_final": (1.0 - keep) / 2, "beta": beta, "cumbeta": cumulative}
     return {SCHEDULE + name: table.float() for name, table in tables.items()}
 
 
-def _swap_leaf(name: str, *, reverse: bool) -> str:
-    for ours, released in AUTOENCODER_LEAF_NAMES:
-        old, new = (released, ours) if reverse else (ours, released)
-        if old in name:
-            return name.replace(old, new)
-    return name
-
-
 def autoencoder_from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released B-AE tensors (without their ``ae.`` prefix) under our names."""
+    """Return released B-AE tensors (without the prefix ``ae.``) under our names."""
     ours = {}
     for name, tensor in weights.items():
-        target = _swap_prefix(name, AUTOENCODER_NAMES, reverse=True)
-        ours[_swap_leaf(target, reverse=True) if target else name] = tensor
+        target = _rename(name, AUTOENCODER_NAMES, to_released=False)
+        ours[_swap_leaf(target, to_released=False) if target else name] = tensor
     return ours
 
 
 def autoencoder_to_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our B-AE tensors under the released names, without the ``ae.`` prefix."""
+    """Return our B-AE tensors under the released names, without the prefix ``ae.``."""
     released = {}
     for name, tensor in weights.items():
-        target = _swap_prefix(name, AUTOENCODER_NAMES, reverse=False)
-        if target is None:
-            raise KeyError(name)
-        released[_swap_leaf(target, reverse=False)] = tensor
+        target = _required(name, _rename(name, AUTOENCODER_NAMES, to_released=True))
+        released[_swap_leaf(target, to_released=True)] = tensor
     return released
 
 
 def discriminator_from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released discriminator tensors (without their ``disc.`` prefix) under our names."""
-    return {re.sub(r"^main\.", "layers.", name): tensor for name, tensor in weights.items()}
+    """Return released discriminator tensors (without the prefix ``disc.``) under our names."""
+    return {
+        _rename(name, DISCRIMINATOR_NAMES, to_released=False) or name: tensor
+        for name, tensor in weights.items()
+    }
 
 
 def discriminator_to_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our discriminator tensors under the released names, without the ``disc.`` prefix."""
-    return {re.sub(r"^layers\.", "main.", name): tensor for name, tensor in weights.items()}
+    """Return our discriminator tensors under the released names, without ``disc.``."""
+    return {
+        _rename(name, DISCRIMINATOR_NAMES, to_released=True) or name: tensor
+        for name, tensor in weights.items()
+    }
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
-    found = {match[1] for name in weights if (match := re.match(pattern, name))}
-    return len(found)
+    """Count the different numbers that ``pattern`` finds in the names."""
+    return len({match[1] for name in weights if (match := re.match(pattern, name))})
 
 
 def infer_generator_config(weights: Mapping[str, Tensor]) -> BiGRConfig:
-    """Sizes of a generator from its tensors under our names (head width taken as 64).
+    """Infer the configuration of a generator from its tensors, assuming heads of width 64.
 
     Raises:
-        KeyError: if a tensor that a size is read from is missing.
+        KeyError: if a tensor that determines a size is missing.
     """
     dim, code_dim = weights["transformer.token_embedding.weight"].shape
     return BiGRConfig(
@@ -218,14 +191,14 @@ def infer_generator_config(weights: Mapping[str, Tensor]) -> BiGRConfig:
 
 
 def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoderConfig:
-    """Sizes of a B-AE from its tensors under our names.
+    """Infer the configuration of a B-AE from its tensors.
 
-    The encoder's blocks are walked in order: a residual block opens or continues a stage, a
-    downsampling block closes it, attention outside the middle tells the side it stands at. Where
-    no stage has attention (the 512x512 model) the image size follows from the published one.
+    Residual blocks of the encoder belong to a stage that ends with a downsampling block. Released
+    models have attention at the resolution 16, so the stage with attention determines the image
+    size. A model without such a stage is the one for 512x512 pixels.
 
     Raises:
-        KeyError: if a tensor that a size is read from is missing.
+        KeyError: if a tensor that determines a size is missing.
     """
     code_dim, embed_dim = weights["quantizer.embedding.weight"].shape
     base_channels = weights["encoder.blocks.0.weight"].shape[0]
@@ -233,7 +206,7 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
     kinds = [_block_kind(weights, index) for index in range(num_blocks)]
     stages: list[list[int]] = [[]]
     attention_stages: set[int] = set()
-    for index in range(1, num_blocks - 5):  # the last five: residual, attention, residual, GN, conv
+    for index in range(1, num_blocks - 5):  # the last five are the middle, norm and conv
         if kinds[index] == "down":
             stages.append([])
         elif kinds[index] == "attention":
@@ -241,10 +214,9 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
         else:
             stages[-1].append(weights[f"encoder.blocks.{index}.conv1.weight"].shape[0])
     downsampling = 2 ** (len(stages) - 1)
-    # Released models attend at side 16; without such a stage, the image is the 512x512 one.
-    sides_down = [2**stage for stage in sorted(attention_stages)]
-    image_size = 16 * sides_down[-1] if sides_down else 32 * downsampling
-    attn_resolutions = tuple(image_size // factor for factor in sides_down) or (16,)
+    factors = [2**stage for stage in sorted(attention_stages)]
+    image_size = 16 * factors[-1] if factors else 32 * downsampling
+    attn_resolutions = tuple(image_size // factor for factor in factors) or (16,)
     return BinaryAutoencoderConfig(
         code_dim=code_dim,
         image_size=image_size,
@@ -258,8 +230,8 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
 
 
 def infer_discriminator_config(weights: Mapping[str, Tensor]) -> DiscriminatorConfig:
-    """Sizes of a discriminator from its tensors under our names."""
-    last = max(int(name.split(".")[1]) for name in weights)  # conv, act, (conv, BN, act)*, conv
+    """Infer the configuration of a discriminator from its tensors under our names."""
+    last = max(int(name.split(".")[1]) for name in weights)  # conv, act, n * (conv, BN, act), conv
     return DiscriminatorConfig(
         base_channels=weights["layers.0.weight"].shape[0], num_layers=(last - 2) // 3
     )

@@ -1,4 +1,4 @@
-"""A checkpoint's weights as the start of a network with other sizes."""
+"""Initialisation of a B-AE from a checkpoint with another number of bits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ SHOWN = 3
 
 
 def load_for_finetuning(model: BinaryAutoencoder, path: str | os.PathLike[str]) -> list[str]:
-    """Fill a B-AE from a checkpoint; a quantizer of another ``code_dim`` keeps its fresh weights.
+    """Load the weights of a checkpoint into a B-AE.
+
+    If ``code_dim`` differs, the quantizer keeps its initial weights.
 
     Args:
-        model: filled in place.
-        path: anything that :func:`~bigr.checkpoints.load.load_autoencoder` reads.
+        model: receives the weights.
+        path: any file that :func:`~bigr.checkpoints.load.load_autoencoder` reads.
 
     Returns:
-        Lines that say what was taken and what wasn't.
+        Lines for the log that say what was loaded.
 
     Raises:
-        CheckpointError: if anything but the quantizer has another shape.
+        CheckpointError: if a tensor outside of the quantizer has another shape.
     """
     found = load_autoencoder(path)
     theirs, ours = found.state_dict(), model.state_dict()
@@ -35,15 +37,16 @@ def load_for_finetuning(model: BinaryAutoencoder, path: str | os.PathLike[str]) 
     wrong = [name for name in differing if not name.startswith(QUANTIZER)]
     if wrong:
         raise CheckpointError(
-            f"task.init_from={path} has other sizes than this B-AE ({', '.join(wrong[:SHOWN])}"
-            f"{', …' if len(wrong) > SHOWN else ''}): only code_dim may differ."
+            f"task.init_from={path} has another configuration than this B-AE (tensors "
+            f"{', '.join(wrong[:SHOWN])}{', …' if len(wrong) > SHOWN else ''} differ): only "
+            "code_dim may differ."
         )
     if not differing:
         model.load_state_dict(theirs)
-        return [f"weights of {path}"]
+        return [f"loaded the weights of {path}"]
     kept = {name: value for name, value in theirs.items() if not name.startswith(QUANTIZER)}
     model.load_state_dict(kept, strict=False)
     return [
-        f"weights of {path}, but for the quantizer: it had {found.config.code_dim} bits and starts "
-        f"anew with {model.config.code_dim}"
+        f"loaded the weights of {path} except for the quantizer, which has "
+        f"{found.config.code_dim} bits there and {model.config.code_dim} bits here"
     ]

@@ -1,4 +1,4 @@
-"""Order of the samples: a pure function of (seed, epoch), split over processes, resumable."""
+"""Order of the samples: a function of seed and epoch, split over processes, resumable."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from bigr.data.sources.source import MIXED_BLOCKS
 
 
 class ResumableBatchSampler(Sampler[list[int]]):
-    """Batches of indices whose position survives a restart in mid-epoch.
+    """Yields batches of indices, and can continue in the middle of an epoch.
 
-    The order of epoch e comes from a generator seeded by (seed, e). Every process takes its own
-    share of each global batch; what doesn't fill one is left out of that epoch.
+    The order of epoch e is drawn from a generator with the seed (seed, e). Every process takes its
+    share of each global batch. Samples that do not fill a global batch are left out of the epoch.
 
     Args:
-        num_samples: size of the data set.
-        batch_size: per process.
-        seed: of the order.
-        rank: this process.
-        num_ranks: processes.
-        num_views: of each sample one view is drawn; the batch holds sample * num_views + view.
-        group: batches that one optimiser step takes; an epoch has whole groups only.
-        blocks: first sample of each run that is read as a whole; then these runs are shuffled, and
-            samples within each 16 of them. None shuffles everything.
+        num_samples: size of the dataset.
+        batch_size: samples per batch and process.
+        seed: seed of the order.
+        rank: number of this process.
+        num_ranks: number of processes.
+        num_views: number of views per sample, one of which is drawn at random; the batch contains
+            sample * num_views + view.
+        group: batches per optimizer step; an epoch has complete groups only.
+        blocks: first samples of blocks that are read as a whole. Then the order of the blocks is
+            shuffled, and samples within each 16 consecutive blocks. None shuffles all samples.
 
     Raises:
-        ValueError: if the data doesn't fill one global batch.
+        ValueError: if the dataset does not fill one global batch.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.group = group
         self.blocks = None if blocks is None else torch.from_numpy(blocks)
         self.consumed = 0
-        """Batches handed out since the first epoch; set it to resume."""
+        """Number of batches since the first epoch; set it to resume."""
         if len(self) == 0:
             times = f", {group} times" if group > 1 else ""
             raise ValueError(
@@ -73,19 +74,19 @@ class ResumableBatchSampler(Sampler[list[int]]):
         epoch, start = divmod(self.consumed, len(self))
         order = self._order(epoch)
         for index in range(start, len(self)):
-            self.consumed += 1  # before the yield: the last batch, too, counts as handed out
-            yield self._together(order, index)[self.rank :: self.num_ranks]
+            self.consumed += 1  # before the yield, so that the last batch is counted, too
+            yield self._global_batch(order, index)[self.rank :: self.num_ranks]
 
     def describe(self, consumed: int) -> dict[str, Any]:
-        """What the batch after ``consumed`` others holds, on all processes together."""
+        """Return the content of the global batch that follows ``consumed`` others, for logs."""
         epoch, index = divmod(consumed, len(self))
-        chosen = self._together(self._order(epoch), index)
+        chosen = self._global_batch(self._order(epoch), index)
         samples = {"epoch": epoch, "batch": index, "samples": [i // self.num_views for i in chosen]}
         if self.num_views > 1:
             samples["views"] = [i % self.num_views for i in chosen]
         return samples
 
-    def _together(self, order: Tensor, index: int) -> list[int]:
+    def _global_batch(self, order: Tensor, index: int) -> list[int]:
         size = self.batch_size * self.num_ranks
         return list(order[index * size : (index + 1) * size].tolist())
 

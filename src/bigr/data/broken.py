@@ -1,4 +1,4 @@
-"""Images that can't be decoded: named once each in a report, and too many end the run."""
+"""Images that cannot be decoded: each is reported once, and too many of them end the run."""
 
 from __future__ import annotations
 
@@ -10,50 +10,47 @@ SHOWN = 20
 
 
 class BrokenImage(NamedTuple):
-    """One image that was left out or replaced."""
+    """An image that was skipped or replaced by another one."""
 
     name: str
     reason: str
 
 
 class TooManyBrokenError(ValueError):
-    """The share of broken images is above the limit."""
+    """The share of broken images exceeds the limit."""
 
 
 class BrokenImages:
-    """Counts broken images and writes each into the report once, also over a restart.
+    """Counts broken images and writes each of them to a report once, also after a restart.
 
     Args:
-        total: images of the data set.
-        max_share: above this share of them, the run stops.
-        report: a line for each, ``<name>: <reason>``; None writes none. Several processes may
-            share it.
+        total: number of images in the dataset.
+        max_share: share of broken images above which the run ends.
+        report: file with a line ``<name>: <reason>`` for each image, or None. Several processes may
+            write to the same report.
 
     Raises:
-        ValueError: if ``max_share`` isn't in 0..1.
+        ValueError: if ``max_share`` is not between 0 and 1.
     """
 
     def __init__(self, total: int, max_share: float, report: Path | None = None) -> None:
         if not 0 <= max_share <= 1:
-            raise ValueError(f"data.max_broken_share={max_share} must be a share from 0 to 1.")
+            raise ValueError(f"data.max_broken_share={max_share} must be between 0 and 1.")
         self.total = total
         self.max_share = max_share
         self.report = report
         self.reasons: dict[str, str] = {}
 
     def add(self, images: Iterable[BrokenImage]) -> list[BrokenImage]:
-        """Record images.
-
-        Returns:
-            Those that are new.
+        """Record broken images and return those that were not known yet.
 
         Raises:
-            TooManyBrokenError: if that makes too many; names some of them.
+            TooManyBrokenError: if there are too many; the message names some of them.
         """
         unknown = [image for image in images if image.name not in self.reasons]
         if not unknown:
             return []
-        self._read_report()  # another process, or an earlier start, may know them
+        self._read_report()  # other processes and earlier runs write to it, too
         fresh = [
             BrokenImage(*item) for item in dict(unknown).items() if item[0] not in self.reasons
         ]
@@ -66,18 +63,17 @@ class BrokenImages:
         return fresh
 
     def check(self) -> None:
-        """Raise :class:`TooManyBrokenError` if there are too many."""
+        """Raise :class:`TooManyBrokenError` if the share of broken images exceeds the limit."""
         count = len(self.reasons)
         if count <= self.max_share * self.total:
             return
         lines = [f"  {name}: {reason}" for name, reason in list(self.reasons.items())[:SHOWN]]
         if count > SHOWN:
-            lines.append(
-                f"  … and {count - SHOWN} more" + (f" in {self.report}" if self.report else "")
-            )
+            where = f" in {self.report}" if self.report else ""
+            lines.append(f"  … and {count - SHOWN} more{where}")
         raise TooManyBrokenError(
             f"{count} of {self.total} images are broken, more than data.max_broken_share="
-            f"{self.max_share:g} of them. Mend or remove them, or raise that share:\n"
+            f"{self.max_share:g} of them. Repair or remove them, or raise that limit:\n"
             + "\n".join(lines)
         )
 

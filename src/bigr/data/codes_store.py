@@ -1,103 +1,108 @@
-"""Packed codes on disk: shards in safetensors, a manifest that says what made them.
+"""File format of packed codes: shards in safetensors, and a manifest of their settings.
 
 A store is a folder::
 
-    manifest.json             settings, and once it is complete: shards, counts, checksums
+    manifest.json             settings; in a complete store also shards, counts and checksums
     train-00000.safetensors   codes (n, V, bytes) uint8, labels (n,) uint16, indices (n,) uint32
     val-00000.safetensors     and so on
 
-V pictures of an image and draws of their bits: view v, draw d is entry v * num_draws + d. Indices
-are those of the images in their source. Images that couldn't be decoded are in no shard's codes
-but in its ``broken`` (JSON bytes).
+Each image has V entries: entry v * num_draws + d is draw d of the bits of view v. ``indices`` are
+the numbers of the images in their source. Images that could not be decoded are left out of a shard
+and listed in its array ``broken``, as JSON.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from bigr.data.broken import BrokenImage
 from bigr.data.files import sha256
+from bigr.schema import PositiveInt, check_fields, from_dict
 
 MANIFEST = "manifest.json"
 FORMAT = "bigr-codes"
 VERSION = 1
-DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
+SHARD_TYPES = {"codes": np.uint8, "labels": np.uint16, "indices": np.uint32, "broken": np.uint8}
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class StoreError(ValueError):
-    """A store that can't be used or written; says why and what to do."""
+    """A store cannot be read or written; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreSettings:
-    """Everything that decides what a store holds."""
+    """Everything that determines the content of a store."""
 
     tokenizer_sha256: str
-    """Of the B-AE's weights, whatever file they come from."""
-    code_dim: int
-    grid_size: int
-    image_size: int
-    num_classes: int
+    """Checksum of the weights of the B-AE, independent of their file."""
+    code_dim: PositiveInt
+    grid_size: PositiveInt
+    image_size: PositiveInt
+    num_classes: PositiveInt
     views: tuple[str, ...]
-    num_views: int
-    """Pictures of an image: ten_crop counts as ten."""
-    num_draws: int
+    num_views: PositiveInt
+    """Number of views per image; ten_crop counts as ten."""
+    num_draws: PositiveInt
     deterministic: bool
     seed: int
     decoder: str
     honour_exif: bool
     precision: str
-    shard_size: int
+    shard_size: PositiveInt
+    """Number of images per shard, except for the last one."""
     sources: dict[str, str]
-    """By split, the SHA-256 of its list of images."""
+    """By split, the checksum of the list of images."""
     num_images: dict[str, int]
-    """By split, of its source."""
+    """By split, the number of images in the source."""
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def entries(self) -> int:
-        """V: entries of an image."""
+        """Number of entries per image V."""
         return self.num_views * self.num_draws
 
     @property
     def entry_bytes(self) -> int:
-        """Bytes of one entry."""
+        """Size of one entry in bytes."""
         return self.grid_size**2 * self.code_dim // 8
 
     def num_shards(self, split: str) -> int:
-        """Shards of a split."""
+        """Return the number of shards of a split."""
         return -(-self.num_images[split] // self.shard_size)
 
 
 def shard_name(split: str, number: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"{split}-{number:05d}.safetensors"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a store, complete or not.
+    """Read the manifest of a store, which may be incomplete.
 
     Raises:
-        StoreError: if there is none that can be read.
+        StoreError: if there is no manifest of this format.
     """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
         if manifest["format"] != FORMAT or manifest["version"] != VERSION:
-            raise StoreError(f"{path} is of another version than {FORMAT} {VERSION}.")
+            raise StoreError(f"{path} has another format or version than {FORMAT} {VERSION}.")
     except FileNotFoundError as error:
         raise StoreError(
-            f"{folder} holds no codes (there is no {MANIFEST}): make them with "
+            f"{folder} contains no codes (there is no {MANIFEST}): create them with "
             "python -m bigr.tokenize."
         ) from error
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
@@ -106,13 +111,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class CodesStore:
-    """A complete store, memory-mapped.
+    """A complete store, which is read by memory mapping.
 
     Args:
-        folder: of the store.
+        folder: folder of the store.
 
     Raises:
-        StoreError: if it is incomplete, or a shard isn't what the manifest says.
+        StoreError: if the store is incomplete or can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,16 +125,20 @@ class CodesStore:
         manifest = read_manifest(folder)
         if "shards" not in manifest:
             raise StoreError(
-                f"{folder} isn't finished: give its python -m bigr.tokenize command again."
+                f"{folder} is incomplete: run its python -m bigr.tokenize command again."
             )
-        values = manifest["settings"]
-        for name in ("views", "classes"):
-            values[name] = tuple(values[name])
-        self.settings = StoreSettings(**values)
+        try:
+            self.settings: StoreSettings = from_dict(StoreSettings, manifest["settings"])
+        except (ValueError, KeyError) as error:
+            raise StoreError(f"{folder / MANIFEST} can't be read: {error}") from error
         self.shards: dict[str, list[dict[str, Any]]] = manifest["shards"]
 
     def split(self, name: str) -> PackedCodes:
-        """Codes of a split; ``StoreError`` if there is none."""
+        """Open the codes of a split.
+
+        Raises:
+            StoreError: if there is no such split, or a shard differs from the manifest.
+        """
         if name not in self.shards:
             raise StoreError(f"{self.folder} has no split {name}, only {', '.join(self.shards)}.")
         shards = []
@@ -137,32 +146,33 @@ class CodesStore:
             arrays = read_shard(self.folder / about["file"])
             if len(arrays["labels"]) != about["images"]:
                 raise StoreError(
-                    f"{self.folder / about['file']} has {len(arrays['labels'])} images, and "
-                    f"{MANIFEST} says {about['images']}: it was changed; make the store again."
+                    f"{self.folder / about['file']} has {len(arrays['labels'])} images, but "
+                    f"{MANIFEST} says {about['images']}: the file was changed; create the store "
+                    "again."
                 )
             shards.append(arrays)
         return PackedCodes(shards, self.settings.entries)
 
     def verify(self) -> None:
-        """Compare every shard with its checksum; reads everything.
+        """Compare all shards with their checksums, which reads the whole store.
 
         Raises:
-            StoreError: naming a shard that is damaged.
+            StoreError: naming the first damaged shard.
         """
         for shard in (about for shards in self.shards.values() for about in shards):
             if sha256(self.folder / shard["file"]) != shard["sha256"]:
                 raise StoreError(
-                    f"{self.folder / shard['file']} is damaged (another checksum): remove it, and "
-                    "give the python -m bigr.tokenize command again."
+                    f"{self.folder / shard['file']} is damaged (its checksum differs): remove it, "
+                    "and run the python -m bigr.tokenize command again."
                 )
 
 
 class PackedCodes:
-    """Codes of one split. An index is image * V + entry.
+    """The packed codes of one split; index i * V + v is entry v of image i.
 
     Args:
-        shards: memory-mapped arrays, in order.
-        num_entries: V.
+        shards: arrays of the shards, in order.
+        num_entries: number of entries per image V.
     """
 
     def __init__(self, shards: list[Arrays], num_entries: int) -> None:
@@ -175,15 +185,15 @@ class PackedCodes:
         self._starts = np.cumsum([0, *(len(codes) for codes in self._codes)])
 
     def __len__(self) -> int:
-        """Images."""
+        """Return the number of images."""
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Entries (B, bytes) uint8, copied out of the map shard by shard."""
+        """Copy the entries with the given indices (B,) from disk: (B, bytes) uint8."""
         if len(self._codes) == 1:
             return self._codes[0][indices]
         taken = np.empty((len(indices), self._codes[0].shape[1]), np.uint8)
-        by_place = np.argsort(indices)  # neighbours on disk one after the other
+        by_place = np.argsort(indices)  # reads neighbours on disk one after the other
         ordered = indices[by_place]
         bounds = np.searchsorted(ordered, self._starts)
         for shard in np.flatnonzero(np.diff(bounds)):
@@ -192,45 +202,33 @@ class PackedCodes:
         return taken
 
     def iterate(self, entry: int) -> Iterator[NDArray[np.uint8]]:
-        """One entry of every image, shard by shard, (n, bytes)."""
+        """Yield one entry of every image, shard by shard: (n, bytes) uint8."""
         for codes in self._codes:
             yield codes[entry :: self.num_entries]
 
 
 def read_shard(path: Path) -> Arrays:
-    """Memory-mapped arrays of a shard.
+    """Map the arrays of a shard into memory.
 
     Raises:
-        StoreError: if the file is missing or broken.
+        StoreError: if the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        size = int.from_bytes(mapped[:8], "little")
-        header = json.loads(mapped[8 : 8 + size])
-        arrays: Arrays = {}
-        for name, about in header.items():
-            start, stop = about["data_offsets"]
-            flat = np.frombuffer(
-                mapped,
-                dtype=DTYPES[about["dtype"]],
-                count=int(np.prod(about["shape"])),
-                offset=8 + size + start,
-            )
-            arrays[name] = flat.reshape(about["shape"])
-            if flat.nbytes != stop - start:
-                raise ValueError("wrong offsets")
-        if len(arrays["codes"]) != len(arrays["labels"]):
-            raise ValueError("wrong counts")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with safe_open(path, "pt") as file:  # maps the file, which framework="np" does not
+            arrays: Arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+        if {name: array.dtype for name, array in arrays.items()} != SHARD_TYPES:
+            raise ValueError(f"it needs the arrays {', '.join(SHARD_TYPES)}")
+        if arrays["codes"].ndim != 3 or len(arrays["codes"]) != len(arrays["labels"]):
+            raise ValueError("the numbers of codes and labels differ")
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise StoreError(
-            f"{path} is missing or broken ({error}): remove it, and give the python -m "
+            f"{path} is missing or broken ({error}): remove it, and run the python -m "
             "bigr.tokenize command again."
         ) from error
     return arrays
 
 
 def broken_in(arrays: Arrays) -> list[tuple[int, BrokenImage]]:
-    """Images that a shard left out, with their indices."""
+    """Return the images that a shard leaves out, with their numbers in the source."""
     listed = json.loads(arrays["broken"].tobytes())
     return [(index, BrokenImage(name, reason)) for index, name, reason in listed]

@@ -1,10 +1,9 @@
-"""Writing a store of packed codes, or going on with one."""
+"""Writing a store of packed codes, which can be interrupted and resumed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,21 +31,23 @@ MAX_CLASSES = 2**16
 
 
 class StoreWriter:
-    """Writes a store, or goes on with one.
+    """Creates a store, or resumes an incomplete one with the same settings.
 
     Args:
-        folder: of the store.
-        settings: what it holds.
+        folder: folder of the store.
+        settings: settings that determine its content.
 
     Raises:
-        StoreError: if the folder holds something else, can't be written or has too little space.
+        StoreError: if the folder has other content, can't be written, or has too little space.
     """
 
     def __init__(self, folder: Path, settings: StoreSettings) -> None:
         self.folder = folder
         self.settings = settings
         if settings.num_classes > MAX_CLASSES:
-            raise StoreError(f"a store takes {MAX_CLASSES} classes, got {settings.num_classes}.")
+            raise StoreError(
+                f"a store has at most {MAX_CLASSES} classes, got {settings.num_classes}."
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._check_same()
@@ -59,7 +60,7 @@ class StoreWriter:
             ) from error
 
     def has(self, split: str, number: int) -> bool:
-        """Whether a shard is there; then it is whole."""
+        """Return whether a shard exists, which means that it is complete."""
         return (self.folder / shard_name(split, number)).exists()
 
     def write(
@@ -71,15 +72,15 @@ class StoreWriter:
         indices: NDArray[np.int64],
         broken: list[tuple[int, BrokenImage]],
     ) -> None:
-        """Write a shard; it has its name only once it is safely on disk.
+        """Write a shard atomically.
 
         Args:
             split: ``train`` or ``val``.
-            number: of the shard.
+            number: number of the shard in its split.
             codes: (n, V, bytes).
             labels: (n,).
-            indices: (n,) of the images in their source.
-            broken: images left out, with their indices.
+            indices: (n,) numbers of the images in their source.
+            broken: images that were left out, with their numbers.
 
         Raises:
             StoreError: if the disk is full or fails.
@@ -99,18 +100,18 @@ class StoreWriter:
             write_atomically(self.folder / shard_name(split, number), data)
         except OSError as error:
             raise StoreError(
-                f"{self.folder} can't be written ({error.strerror}): what is done stays; make room "
-                "and give the same command again to go on."
+                f"{self.folder} can't be written ({error.strerror}): finished shards are kept; "
+                "make room, and run the same command again to continue."
             ) from error
 
     def finish(self) -> dict[str, Any]:
-        """Check that nothing is missing, write the checksums and the report; may be repeated.
+        """Check that all shards exist, and write their checksums and the report of broken images.
 
         Returns:
             The manifest.
 
         Raises:
-            StoreError: if a shard is missing or broken.
+            StoreError: if a shard is missing or damaged.
         """
         shards: dict[str, list[dict[str, Any]]] = {}
         broken: list[BrokenImage] = []
@@ -119,12 +120,12 @@ class StoreWriter:
             for number in range(self.settings.num_shards(split)):
                 path = self.folder / shard_name(split, number)
                 if not path.is_file():
-                    raise StoreError(f"{path} is missing: give the same command again.")
+                    raise StoreError(f"{path} is missing: run the same command again.")
                 arrays = read_shard(path)
                 broken += [image for _, image in broken_in(arrays)]
                 about = {"file": path.name, "images": len(arrays["labels"]), "sha256": sha256(path)}
                 shards[split].append(about)
-        for part in self.folder.glob(".*.part"):
+        for part in self.folder.glob(".*.part"):  # of processes that were killed
             part.unlink()
         if broken:
             lines = "".join(f"{image.name}: {image.reason}\n" for image in broken)
@@ -134,14 +135,12 @@ class StoreWriter:
         return dict(json.loads(manifest))
 
     def _check_same(self) -> None:
-        path = self.folder / MANIFEST
-        if not path.exists():
-            strays = [
-                name for name in sorted(os.listdir(self.folder)) if name.endswith(".safetensors")
-            ]
+        if not (self.folder / MANIFEST).exists():
+            strays = sorted(path.name for path in self.folder.glob("*.safetensors"))
             if strays:
                 raise StoreError(
-                    f"{self.folder} holds {strays[0]}, but no {MANIFEST}: choose another output=…."
+                    f"{self.folder} contains {strays[0]}, but no {MANIFEST}: choose another "
+                    "output=…."
                 )
             return
         before = read_manifest(self.folder)["settings"]
@@ -150,7 +149,7 @@ class StoreWriter:
             if before.get(name) != value:
                 old, new = (str(v)[:64] for v in (before.get(name), value))
                 raise StoreError(
-                    f"{self.folder} holds codes made with {name}={old}, and now it is {new}: "
+                    f"{self.folder} contains codes made with {name}={old}, but now it is {new}: "
                     "choose another output=…, or remove the folder."
                 )
 
@@ -167,13 +166,13 @@ class StoreWriter:
         if needed > free:
             raise StoreError(
                 f"{self.folder}: {needed / 1e6:,.1f} MB of codes are to be written, and "
-                f"{free / 1e6:,.1f} MB are free: make room, choose another output=…, or "
+                f"{free / 1e6:,.1f} MB are free: make room, choose another output=…, or use "
                 "fewer views and draws."
             )
 
 
 def _manifest(settings: StoreSettings, shards: dict[str, list[dict[str, Any]]] | None) -> bytes:
-    """Without ``shards``, the store isn't complete."""
+    """Encode the manifest; a store without ``shards`` is incomplete."""
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

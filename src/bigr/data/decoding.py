@@ -1,4 +1,4 @@
-"""Encoded images to pixels: fast where that is exact, by Pillow where it isn't."""
+"""Decoding of image files to pixels, by libjpeg-turbo or Pillow."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ Decoder = Literal["torchvision", "pil"]
 DECODERS: tuple[str, ...] = get_args(Decoder)
 JPEG_START = b"\xff\xd8\xff"
 LIBRARY_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, TypeError, KeyError, IndexError)
-"""What Pillow and libjpeg raise on broken bytes."""
+"""Exceptions of Pillow and libjpeg for damaged files."""
 
 
 class BrokenImageError(ValueError):
-    """An image that can't be decoded; says why."""
+    """An image cannot be decoded; the message is the reason."""
 
 
 def check_decoder(name: str) -> Decoder:
-    """Raise ``ValueError`` for an unknown decoder."""
+    """Return ``name``, or raise ``ValueError`` if there is no such decoder."""
     if name not in DECODERS:
-        raise ValueError(f"data.decoder={name}: it can be {' or '.join(DECODERS)}.")
+        raise ValueError(f"data.decoder={name}: it must be {' or '.join(DECODERS)}.")
     return cast(Decoder, name)
 
 
 def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool = False) -> Tensor:
-    """Decode an image of any kind that Pillow knows.
+    """Decode an image of any format that Pillow supports.
 
-    JPEGs with one or three components go through libjpeg-turbo without Pillow, the rest (CMYK, PNG,
-    WebP, …) through Pillow. Grey, palette and transparent images become RGB, 16 bits a channel
-    become their upper 8.
+    JPEG files with one or three components are decoded by libjpeg-turbo, all others (CMYK, PNG,
+    WebP, …) by Pillow. Grey, palette and transparent images are converted to RGB; of 16 bits per
+    channel, the upper 8 are kept.
 
     Args:
-        data: the file's bytes.
-        decoder: ``pil`` takes Pillow for everything.
-        honour_exif: turn the image the way its EXIF data says; the paper's loader doesn't.
+        data: content of the file.
+        decoder: ``torchvision``, or ``pil`` to use Pillow for all formats.
+        honour_exif: whether to rotate images as their EXIF data says. The paper does not.
 
     Returns:
         (3, H, W) uint8.
 
     Raises:
-        BrokenImageError: if it can't be decoded.
+        BrokenImageError: if the image cannot be decoded.
     """
     if not data:
         raise BrokenImageError("empty file")
@@ -64,8 +64,14 @@ def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool =
         raise BrokenImageError(str(error)) from error
 
 
+def keep_upper_bits(picture: Image.Image) -> Image.Image:
+    """Convert a picture with 16 bits per pixel to 8; Pillow would clip values above 255."""
+    values = np.asarray(picture).astype(np.int64)
+    return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+
+
 def _decode_jpeg(data: bytes, honour_exif: bool) -> Tensor | None:
-    """None for component counts that are Pillow's."""
+    """Decode a JPEG file, or return None if its number of components needs Pillow."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     pixels = decode_jpeg(encoded, mode=ImageReadMode.UNCHANGED, apply_exif_orientation=honour_exif)
     if pixels.shape[0] == 1:
@@ -75,13 +81,11 @@ def _decode_jpeg(data: bytes, honour_exif: bool) -> Tensor | None:
 
 def _open(data: bytes, honour_exif: bool) -> Image.Image:
     with warnings.catch_warnings():
-        # A large image, and transparency in a palette, are no news here.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # about large images and transparent palettes
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
         if honour_exif:
             image = ImageOps.exif_transpose(image)
-        if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):  # Pillow would cut off at 255
-            values = np.asarray(image).astype(np.int64)
-            return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            image = keep_upper_bits(image)
         return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: 1,797 real images that come with the package.
+"""Scikit-learn's handwritten digits: 1,797 images that are installed with the package.
 
 Source: Alpaydin & Kaynak, UCI, 1998; 8x8 pixels, 17 grey levels, 10 classes.
 """
@@ -21,7 +21,7 @@ Split = Literal["train", "test"]
 
 
 class LabelledImages(NamedTuple):
-    """Images and what they show."""
+    """Images in memory and their classes."""
 
     images: Tensor
     """(n, 3, size, size) float32 in [0, 1]."""
@@ -30,14 +30,14 @@ class LabelledImages(NamedTuple):
 
 
 def load_digits(split: Split, image_size: int) -> LabelledImages:
-    """One split of the digits; the split is fixed and stratified, 1,437 train and 360 test.
+    """Load one split of the digits. The splits are fixed and stratified.
 
     Args:
-        split: ``train`` or ``test``.
-        image_size: side in pixels, enlarged bilinearly; a multiple of 8.
+        split: ``train`` (1,437 images) or ``test`` (360 images).
+        image_size: side in pixels, a multiple of 8; images are enlarged bilinearly.
 
     Raises:
-        ValueError: if ``image_size`` isn't a multiple of 8.
+        ValueError: if ``image_size`` is not a multiple of 8.
     """
     if image_size % NATIVE_SIZE:
         raise ValueError(f"digits need an image_size that is a multiple of 8, got {image_size}.")
@@ -59,7 +59,7 @@ def load_digits(split: Split, image_size: int) -> LabelledImages:
 
 
 def to_native(images: Tensor) -> Tensor:
-    """Images (n, 3, size, size) in [0, 1] to the data set's own (n, 64), 0..16."""
+    """Reduce images (n, 3, size, size) in [0, 1] to the dataset's (n, 64) grey levels 0..16."""
     grey = images.clamp(0, 1).mean(dim=1, keepdim=True)
     small = F.adaptive_avg_pool2d(grey, NATIVE_SIZE)
     return small.flatten(1) * GREY_LEVELS

@@ -1,4 +1,4 @@
-"""Pictures to try things out with, shipped by scikit-learn."""
+"""Example pictures for trying out models, taken from scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from PIL import Image
 from bigr.data.image_arrays import to_pil
 
 PHOTOGRAPH_SIDE = 64
-"""Models of fewer pixels get digits."""
+"""Smallest image size of a model for which the examples are photographs instead of digits."""
 EXAMPLE_DIGITS = (3, 7, 2, 5, 6)
 
 
 def example_pictures(image_size: int) -> list[Image.Image]:
-    """Five held-out digits for models of small pictures, two photographs for others.
+    """Return five digits of the test split for small models, and two photographs for others.
 
     Args:
-        image_size: side of the model's pictures in pixels.
+        image_size: side of the model's images in pixels.
     """
     if image_size < PHOTOGRAPH_SIDE:
         from bigr.data.digits import load_digits

@@ -1,7 +1,8 @@
-"""Images of a source as data sets for training and for tokenisation."""
+"""Datasets of images, for training and for tokenization."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,45 +15,49 @@ from bigr.data.digits import LabelledImages
 from bigr.data.sources.source import ImageSource
 from bigr.data.transforms import View, center_crop, make_views
 
-MOST_IN_A_ROW = 1000
+MAX_BROKEN_IN_A_ROW = 1000
 
 
 class Sample(NamedTuple):
-    """One image of a batch."""
+    """One image with its class."""
 
     image: Tensor
-    """(3, H, W) uint8, or float in [0, 1]."""
+    """(3, H, W) uint8, or floats in [0, 1]."""
     label: int
     broken: tuple[BrokenImage, ...] = ()
-    """Those that this one stands in for."""
+    """Broken images that this one replaces."""
 
 
-class Pictures(Protocol):
-    """Images that can be tokenised."""
+class TokenizableImages(Protocol):
+    """A dataset whose images can be tokenized."""
 
     def __len__(self) -> int: ...
 
     def label(self, index: int) -> int:
-        """Class of an image."""
+        """Return the class of an image."""
 
     def name(self, index: int) -> str:
-        """How people find an image."""
+        """Return the name under which users find an image."""
 
     def fingerprint(self) -> str:
-        """SHA-256 that tells these images from others."""
+        """Return a SHA-256 checksum that identifies this list of images."""
 
     def views(self, index: int, views: tuple[View, ...]) -> Tensor:
-        """(V, 3, H, W) uint8, or float in [0, 1]; ``BrokenImageError`` if it can't be decoded."""
+        """Return views (V, 3, H, W) of an image, uint8 or floats in [0, 1].
+
+        Raises:
+            BrokenImageError: if the image cannot be decoded.
+        """
 
 
 class ImageSet(Dataset[Sample]):
-    """Centre crops of a source's images; a broken one is replaced by the next good one.
+    """Centre crops of the images of a source; a broken image is replaced by the next intact one.
 
     Args:
         source: encoded images.
         image_size: side of the crops in pixels.
-        decoder: ``torchvision``, or ``pil`` for Pillow's arithmetic exactly.
-        honour_exif: turn images the way their EXIF data says.
+        decoder: ``torchvision``, or ``pil`` for the exact arithmetic of Pillow.
+        honour_exif: whether to rotate images as their EXIF data says.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class ImageSet(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         broken: list[BrokenImage] = []
-        for step in range(min(len(self), MOST_IN_A_ROW)):
+        for step in range(min(len(self), MAX_BROKEN_IN_A_ROW)):
             candidate = (index + step) % len(self)
             try:
                 image = center_crop(self._decode(candidate), self.image_size, self.decoder)
@@ -86,19 +91,19 @@ class ImageSet(Dataset[Sample]):
         )
 
     def label(self, index: int) -> int:
-        """Class of an image."""
+        """Return the class of an image."""
         return int(self.source.labels[index])
 
     def name(self, index: int) -> str:
-        """How people find an image."""
+        """Return the name under which users find an image."""
         return self.source.name(index)
 
     def fingerprint(self) -> str:
-        """SHA-256 of names and labels."""
+        """Return the SHA-256 checksum of all names and labels."""
         return self.source.fingerprint()
 
     def views(self, index: int, views: tuple[View, ...]) -> Tensor:
-        """(V, 3, size, size) uint8; ``BrokenImageError`` if it can't be decoded."""
+        """Return views (V, 3, size, size) uint8; see :class:`TokenizableImages`."""
         return make_views(self._decode(index), self.image_size, views, self.decoder)
 
     def _decode(self, index: int) -> Tensor:
@@ -110,11 +115,11 @@ class ImageSet(Dataset[Sample]):
 
 
 class MemoryImages(Dataset[Sample]):
-    """Images in memory.
+    """Images that are kept in memory.
 
     Args:
         data: images and labels.
-        title: that their names start with.
+        title: first part of the names of the images.
     """
 
     def __init__(self, data: LabelledImages, title: str) -> None:
@@ -128,23 +133,21 @@ class MemoryImages(Dataset[Sample]):
         return Sample(self.data.images[index], self.label(index))
 
     def label(self, index: int) -> int:
-        """Class of an image."""
+        """Return the class of an image."""
         return int(self.data.labels[index])
 
     def name(self, index: int) -> str:
-        """How people find an image."""
+        """Return the title and the number of an image."""
         return f"{self.title}:{index}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels."""
-        import hashlib
-
+        """Return the SHA-256 checksum of all pixels and labels."""
         digest = hashlib.sha256(self.data.labels.numpy().tobytes())
         digest.update(self.data.images.numpy().tobytes())
         return digest.hexdigest()
 
     def views(self, index: int, views: tuple[View, ...]) -> Tensor:
-        """(V, 3, H, W) float; ``ValueError`` for ten crops, of which small images have none."""
+        """Return views (V, 3, H, W) as floats; ``ValueError`` for ten crops of small images."""
         if "ten_crop" in views:
             raise ValueError(f"views: {self.title} have no ten_crop, only center and mirror.")
         image = self.data.images[index]

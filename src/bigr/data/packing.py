@@ -1,4 +1,4 @@
-"""Eight bits to a byte, and back on any device.
+"""Packing of codes into bytes, eight bits each, and unpacking on any device.
 
 Shapes: B images, N tokens, K bits.
 """
@@ -13,10 +13,10 @@ BITS = 8
 
 
 def packed_size(seq_len: int, code_dim: int) -> int:
-    """Bytes of an image's codes: 768 for 256 tokens of 24 bits.
+    """Return the number of bytes per image, for example 768 for 256 tokens of 24 bits.
 
     Raises:
-        ValueError: if the bits don't fill whole bytes.
+        ValueError: if the bits do not fill whole bytes.
     """
     if seq_len * code_dim % BITS:
         raise ValueError(f"{seq_len} tokens of {code_dim} bits don't fill whole bytes.")
@@ -24,10 +24,10 @@ def packed_size(seq_len: int, code_dim: int) -> int:
 
 
 def pack_codes(codes: Tensor) -> Tensor:
-    """Codes to bytes, token after token, the first bit the highest (as ``numpy.packbits``).
+    """Pack the bits of one token after another, the first bit highest, as ``numpy.packbits`` does.
 
     Args:
-        codes: (B, N, K) of 0/1, any dtype.
+        codes: (B, N, K) of 0 and 1, any dtype.
 
     Returns:
         (B, N*K/8) uint8.
@@ -38,18 +38,18 @@ def pack_codes(codes: Tensor) -> Tensor:
 
 
 def unpack_codes(packed: Tensor, code_dim: int) -> Tensor:
-    """The inverse of :func:`pack_codes`.
+    """Invert :func:`pack_codes`.
 
     Args:
         packed: (B, N*K/8) uint8.
         code_dim: K.
 
     Returns:
-        (B, N, K) float32 of 0/1.
+        (B, N, K) float32 of 0 and 1.
     """
     every_byte = torch.arange(2**BITS, dtype=torch.int32, device=packed.device)
     table = ((every_byte[:, None] >> _shifts(packed.device)) & 1).float()
-    # On a CPU, looking bytes up is three times as fast as shifting each.
+    # On a CPU, a table of all bytes is three times as fast as shifting each byte.
     return F.embedding(packed.int(), table).view(packed.shape[0], -1, code_dim)
 
 

@@ -1,4 +1,4 @@
-"""The released trainer's files of prepared codes: one byte per bit, bit-plane first."""
+"""Prepared codes of the released trainer: one byte per bit, bit by bit over the grid."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ LABELS = "{}_lbs.bin"
 
 
 class ReleasedCodes:
-    """``<split>_ids.bin`` (n, K, h, w) uint8 of 0/1 and ``<split>_lbs.bin`` (n,) uint16.
+    """Codes in ``<split>_ids.bin`` (n, K, h, w) uint8 and labels in ``<split>_lbs.bin`` uint16.
 
     Args:
-        folder: with both files.
+        folder: folder with both files.
         split: ``train`` or ``val``.
-        code_dim: K.
-        grid_size: h = w.
+        code_dim: number of bits per token K.
+        grid_size: side of the token grid, h = w.
 
     Raises:
-        StoreError: if a file is missing, or the sizes don't fit each other.
+        StoreError: if a file is missing, or the sizes do not fit.
     """
 
     num_entries = 1
@@ -39,53 +39,52 @@ class ReleasedCodes:
         size = paths[0].stat().st_size
         if size != len(self.labels) * self.bits:
             raise StoreError(
-                f"{paths[0]} has {size} bytes, and {len(self.labels)} labels with {code_dim} bits "
+                f"{paths[0]} has {size} bytes, but {len(self.labels)} labels with {code_dim} bits "
                 f"on {grid_size}x{grid_size} tokens need {len(self.labels) * self.bits}: choose "
-                "another code=… or resolution=…, or get the files again."
+                "another autoencoder=… or resolution=…, or copy the files again."
             )
         self._codes = np.memmap(paths[0], np.uint8, "r", shape=(len(self.labels), self.bits))
 
     def __len__(self) -> int:
-        """Images."""
+        """Return the number of images."""
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, K*h*w) uint8 of 0/1."""
+        """Return the bits of the images with the given indices: (B, K*h*w) uint8 of 0 and 1."""
         return np.asarray(self._codes)[indices]
 
 
 def has_released(folder: Path, split: str = "train") -> bool:
-    """Whether the files of a split are there."""
+    """Return whether ``folder`` contains codes of a split in this format."""
     return (folder / IDS.format(split)).is_file()
 
 
 def write_released(store: CodesStore, folder: Path) -> list[Path]:
-    """A store as the released trainer's files; each view and draw becomes an image of its own.
+    """Convert a store; each view and draw becomes an image. The files are 8 times as large.
 
     Args:
-        store: complete.
-        folder: to write into; made if it isn't there.
+        store: a complete store.
+        folder: output folder, which is created if necessary.
 
     Returns:
-        The files. They take 8 times the store's space.
+        The paths of the files.
 
     Raises:
-        StoreError: if they are there already.
+        StoreError: if the files exist.
     """
-    settings = store.settings
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for split in store.shards:
         codes = store.split(split)
         ids, labels = (folder / name.format(split) for name in (IDS, LABELS))
         if ids.exists():
-            raise StoreError(f"{ids} is already there: choose another folder.")
+            raise StoreError(f"{ids} already exists: choose another folder.")
         np.tile(codes.labels, codes.num_entries).astype(np.uint16).tofile(labels)
         with replacing(ids) as temporary, temporary.open("wb") as file:
             for entry in range(codes.num_entries):
                 for packed in codes.iterate(entry):
                     bits = np.unpackbits(packed, axis=1)
-                    tokens = bits.reshape(len(bits), -1, settings.code_dim)
+                    tokens = bits.reshape(len(bits), -1, store.settings.code_dim)
                     file.write(np.ascontiguousarray(tokens.transpose(0, 2, 1)).data)
         written += [ids, labels]
     return written

@@ -1,4 +1,4 @@
-"""Seeds that belong together without being alike."""
+"""Seeds that are derived from several numbers and words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 
 
 def mixed_seed(*words: int | str) -> int:
-    """A seed in 0..2^63-1 from several numbers and words, the same in every process and version.
+    """Derive a seed between 0 and 2^63 - 1, the same in every process and version of Python.
 
-    (Python's ``hash`` isn't that: it gives -1 and -2 the same value.)
+    Python's ``hash`` is not suitable: it depends on the process, and -1 and -2 have the same hash.
     """
     digest = hashlib.sha256(repr(words).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""ADM's centre crop (guided-diffusion, arXiv 2105.05233), ten crops, and views made of them."""
+"""The centre crop of ADM (guided-diffusion, arXiv 2105.05233), ten crops, and mirrored views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from bigr.data.decoding import BrokenImageError, Decoder
 from bigr.data.image_arrays import to_pil
@@ -17,31 +16,33 @@ from bigr.data.image_arrays import to_pil
 View = Literal["center", "mirror", "ten_crop"]
 VIEWS: tuple[str, ...] = get_args(View)
 TEN_CROP_MARGIN = 1.1
-"""Ten crops are cut from a centre crop this many times as wide (as LlamaGen, arXiv 2406.06525)."""
+"""Ten crops are cut from a centre crop that is this much larger (LlamaGen, arXiv 2406.06525)."""
 LARGEST_ASPECT = 64
 
 
 def check_views(names: Sequence[str]) -> tuple[View, ...]:
-    """Raise ``ValueError`` for unknown or repeated views, or none."""
+    """Return ``names``, or raise ``ValueError`` if views are unknown, repeated or missing."""
     unknown = [name for name in names if name not in VIEWS]
     if unknown or not names or len(set(names)) < len(names):
-        raise ValueError(f"views={list(names)}: give some of {', '.join(VIEWS)}, each once.")
+        raise ValueError(
+            f"views={list(names)}: give one or more of {', '.join(VIEWS)}, without repetition."
+        )
     return cast(tuple[View, ...], tuple(names))
 
 
 def count_views(views: Sequence[View]) -> int:
-    """How many pictures of an image ``views`` make."""
+    """Return the number of pictures per image; ``ten_crop`` counts as ten."""
     return sum(10 if view == "ten_crop" else 1 for view in views)
 
 
 def center_crop_pil(image: Image.Image, size: int) -> Image.Image:
-    """ADM's centre crop, with Pillow alone.
+    """Compute the centre crop of ADM with Pillow.
 
-    Halve with a box filter while the short side is at least twice ``size``, then bicubic so that
-    the short side is ``size``, then crop the centre.
+    The image is halved with a box filter as long as its shorter side is at least twice ``size``,
+    resized bicubically such that the shorter side is ``size``, and cropped at the centre.
 
     Args:
-        image: any size.
+        image: a picture of any size.
         size: side of the result in pixels.
     """
     image = _halve(image, size)
@@ -52,24 +53,27 @@ def center_crop_pil(image: Image.Image, size: int) -> Image.Image:
 
 
 def center_crop(image: Tensor, size: int, decoder: Decoder = "torchvision") -> Tensor:
-    """ADM's centre crop of (3, H, W) uint8 to (3, size, size) uint8.
+    """Compute the centre crop of ADM; see :func:`center_crop_pil`.
 
     Args:
-        image: any size.
+        image: (3, H, W) uint8.
         size: side of the result in pixels.
-        decoder: ``pil`` is Pillow's arithmetic exactly; ``torchvision`` resizes faster, with a
-            mean difference of about 0.004 of 255 levels. Both halve with Pillow.
+        decoder: ``pil`` for the exact arithmetic of Pillow. ``torchvision`` is faster for the
+            bicubic resizing, with a mean difference of about 0.004 of 255 levels.
+
+    Returns:
+        (3, size, size) uint8.
 
     Raises:
         BrokenImageError: if one side is more than 64 times the other.
     """
     height, width = image.shape[-2:]
     if max(height, width) > LARGEST_ASPECT * min(height, width):
-        raise BrokenImageError(f"{width}x{height} pixels is no picture's shape")
+        raise BrokenImageError(f"{width}x{height} pixels are too narrow for a picture")
     if decoder == "pil":
-        return pil_to_tensor(center_crop_pil(to_pil(image), size))
+        return F.pil_to_tensor(center_crop_pil(to_pil(image), size))
     if min(height, width) >= 2 * size:
-        image = pil_to_tensor(_halve(to_pil(image), size))
+        image = F.pil_to_tensor(_halve(to_pil(image), size))
         height, width = image.shape[-2:]
     width, height = _scaled((width, height), size)
     image = F.resize(image, [height, width], F.InterpolationMode.BICUBIC, antialias=True)
@@ -80,13 +84,13 @@ def center_crop(image: Tensor, size: int, decoder: Decoder = "torchvision") -> T
 def make_views(
     image: Tensor, size: int, views: Sequence[View], decoder: Decoder = "torchvision"
 ) -> Tensor:
-    """Pictures of one image.
+    """Compute several views of one image.
 
     Args:
         image: (3, H, W) uint8.
-        size: side of the pictures in pixels.
-        views: ``center`` (the centre crop), ``mirror`` (it, mirrored), ``ten_crop`` (corners and
-            centre of a crop 1.1 times as wide, and their mirror images: ten pictures).
+        size: side of the views in pixels.
+        views: ``center`` (the centre crop), ``mirror`` (the same, mirrored), ``ten_crop`` (ten
+            views: corners and centre of a centre crop that is 1.1 times as wide, also mirrored).
         decoder: see :func:`center_crop`.
 
     Returns:
@@ -111,6 +115,6 @@ def _halve(image: Image.Image, size: int) -> Image.Image:
 
 
 def _scaled(sides: tuple[int, int], size: int) -> tuple[int, int]:
-    """Sides such that the shorter one is ``size``."""
+    """Scale both sides such that the shorter one becomes ``size``."""
     scale = size / min(sides)
     return round(sides[0] * scale), round(sides[1] * scale)

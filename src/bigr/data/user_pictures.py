@@ -1,4 +1,4 @@
-"""Pictures and masks of people: any size, any mode, from files or PIL; checked before decoding."""
+"""Pictures and masks from users: any size and mode, as files, PIL images, arrays or tensors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from bigr.data.decoding import keep_upper_bits
 from bigr.data.image_arrays import to_pil, to_tensor
 from bigr.data.transforms import LARGEST_ASPECT, center_crop_pil
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 WHITE = 128
+"""Smallest grey value of a mask that counts as white."""
 MIN_BLENDED = 3
-"""Pixels along a side of what OpenCV can blend."""
+"""Smallest number of rows and columns that OpenCV can blend."""
 
 Picture = str | os.PathLike[str] | Image.Image | Tensor | np.ndarray
 Box = Sequence[int]
@@ -30,15 +32,15 @@ Box = Sequence[int]
 def read_picture(
     picture: Picture, what: str = "the image", max_pixels: float = MAX_PIXELS
 ) -> Image.Image:
-    """A PIL image, upright, mode RGB or RGBA.
+    """Return a picture as PIL image with mode RGB or RGBA, rotated as its EXIF data says.
 
     Args:
-        picture: a file, a PIL image, a tensor (3, H, W) in [0, 1] or an array (H, W, 3) uint8.
-        what: it is called in messages.
-        max_pixels: a larger one is refused before it is decoded.
+        picture: path of a file, PIL image, tensor (3, H, W) in [0, 1], or array (H, W, 3) uint8.
+        what: name of the picture in messages.
+        max_pixels: largest number of pixels, which is checked before decoding.
 
     Raises:
-        ValueError: for anything that isn't one whole picture of at most ``max_pixels``.
+        ValueError: if it is not a single complete picture of at most ``max_pixels``.
     """
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
@@ -53,7 +55,7 @@ def read_picture(
     path = os.path.expanduser(picture)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # counted below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
             with Image.open(path, formats=FORMATS) as opened:
                 return _checked(opened, what, max_pixels)
     except FileNotFoundError as error:
@@ -64,15 +66,13 @@ def read_picture(
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         reason = str(error).splitlines()[0] if not isinstance(error, UnidentifiedImageError) else ""
         raise ValueError(
-            f"{what}: {path} is no whole picture ({reason or 'not a format that is read'}); "
-            f"{', '.join(FORMATS)} are read."
+            f"{what}: {path} is not a complete picture ({reason or 'unknown format'}); supported "
+            f"are {', '.join(FORMATS)}."
         ) from error
 
 
-def _too_large(what: str, pixels: int, max_pixels: float) -> str:
-    return (
-        f"{what} has {pixels / 1e6:.4g} megapixels, more than {max_pixels / 1e6:g}: scale it down."
-    )
+def _too_large(what: str, pixels: int, limit: float) -> str:
+    return f"{what} has {pixels / 1e6:.4g} megapixels, more than {limit / 1e6:g}: scale it down."
 
 
 def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
@@ -80,49 +80,55 @@ def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
     if width * height > max_pixels:
         raise ValueError(_too_large(what, width * height, max_pixels))
     if max(width, height) > LARGEST_ASPECT * max(min(width, height), 1):
-        raise ValueError(f"{what} is {width}x{height}: that is too narrow.")
+        raise ValueError(f"{what} is too narrow: {width}x{height} pixels.")
     if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError(f"{what} is animated ({picture.n_frames} frames): give one of them.")  # type: ignore[attr-defined]
+        raise ValueError(f"{what} is animated ({picture.n_frames} frames): give a single frame.")  # type: ignore[attr-defined]
     upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I;16") or upright.mode == "I":
-        # Sixteen bits: converted as they are, all but the darkest would be white.
-        upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+    if upright.mode == "I" or upright.mode.startswith("I;16"):
+        upright = keep_upper_bits(upright)
     has_alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
     return upright.convert("RGBA" if has_alpha else "RGB")
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The centre square of a picture at the model's size, and the way back."""
+    """The centre square of a picture at the resolution of a model, and the way back."""
 
     original: Image.Image
-    """RGB."""
+    """Picture in mode RGB."""
     size: int
-    """Side in the model's pixels."""
+    """Side of the model's images in pixels."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of the square in the original."""
+        """Left, top, right and bottom of the square in pixels of the original."""
         width, height = self.original.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return left, top, left + side, top + side
 
     def image(self) -> Tensor:
-        """ADM's centre crop, (3, size, size) in [0, 1]."""
+        """Return the centre crop of ADM, (3, size, size) in [0, 1]."""
         return to_tensor(center_crop_pil(self.original, self.size))
 
     def mask(self, mask: Image.Image) -> Tensor:
-        """What of ``mask`` ("L", the original's size) lies in the square: (size, size) bool.
+        """Scale the square of a mask to (size, size) bool; thin strokes are kept.
 
-        A pixel counts if any of it is to be repainted, so that thin strokes aren't lost.
+        Args:
+            mask: mode "L", in the size of the original. A pixel of the result is True if any of
+                the pixels that it covers is white.
         """
         full = torch.from_numpy(np.array(mask.crop(self.box)) >= WHITE)[None, None].float()
         small = torch.nn.functional.adaptive_max_pool2d(full, (self.size, self.size))
         return small[0, 0] > 0.5
 
     def paste(self, square: Image.Image, mask: Image.Image) -> Image.Image:
-        """The original with ``square`` where ``mask`` says so; every other pixel stays as it is."""
+        """Return the original with ``square`` pasted where ``mask`` is white.
+
+        Args:
+            square: picture of the size of the model; it is resized bicubically.
+            mask: mode "L", in the size of the original.
+        """
         left, top, right, bottom = self.box
         scaled = square.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         result = self.original.copy()
@@ -134,17 +140,17 @@ class Crop:
 def read_mask(
     mask: Picture | Sequence[Box] | None, picture: Image.Image, what: str = "the mask"
 ) -> Image.Image:
-    """What is to be repainted, as "L" of the picture's size: 255 is yes.
+    """Return the mask of the pixels to repaint: mode "L", 255 where they are repainted.
 
     Args:
-        mask: a picture of the same size (white, or opaque where it has an alpha channel with
-            something in it, is repainted); boxes [left, top, right, bottom] in the picture's
-            pixels; or None for the picture's own transparent pixels.
-        picture: as :func:`read_picture` gives it.
-        what: it is called in messages.
+        mask: one of: a picture of the same size, whose white pixels are repainted, or whose opaque
+            pixels if it has transparent ones; an array (H, W) of bool; boxes [left, top, right,
+            bottom] in pixels; None for the transparent pixels of ``picture``.
+        picture: result of :func:`read_picture`.
+        what: name of the mask in messages.
 
     Raises:
-        ValueError: if it doesn't fit, or is empty.
+        ValueError: if the mask has another size or is empty.
     """
     if mask is None:
         if picture.mode != "RGBA":
@@ -156,20 +162,19 @@ def read_mask(
         found = _painted(mask, what)
     if found.size != picture.size:
         raise ValueError(
-            f"{what} is {found.size[0]}x{found.size[1]}, the image {picture.size[0]}x"
+            f"{what} has {found.size[0]}x{found.size[1]} pixels, the image {picture.size[0]}x"
             f"{picture.size[1]}: they must have the same size."
         )
     if found.getextrema()[1] < WHITE:  # type: ignore[operator]
-        raise ValueError(f"{what} is empty: paint white what is to be repainted.")
+        raise ValueError(f"{what} is empty: the area to repaint must be white.")
     return found
 
 
 def _painted(mask: Picture, what: str) -> Image.Image:
     if isinstance(mask, np.ndarray | Tensor) and str(mask.dtype).endswith("bool"):
-        array = np.asarray(mask)
-        if array.ndim != 2:
-            raise ValueError(f"{what} must be (H, W), got {array.shape}.")
-        return Image.fromarray(array.astype(np.uint8) * 255)
+        if mask.ndim != 2:
+            raise ValueError(f"{what} must have shape (H, W), got {tuple(mask.shape)}.")
+        return to_pil(torch.as_tensor(mask))
     read = read_picture(mask, what)
     if read.mode == "RGBA" and read.getchannel("A").getextrema() != (255, 255):
         return read.getchannel("A")
@@ -182,7 +187,8 @@ def _boxes(boxes: Sequence[Box], size: tuple[int, int], what: str) -> Image.Imag
         is_box = isinstance(box, Sequence) and not isinstance(box, str) and len(box) == 4
         if not is_box or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
             raise ValueError(
-                f"{what}: {box} is no box [left, top, right, bottom] within {size[0]}x{size[1]}."
+                f"{what}: {box} is not a box [left, top, right, bottom] in {size[0]}x{size[1]} "
+                "pixels."
             )
         left, top, right, bottom = box
         pixels[top:bottom, left:right] = 255
@@ -190,15 +196,15 @@ def _boxes(boxes: Sequence[Box], size: tuple[int, int], what: str) -> Image.Imag
 
 
 def require_opencv() -> None:
-    """Raise ``ValueError`` if OpenCV isn't installed."""
+    """Raise ``ValueError`` if OpenCV is not installed."""
     if importlib.util.find_spec("cv2") is None:
         raise ValueError("blend=poisson needs OpenCV: pip install 'bigr-lightning[blend]'.")
 
 
 def seamless(original: Image.Image, square: Image.Image, mask: Image.Image) -> Image.Image:
-    """Poisson blending (Perez et al. 2003) of the masked part of ``square``, by OpenCV.
+    """Blend the masked part of ``square`` into ``original`` by Poisson blending, with OpenCV.
 
-    All three have one size. Pixels outside of the mask stay as they are.
+    Pixels outside of the mask do not change (Perez et al. 2003). All three have the same size.
     """
     import cv2
 
@@ -207,7 +213,7 @@ def seamless(original: Image.Image, square: Image.Image, mask: Image.Image) -> I
         return square
     if min(np.ptp(axis) for axis in chosen.nonzero()) < MIN_BLENDED - 1:
         return Image.composite(square, original, Image.fromarray(chosen))
-    # OpenCV centres the mask's bounding box, and wants room around it.
+    # OpenCV places the centre of the mask's bounding box, and needs a margin around it.
     margin = 2
     rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
     around = ((margin, margin), (margin, margin))

@@ -19,7 +19,7 @@ from bigr.data.user_pictures import require_opencv, seamless
 from bigr.evaluation.reconstruction import Images
 from bigr.evaluation.report import Evaluation
 from bigr.inference.generate import Models, decode, encode, generate
-from bigr.metrics.digit_scores import DigitReader
+from bigr.metrics.digit_classifier import DigitClassifier
 from bigr.sampling.conditioning import MaskRule, null_classes, token_mask
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
@@ -233,10 +233,10 @@ class EditEvaluation:
         """The class that a result should show."""
         return label if self.to_class is None else self.to_class
 
-    def _reader(self, models: Models) -> DigitReader | None:
+    def _reader(self, models: Models) -> DigitClassifier | None:
         if self.classifier is None:
             return None
-        return DigitReader(load_digits("train", models.autoencoder.config.image_size))
+        return DigitClassifier(load_digits("train", models.autoencoder.config.image_size))
 
     def _mask(self, models: Models) -> Tensor:
         mask = region_mask(self.region, models.autoencoder.config.image_size)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
@@ -18,10 +19,11 @@ from bigr.data.image_arrays import to_float
 from bigr.evaluation.report import Evaluation
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
-from bigr.metrics.fid import load_fid, update_fid
+from bigr.metrics.feature_networks import load_network
+from bigr.metrics.reconstruction_fid import ReconstructionFID
 from bigr.models.autoencoder import BinaryAutoencoder
 
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network")
 COLUMNS = 8
 ROWS = 4
 SSIM_WINDOW = 11
@@ -70,7 +72,8 @@ class ReconstructionEvaluation:
         self.missing: list[str] = []
         """Why there is no LPIPS or FID."""
         self.lpips = self._optional(load_lpips, perceptual_file)
-        self.fid = self._optional(load_fid, inception_file)
+        network = self._optional(functools.partial(load_network, "inception"), inception_file)
+        self.fid = None if network is None else ReconstructionFID(network)
 
     def _optional(self, load: Callable[[str | None], Network], given: str | None) -> Network | None:
         try:
@@ -108,9 +111,7 @@ class ReconstructionEvaluation:
             y = output.reconstruction.clamp(0, 1)
             usage.update(output.codes)
             if self.fid is not None:
-                self.fid.to(device)
-                update_fid(self.fid, x, real=True)
-                update_fid(self.fid, y, real=False)
+                self.fid.update(x, y)
             for name, value in self._figures(x, y).items():
                 means.setdefault(name, MeanMetric().to(device)).update(value, len(x))
             if start < ROWS * COLUMNS:
@@ -119,7 +120,7 @@ class ReconstructionEvaluation:
                 on_batch(len(x))
         metrics: dict[str, Any] = {name: float(mean.compute()) for name, mean in means.items()}
         if self.fid is not None:
-            metrics["rfid"] = float(self.fid.compute())
+            metrics["rfid"] = self.fid.compute()
             self.fid.reset()
         bits = usage.compute()
         metrics["bits"] = {

@@ -1,4 +1,4 @@
-"""The adversarial part of the B-AE's loss (VQGAN, arXiv 2012.09841; Binary Latent Diffusion)."""
+"""Adversarial losses of the B-AE (VQGAN, arXiv 2012.09841; Binary Latent Diffusion)."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ EPS = 1e-4
 MAX_WEIGHT = 1.0
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """-mean D(y): what the B-AE minimises. Any shape; a scalar."""
+def autoencoder_loss(fake_logits: Tensor) -> Tensor:
+    """Compute the loss -mean D(y) of the B-AE from logits of any shape."""
     return -fake_logits.mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Hinge loss (mean relu(1 - D(x)) + mean relu(1 + D(y))) / 2. Any shapes; a scalar."""
+    """Compute the hinge loss (mean relu(1 - D(x)) + mean relu(1 + D(y))) / 2 from any shapes."""
     return 0.5 * (F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean())
 
 
 def adaptive_weight(reconstruction_loss: Tensor, gan_loss: Tensor, last_weight: Tensor) -> Tensor:
-    """Weight that gives both losses gradients of one size.
+    """Compute the weight of the GAN loss that gives both losses gradients of the same norm.
 
-    It is ||g_rec|| / (||g_gan|| + 1e-4), clamped to [0, 1]. The gradients are those at the
-    decoder's last convolution. Over several processes they are averaged first, so that the weight
-    is that of the whole batch.
+    The weight is ||g_rec|| / (||g_gan|| + 1e-4), clamped to [0, 1], where the gradients are those
+    of the last convolution of the decoder. With several processes the gradients are averaged
+    first, so that the weight is that of the whole batch.
 
     Args:
         reconstruction_loss: scalar; its graph is kept.
         gan_loss: scalar; its graph is kept.
-        last_weight: the weight of the last convolution.
+        last_weight: weight of the last convolution.
 
     Returns:
         A detached scalar.

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what the discriminator sees (DiffAugment, arXiv 2006.10738)."""
+"""Differentiable augmentation of the images for the discriminator (arXiv 2006.10738)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ MAX_SHIFT = 0.125
 
 
 def augment(images: Tensor, policies: tuple[str, ...]) -> Tensor:
-    """Change each image at random, in a way that gradients flow through.
+    """Change the images (B, 3, H, W) at random, in ways that gradients can pass.
 
-    ``color`` adds U(-0.5, 0.5), scales the distance from each pixel's grey by U(0, 2) and the one
-    from the image's mean by U(0.5, 1.5). ``translation`` shifts by up to an eighth of a side, and
-    fills with zeros. Draws from torch's global generator on the images' device.
+    ``color`` adds U(-0.5, 0.5), multiplies the distance from the grey value of each pixel by
+    U(0, 2), and the distance from the mean of the image by U(0.5, 1.5). ``translation`` shifts by
+    up to an eighth of a side and fills with zeros. The random numbers come from torch's global
+    generator on the device of the images.
 
     Args:
         images: (B, 3, H, W).
-        policies: some of ``color`` and ``translation``, in this order.
-
-    Returns:
-        (B, 3, H, W).
+        policies: any of ``color`` and ``translation``, applied in this order.
     """
     if "color" in policies:
         images = _color(images)
@@ -41,14 +39,14 @@ def _color(images: Tensor) -> Tensor:
 
 
 def _translate(images: Tensor) -> Tensor:
-    """Sample at whole pixels of a padded image, one shift an image."""
+    """Pad each image with zeros, and cut it out at a random place."""
     count, _, height, width = images.shape
-    most_y, most_x = round(height * MAX_SHIFT), round(width * MAX_SHIFT)
     device = images.device
-    shift_y = torch.randint(0, 2 * most_y + 1, (count, 1), device=device)
-    shift_x = torch.randint(0, 2 * most_x + 1, (count, 1), device=device)
+    max_y, max_x = round(height * MAX_SHIFT), round(width * MAX_SHIFT)
+    shift_y = torch.randint(0, 2 * max_y + 1, (count, 1), device=device)
+    shift_x = torch.randint(0, 2 * max_x + 1, (count, 1), device=device)
     rows = (torch.arange(height, device=device) + shift_y)[:, :, None]
     columns = (torch.arange(width, device=device) + shift_x)[:, None, :]
-    padded = F.pad(images, (most_x, most_x, most_y, most_y)).permute(0, 2, 3, 1)
+    padded = F.pad(images, (max_x, max_x, max_y, max_y)).permute(0, 2, 3, 1)
     chosen = torch.arange(count, device=device)[:, None, None]
     return padded[chosen, rows, columns].permute(0, 3, 1, 2)

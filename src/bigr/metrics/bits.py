@@ -1,4 +1,4 @@
-"""How the bits of a code are used: dead ones, entropy, correlation."""
+"""How a B-AE uses the bits of its codes: dead bits, entropy and correlation."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor
 from torchmetrics import Metric
 
 DEAD_BELOW = 0.01
-"""A bit is dead if it is 1, or 0, in less than this share of the tokens."""
+"""A bit is dead if it is 1, or if it is 0, in less than this share of the tokens."""
 
 
 class BitFigures(NamedTuple):
-    """Usage of K bits over all tokens seen."""
+    """Usage of K bits over all tokens."""
 
     mean: Tensor
     """(K,) share of ones."""
     entropy: Tensor
-    """(K,) of that share, in bits: 1 is a bit that is 1 half of the time."""
+    """(K,) binary entropy of ``mean``: 1 if a bit is set in half of the tokens."""
     dead: Tensor
     """Number of dead bits."""
     correlation: Tensor
-    """Mean absolute correlation of two different bits; dead ones count as uncorrelated."""
+    """Mean absolute correlation of two different bits; constant bits count as uncorrelated."""
     max_correlation: Tensor
-    """The largest of them: 1 means that one bit repeats another."""
+    """Largest absolute correlation; 1 if a bit repeats or negates another."""
 
 
 class BitUsage(Metric):
-    """Accumulates over batches and processes.
+    """Counts bits and pairs of bits over batches and processes.
 
     Args:
-        code_dim: K.
+        code_dim: number of bits per token K.
     """
 
     full_state_update = False
@@ -41,19 +41,19 @@ class BitUsage(Metric):
 
     def __init__(self, code_dim: int) -> None:
         super().__init__()
-        zeros = {"ones": (code_dim,), "both": (code_dim, code_dim), "count": ()}
-        for name, shape in zeros.items():
+        shapes = {"ones": (code_dim,), "both": (code_dim, code_dim), "count": ()}
+        for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, codes: Tensor) -> None:
-        """Add codes (B, K, h, w) of 0/1."""
+        """Add codes (B, K, h, w) of 0 and 1."""
         bits = codes.transpose(0, 1).flatten(1).float()
         self.count += bits.shape[1]
-        self.ones += bits.sum(dim=1).long()  # exact, up to 2^24 tokens at a time
+        self.ones += bits.sum(dim=1).long()  # exact for batches of up to 2^24 tokens
         self.both += (bits @ bits.T).long()
 
     def compute(self) -> BitFigures:
-        """The figures; all zeros before the first update."""
+        """Return the usage of all codes so far; all values are 0 if there are none."""
         count = self.count.clamp_min(1).float()
         mean = self.ones / count
         probs = torch.stack([mean, 1 - mean])
@@ -63,10 +63,6 @@ class BitUsage(Metric):
         scale = torch.outer(variance, variance).sqrt()
         correlation = torch.where(scale > 0, covariance / scale.clamp_min(1e-12), 0.0).abs()
         different = ~torch.eye(len(mean), dtype=torch.bool, device=mean.device)
-        return BitFigures(
-            mean,
-            entropy,
-            (torch.minimum(mean, 1 - mean) < DEAD_BELOW).sum(),
-            correlation[different].mean() if len(mean) > 1 else correlation.new_zeros(()),
-            correlation[different].max() if len(mean) > 1 else correlation.new_zeros(()),
-        )
+        pairs = correlation[different] if len(mean) > 1 else correlation.new_zeros(1)
+        dead = (torch.minimum(mean, 1 - mean) < DEAD_BELOW).sum()
+        return BitFigures(mean, entropy, dead, pairs.mean(), pairs.max())

@@ -1,43 +1,28 @@
-"""How good generated digits are, read by a classifier of the real ones.
+"""Quality of generated digits: accuracy, precision, recall and copies of training images.
 
-Shapes: n images of (3, H, W) in [0, 1].
+Image sets are (n, 3, H, W) in [0, 1].
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bigr.data.digits import NUM_CLASSES, LabelledImages, load_digits, to_native
+from bigr.data.digits import NUM_CLASSES, load_digits
 from bigr.data.image_arrays import to_uint8
+from bigr.metrics.digit_classifier import DigitClassifier
 from bigr.metrics.manifold import precision_recall
 from bigr.models.autoencoder import BinaryAutoencoder
 
-SVC_GAMMA = 0.001
 NUM_NEIGHBOURS = 3
 BATCH_SIZE = 256
 
 
-class DigitReader:
-    """Support vector classifier (``gamma=0.001``) fitted to the real training split."""
-
-    def __init__(self, train: LabelledImages) -> None:
-        from sklearn.svm import SVC
-
-        self.classifier: Any = SVC(gamma=SVC_GAMMA)
-        self.classifier.fit(to_native(train.images).numpy(), train.labels.numpy())
-
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """Share of ``images`` read as ``labels`` (n,)."""
-        return float(self.classifier.score(to_native(images).numpy(), labels.numpy()))
-
-
 @torch.inference_mode()
 def reconstruct(autoencoder: BinaryAutoencoder, images: Tensor) -> Tensor:
-    """Images through the likelier bits and back, clamped to [0, 1]."""
+    """Encode images to their most likely bits, decode these, and clamp the result to [0, 1]."""
     device = next(autoencoder.parameters()).device
     parts = []
     for chunk in images.split(BATCH_SIZE):
@@ -46,14 +31,13 @@ def reconstruct(autoencoder: BinaryAutoencoder, images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def features(images: Tensor) -> Tensor:
-    """Grey pixels as they would be saved, (n, H*W) in 0..255."""
-    grey = to_uint8(images).float().mean(dim=1)
-    return grey.flatten(1)
+def pixel_features(images: Tensor) -> Tensor:
+    """Return the grey values of images as saved in uint8: (n, H*W) in [0, 255]."""
+    return to_uint8(images).float().mean(dim=1).flatten(1)
 
 
 def share_of_copies(images: Tensor, originals: Tensor) -> float:
-    """Share of ``images`` that equal one of ``originals`` in every uint8 pixel."""
+    """Return the share of ``images`` that equal one of ``originals`` in every uint8 pixel."""
     known = {picture.numpy().tobytes() for picture in to_uint8(originals)}
     hits = sum(picture.numpy().tobytes() in known for picture in to_uint8(images))
     return hits / len(images)
@@ -61,7 +45,7 @@ def share_of_copies(images: Tensor, originals: Tensor) -> float:
 
 @dataclass(frozen=True)
 class DigitScores:
-    """Figures of one set of images; see :class:`DigitsReport`."""
+    """Scores of one set of images, computed by :class:`DigitsReport`."""
 
     count: int
     accuracy: float
@@ -71,10 +55,10 @@ class DigitScores:
 
 
 class DigitsReport:
-    """Scores sets of digits against the *reconstructions* of the held-out ones.
+    """Compares sets of digits with the reconstructions of the test split.
 
-    In pixel space reconstructions and originals hardly overlap, and a generator of codes can't be
-    better than its autoencoder.
+    The reference is reconstructed because in pixel space reconstructions and originals hardly
+    overlap, and a generator of codes cannot be better than its autoencoder.
 
     Args:
         autoencoder: the B-AE whose codes are generated.
@@ -84,27 +68,27 @@ class DigitsReport:
     def __init__(self, autoencoder: BinaryAutoencoder, image_size: int) -> None:
         self.train = load_digits("train", image_size)
         self.test = load_digits("test", image_size)
-        self.reader = DigitReader(self.train)
+        self.classifier = DigitClassifier(self.train)
         self.train_reconstructions = reconstruct(autoencoder, self.train.images)
         self.test_reconstructions = reconstruct(autoencoder, self.test.images)
 
     def score(self, images: Tensor, labels: Tensor, *, count_copies: bool = True) -> DigitScores:
-        """Accuracy, k=3 precision and recall in pixel space, and share of copies.
+        """Compute accuracy, pixel-space precision and recall (k = 3), and the share of copies.
 
         Args:
             images: (n, 3, H, W) in [0, 1].
-            labels: (n,) the classes that were asked for.
-            count_copies: look for images equal to a training image's reconstruction.
+            labels: (n,) the requested classes.
+            count_copies: whether to look for reconstructions of training images.
         """
         manifold = precision_recall(
-            features(images), features(self.test_reconstructions), NUM_NEIGHBOURS
+            pixel_features(images), pixel_features(self.test_reconstructions), NUM_NEIGHBOURS
         )
         copies = share_of_copies(images, self.train_reconstructions) if count_copies else 0.0
-        accuracy = self.reader.accuracy(images, labels)
+        accuracy = self.classifier.accuracy(images, labels)
         return DigitScores(len(images), accuracy, manifold.precision, manifold.recall, copies)
 
     def training_scores(self, count: int) -> DigitScores:
-        """What the training split itself reaches: ``count`` of its reconstructions."""
+        """Return the scores of ``count`` random reconstructions of the training split."""
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randperm(len(self.train.labels), generator=generator)[:count]
         return self.score(
@@ -112,13 +96,15 @@ class DigitsReport:
         )
 
     def reading(self) -> dict[str, float]:
-        """Accuracy of the reader on held-out originals and on their reconstructions."""
+        """Return the accuracy of the classifier on test originals and on their reconstructions."""
         return {
-            "originals": self.reader.accuracy(self.test.images, self.test.labels),
-            "reconstructions": self.reader.accuracy(self.test_reconstructions, self.test.labels),
+            "originals": self.classifier.accuracy(self.test.images, self.test.labels),
+            "reconstructions": self.classifier.accuracy(
+                self.test_reconstructions, self.test.labels
+            ),
         }
 
 
 def balanced_labels(count: int) -> Tensor:
-    """``count`` labels, class by class, as many of each as possible."""
+    """Return ``count`` sorted labels, with the same number of each class as far as possible."""
     return torch.arange(count) * NUM_CLASSES // count

@@ -1,7 +1,4 @@
-"""Frechet distance between Gaussians: FID on pool features (arXiv 1706.08500), or sFID.
-
-Shapes: D features.
-"""
+"""Frechet distance between Gaussians: FID (arXiv 1706.08500) and, on spatial features, sFID."""
 
 from __future__ import annotations
 
@@ -12,15 +9,16 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-WORST_DISAGREEMENT = 1e-3
-"""Of the two ways to the trace, relative to it; more is worth a warning."""
+TRACE_TOLERANCE = 1e-3
+"""Relative difference of the two computations of the trace above which a warning is logged."""
 
 
 def trace_of_root(first: Tensor, second: Tensor) -> Tensor:
-    """tr (A B)^(1/2) of two covariances (D, D), through eigenvalues.
+    """Compute tr((A B)^(1/2)) of two covariances (D, D) from eigenvalues.
 
-    With A = R R^T, the eigenvalues of A B are those of the symmetric R^T B R, which are real and
-    not negative, singular covariances included: no matrix root, no imaginary parts, no offset.
+    With A = R R^T, the eigenvalues of A B are those of the symmetric matrix R^T B R. They are real
+    and not negative even if the covariances are singular, so no matrix root, complex number or
+    added offset is needed.
     """
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt()
@@ -31,18 +29,19 @@ def trace_of_root(first: Tensor, second: Tensor) -> Tensor:
 def frechet_distance(
     mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor
 ) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), in float64.
+    """Compute |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) in float64.
 
-    The trace is computed from both sides; a warning says if they disagree.
+    The trace of the root is computed from both sides and averaged. A warning is logged if the two
+    values differ.
 
     Args:
         mean: m, (D,).
         covariance: C, (D, D), symmetric.
-        other_mean: m'.
-        other_covariance: C'.
+        other_mean: m', (D,).
+        other_covariance: C', (D, D), symmetric.
 
     Raises:
-        ValueError: if the shapes differ or a value isn't finite.
+        ValueError: if the shapes differ, or a value is NaN or infinite.
     """
     if mean.shape != other_mean.shape or covariance.shape != other_covariance.shape:
         raise ValueError(
@@ -54,10 +53,10 @@ def frechet_distance(
     if not all(bool(part.isfinite().all()) for part in parts):
         raise ValueError("a mean or covariance isn't finite: some features were NaN or infinite.")
     there, back = trace_of_root(c, c_other), trace_of_root(c_other, c)
-    if (there - back).abs() > WORST_DISAGREEMENT * there.clamp_min(1e-12):
+    if (there - back).abs() > TRACE_TOLERANCE * there.clamp_min(1e-12):
         log.warning(
-            "the Frechet distance is uncertain: its trace is %.6g from one side and %.6g from the "
-            "other",
+            "The Frechet distance is inaccurate: its trace is %.6g computed from one side and "
+            "%.6g from the other.",
             float(there),
             float(back),
         )

@@ -1,7 +1,4 @@
-"""Inception Score (Salimans et al., NeurIPS 2016, arXiv 1606.03498) in ADM's splits.
-
-Shapes: n images, C classes.
-"""
+"""Inception Score (Salimans et al., NeurIPS 2016, arXiv 1606.03498) in the splits of ADM."""
 
 from __future__ import annotations
 
@@ -15,20 +12,24 @@ SPLIT_SIZE = 5000
 
 
 class InceptionScore:
-    """exp E KL(p(y|x) || p(y)) per split of consecutive images, streamed in float64.
+    """Computes exp(E[KL(p(y|x) || p(y))]) for splits of consecutive images, in float64.
 
     Args:
-        split_size: images per split; the last one may be shorter.
+        split_size: images per split; the last split may be smaller.
     """
 
     def __init__(self, split_size: int = SPLIT_SIZE) -> None:
         self.split_size = split_size
         self.count = 0
         self._splits: list[tuple[int, float, Tensor]] = []
-        """Images, sum of p log p, sum of p (C,), of every split."""
+        """For each split: number of images, sum of p log p, and sum of p, (C,)."""
 
     def update(self, logits: Tensor) -> None:
-        """Add the next images' ``logits`` (n, C), without the network's bias."""
+        """Add the next n images.
+
+        Args:
+            logits: (n, C), without the bias of the network.
+        """
         logits = logits.double().cpu()
         while len(logits):
             room = self.split_size - self.count % self.split_size
@@ -42,11 +43,7 @@ class InceptionScore:
             self.count += len(chunk)
 
     def compute(self) -> float:
-        """Mean over splits, in 1..C.
-
-        Raises:
-            ValueError: before the first update.
-        """
+        """Return the mean over all splits, between 1 and C; ``ValueError`` without images."""
         if not self._splits:
             raise ValueError("there are no images yet.")
         scores = []

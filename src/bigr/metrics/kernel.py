@@ -10,21 +10,21 @@ SEED = 2020
 
 
 def kernel_distance(generated: Tensor, real: Tensor) -> float:
-    """Mean unbiased MMD^2 with the kernel (x.y / D + 1)^3, over 100 random subsets of 1,000.
+    """Compute the mean unbiased MMD^2 with kernel (x.y / D + 1)^3 over 100 random subsets.
 
     Args:
         generated: (n, D) features.
-        real: (m, D) features; with fewer than 1,000 on a side the subsets are that small.
+        real: (m, D) features. Subsets have 1,000 images, or min(n, m) if that is less.
 
     Raises:
-        ValueError: of fewer than two images.
+        ValueError: if a side has fewer than two images.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
     size = min(SUBSET_SIZE, len(generated), len(real))
     if size < 2:
         raise ValueError(f"a kernel distance needs at least 2 images on each side, got {size}.")
-    figures = kid_features_to_metric(
+    metrics = kid_features_to_metric(
         generated.double().cpu(),
         real.double().cpu(),
         kid_subsets=SUBSETS,
@@ -32,4 +32,4 @@ def kernel_distance(generated: Tensor, real: Tensor) -> float:
         rng_seed=SEED,
         verbose=False,
     )
-    return float(figures[KEY_METRIC_KID_MEAN])
+    return float(metrics[KEY_METRIC_KID_MEAN])

@@ -1,6 +1,7 @@
 """Improved precision and recall (Kynkaanniemi et al., NeurIPS 2019, arXiv 1904.06991).
 
-Shapes: n and m points of D features.
+The manifold of a set of points is the union of balls around them, each of which reaches to the
+k-th nearest other point. Shapes: n and m points with D features.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ QUERY_CHUNK = 1024
 
 
 class PrecisionRecall(NamedTuple):
-    """Both in [0, 1]."""
+    """Precision and recall, each in [0, 1]."""
 
     precision: float
-    """Share of generated points inside the real manifold."""
+    """Share of the generated points inside the manifold of the real ones."""
     recall: float
-    """Share of real points inside the generated manifold."""
+    """Share of the real points inside the manifold of the generated ones."""
 
 
 def squared_distances(queries: Tensor, points: Tensor) -> Iterator[Tensor]:
-    """|q - p|^2 for chunk after chunk of ``queries`` (m, D): (chunk, n) float64.
+    """Yield |q - p|^2 for one chunk of ``queries`` (m, D) after another: (chunk, n) float64.
 
-    Both are centred first, and products are taken in float64: matrix products, exact enough.
+    The points are centred and multiplied in float64, which makes matrix products accurate enough.
     """
     centre = points.double().mean(dim=0)
     points = points.double() - centre
@@ -38,34 +39,38 @@ def squared_distances(queries: Tensor, points: Tensor) -> Iterator[Tensor]:
 
 
 def squared_radii(points: Tensor, k: int) -> Tensor:
-    """Squared distance of each of ``points`` (n, D) to its ``k``-th nearest other point, (n,)."""
+    """Return the squared distances (n,) of ``points`` (n, D) to their ``k``-th nearest others.
+
+    Raises:
+        ValueError: if there are at most ``k`` points.
+    """
     if len(points) <= k:
         raise ValueError(f"k={k} nearest neighbours need more than {k} points, got {len(points)}.")
     radii, start = [], 0
     for distances in squared_distances(points, points):
         rows = torch.arange(len(distances), device=distances.device)
-        distances[rows, rows + start] = -1.0  # the point itself comes first
+        distances[rows, rows + start] = -1.0  # each point is its own nearest one
         radii.append(distances.kthvalue(k + 1, dim=1).values)
         start += len(distances)
     return torch.cat(radii)
 
 
 def share_inside(queries: Tensor, points: Tensor, radii: Tensor) -> float:
-    """Share of ``queries`` (m, D) within the squared ``radii`` (n,) of one of ``points`` (n, D)."""
+    """Return the share of ``queries`` (m, D) in balls around ``points`` with squared ``radii``."""
     hits = [(d <= radii).any(dim=1).sum() for d in squared_distances(queries, points)]
     return float(torch.stack(hits).sum()) / len(queries)
 
 
 def precision_recall(generated: Tensor, real: Tensor, k: int = 3) -> PrecisionRecall:
-    """Improved precision and recall with ``k`` neighbours, on the device of the features.
+    """Compute precision and recall on the device of the features.
 
     Args:
         generated: (n, D) features.
         real: (m, D) features.
-        k: neighbour that sets a point's radius; the paper's is 3.
+        k: the neighbour that sets the radius of a ball, 3 in the paper.
 
     Raises:
-        ValueError: if either set has at most ``k`` points.
+        ValueError: if a side has at most ``k`` points.
     """
     return PrecisionRecall(
         precision=share_inside(generated, real, squared_radii(real, k)),

@@ -1,31 +1,27 @@
-"""Mean and covariance of features, batch by batch in float64.
+"""Mean and covariance of features, accumulated batch by batch in float64.
 
-Shapes: n points of D features.
+Shapes: n points with D features.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
 class Moments:
-    """Streams means and covariances.
+    """Sums from which the mean and the covariance of all points are computed.
 
     Args:
-        dim: D.
-        device: where the sums are kept.
+        dim: number of features D.
+        device: device of the sums.
     """
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
         self.total = torch.zeros(dim, dtype=torch.float64, device=device)
         self.products = torch.zeros(dim, dim, dtype=torch.float64, device=device)
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return len(self.total)
 
     def update(self, features: Tensor) -> None:
         """Add ``features`` (n, D)."""
@@ -34,24 +30,23 @@ class Moments:
         self.total += x.sum(dim=0)
         self.products.addmm_(x.T, x)
 
+    def reduce(self) -> None:
+        """Add up the sums of all processes; every process must call this method."""
+        count = self.total.new_tensor(self.count)
+        for part in (count, self.total, self.products):
+            dist.all_reduce(part)
+        self.count = int(count)
+
     @property
     def mean(self) -> Tensor:
-        """(D,) float64.
-
-        Raises:
-            ValueError: before the first update.
-        """
+        """Mean (D,) float64; ``ValueError`` if there are no points."""
         if self.count == 0:
             raise ValueError("there are no features yet.")
         return self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D) float64, over n - 1.
-
-        Raises:
-            ValueError: of fewer than two points.
-        """
+        """Unbiased covariance (D, D) float64; ``ValueError`` if there are fewer than 2 points."""
         if self.count < 2:
             raise ValueError(f"a covariance needs at least 2 images, got {self.count}.")
         mean = self.mean

@@ -1,6 +1,6 @@
-"""All figures of generated images against a reference, from streamed features.
+"""All metrics of generated images against a reference, computed from streamed features.
 
-Shapes: n generated images, m of the reference, D pool features, S spatial ones.
+Shapes: n generated images, m reference images, D pool features, S spatial features.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigr.metrics.feature_networks import Features
+from bigr.metrics.features import Features
 from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.inception_score import SPLIT_SIZE, InceptionScore
 from bigr.metrics.kernel import kernel_distance
@@ -19,19 +19,19 @@ from bigr.metrics.manifold import precision_recall
 from bigr.metrics.moments import Moments
 
 NUM_NEIGHBOURS = 3
-FEWEST = 50
-"""Images whose FID is worth showing beside that of all."""
-SHOWN_SHARES = (1 / 8, 1 / 4, 1 / 2)
-"""Of the images, for how FID falls with their number."""
+MIN_SUBSET = 50
+"""Smallest number of images for which :func:`frechet_by_count` computes FID."""
+SUBSET_SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Shares of the images for which :func:`frechet_by_count` computes FID."""
 
 
 class FeatureStatistics:
-    """What the figures need to know of a set of images.
+    """Accumulates what the metrics need to know about a set of images.
 
     Args:
         split_size: images per split of the Inception Score.
-        keeps_points: keep the pool features for precision, recall and KID (float32).
-        device: where the float64 sums are kept.
+        keeps_points: whether to keep the pool features, for precision, recall and KID.
+        device: device of the float64 sums.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class FeatureStatistics:
 
     @property
     def count(self) -> int:
-        """n."""
+        """Number of images so far."""
         return 0 if self.pool is None else self.pool.count
 
     @property
     def points(self) -> Tensor:
-        """(n, D) float32 on the CPU."""
+        """Pool features (n, D) float32 on the CPU, if they are kept."""
         return torch.cat(self._points)
 
     def update(self, features: Features) -> None:
-        """Add the next images."""
+        """Add the features of the next images."""
         if self.pool is None:
             self.pool = Moments(features.pool.shape[1], self.device)
             if features.spatial is not None:
@@ -77,17 +77,17 @@ class Reference:
     """Statistics of real images."""
 
     mean: Tensor
-    """(D,)."""
+    """(D,) mean of the pool features."""
     covariance: Tensor
-    """(D, D)."""
+    """(D, D) covariance of the pool features."""
     spatial_mean: Tensor | None = None
-    """(S,)."""
+    """(S,) mean of the spatial features."""
     spatial_covariance: Tensor | None = None
-    """(S, S)."""
+    """(S, S) covariance of the spatial features."""
     points: Tensor | None = None
-    """(m, D) pool features of some of them."""
+    """(m, D) pool features of some of the images."""
     identity: dict[str, Any] = field(default_factory=dict)
-    """network, image_size, count, source: as far as they are known."""
+    """The known ones of network, image_size, count and source."""
 
 
 def compare(
@@ -97,48 +97,55 @@ def compare(
     with_manifold: bool = True,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """Figures by name: fid, sfid, is, precision, recall, kid, as far as there is data for them.
+    """Compute all metrics for which there is enough data.
 
     Args:
-        generated: of the generated images.
-        reference: of real ones.
-        with_manifold: precision, recall and KID, too.
-        device: that computes them.
+        generated: statistics of the generated images.
+        reference: statistics of real images.
+        with_manifold: whether to compute precision, recall and KID.
+        device: device of the computation.
+
+    Returns:
+        Values by name: fid, sfid, is, precision, recall, kid, in this order.
 
     Raises:
-        ValueError: if the reference has another number of features.
+        ValueError: if there are no images, or the reference has another number of features.
     """
     pool, spatial = generated.pool, generated.spatial
     if pool is None:
         raise ValueError("there are no generated images to compare.")
-    figures = {"fid": _frechet(pool, reference.mean, reference.covariance, device)}
-    if (
-        spatial is not None
-        and reference.spatial_mean is not None
-        and reference.spatial_covariance is not None
-    ):
-        figures["sfid"] = _frechet(
-            spatial, reference.spatial_mean, reference.spatial_covariance, device
-        )
-    figures["is"] = generated.score.compute()
+    metrics = {"fid": _frechet(pool, reference.mean, reference.covariance, device)}
+    mean, covariance = reference.spatial_mean, reference.spatial_covariance
+    if spatial is not None and mean is not None and covariance is not None:
+        metrics["sfid"] = _frechet(spatial, mean, covariance, device)
+    metrics["is"] = generated.score.compute()
     points = reference.points
     if with_manifold and points is not None:
         if min(len(generated.points), len(points)) > NUM_NEIGHBOURS:
-            ours = generated.points.to(device)
-            manifold = precision_recall(ours, points.to(device), NUM_NEIGHBOURS)
-            figures["precision"], figures["recall"] = manifold
-        figures["kid"] = kernel_distance(generated.points, points)
-    return figures
+            metrics["precision"], metrics["recall"] = precision_recall(
+                generated.points.to(device), points.to(device), NUM_NEIGHBOURS
+            )
+        metrics["kid"] = kernel_distance(generated.points, points)
+    return metrics
 
 
 def frechet_by_count(
     points: Tensor, reference: Reference, device: torch.device | str = "cpu"
 ) -> dict[int, float]:
-    """FID of the first n/8, n/4 and n/2 of ``points`` (n, D): how much of it is their number."""
+    """Compute FID for the first n/8, n/4 and n/2 images, to show how much it depends on n.
+
+    Args:
+        points: (n, D) pool features.
+        reference: statistics of real images.
+        device: device of the computation.
+
+    Returns:
+        FID by number of images, without numbers below 50.
+    """
     found = {}
-    for share in SHOWN_SHARES:
+    for share in SUBSET_SHARES:
         first = points[: int(len(points) * share)]
-        if len(first) >= FEWEST:
+        if len(first) >= MIN_SUBSET:
             moments = Moments(points.shape[1], device)
             moments.update(first)
             found[len(first)] = _frechet(moments, reference.mean, reference.covariance, device)

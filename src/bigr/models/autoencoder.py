@@ -1,7 +1,8 @@
-"""The binary autoencoder (B-AE): images to bits and back.
+"""The binary autoencoder (B-AE): encodes images to bits and decodes them.
 
-VQGAN-shaped encoder and decoder around a Bernoulli quantizer, after Binary Latent Diffusion (CVPR
-2023, arXiv 2304.04820). Shapes: B batch, K bits, (H, W) pixels, (h, w) tokens, C channels.
+It has the encoder and decoder of VQGAN and a Bernoulli quantizer between them, after Binary Latent
+Diffusion (CVPR 2023, arXiv 2304.04820).
+Shapes: B batch, K bits, (H, W) pixels, (h, w) tokens, C channels.
 """
 
 from __future__ import annotations
@@ -17,22 +18,17 @@ from bigr.models.config import BinaryAutoencoderConfig
 
 
 def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    """GroupNorm with eps 1e-6."""
+    """Create a GroupNorm with the epsilon of VQGAN, 1e-6."""
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def conv3x3(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """Size-preserving 3x3 convolution."""
+    """Create a 3x3 convolution that preserves the resolution."""
     return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
 
 
-def freeze(module: nn.Module) -> nn.Module:
-    """Keep a module's weights for the checkpoint's sake, out of training and of DDP."""
-    return module.requires_grad_(False)
-
-
 class ResidualBlock(nn.Module):
-    """GN, SiLU, conv, GN, SiLU, conv, plus the input (through a 1x1 conv if channels change)."""
+    """GroupNorm, SiLU and 3x3 convolution, twice, plus the (if necessary projected) input."""
 
     def __init__(self, channels_in: int, channels_out: int, groups: int) -> None:
         super().__init__()
@@ -43,7 +39,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(channels_in, channels_out, kernel_size=1)
         self.changes_channels = channels_in != channels_out
         if not self.changes_channels:
-            freeze(self.skip)  # in every released checkpoint, used by none of these blocks
+            self.skip.requires_grad_(False)  # unused, but part of every released checkpoint
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(F.silu(self.norm1(x)))
@@ -53,7 +49,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Single-head self-attention over all positions, 1x1 convolutions, residual."""
+    """Single-head self-attention over all positions with 1x1 convolutions, plus the input."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -69,13 +65,13 @@ class AttentionBlock(nn.Module):
             layer(normed).flatten(2).transpose(1, 2)[:, None]
             for layer in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)  # scale C^-1/2
+        mixed = F.scaled_dot_product_attention(query, key, value)  # scaled by C^(-1/2)
         hidden: Tensor = self.out(mixed[:, 0].transpose(1, 2).reshape(x.shape))
         return x + hidden
 
 
 class Downsample(nn.Module):
-    """Zero-pad right and bottom by one, 3x3 convolution with stride 2."""
+    """Halves the resolution: zero padding at right and bottom, then a 3x3 convolution, stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -87,7 +83,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest x2, 3x3 convolution."""
+    """Doubles the resolution by nearest-neighbour interpolation, then a 3x3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,7 +95,7 @@ class Upsample(nn.Module):
 
 
 def _stage(config: BinaryAutoencoderConfig, channels_in: int, index: int) -> list[nn.Module]:
-    """Residual blocks of stage ``index``, with attention where its side asks for it."""
+    """Create the residual blocks of stage ``index``, with attention if it is configured there."""
     channels = config.base_channels * config.channel_multipliers[index]
     side = config.image_size // 2**index
     blocks: list[nn.Module] = []
@@ -130,7 +126,7 @@ def _run(blocks: nn.Sequential, x: Tensor, recomputes: bool) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W) to features (B, C, h, w)."""
+    """Convolutional encoder of images (B, 3, H, W) to features (B, C, h, w)."""
 
     recomputes = False
 
@@ -145,11 +141,8 @@ class Encoder(nn.Module):
             if index < last:
                 blocks.append(Downsample(channels))
         blocks += _middle(channels, config.norm_groups)
-        # No activation between the last norm and the last convolution.
-        blocks += [
-            group_norm(channels, config.norm_groups),
-            conv3x3(channels, config.embed_dim),
-        ]
+        # There is no activation between the last norm and the last convolution.
+        blocks += [group_norm(channels, config.norm_groups), conv3x3(channels, config.embed_dim)]
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -157,7 +150,7 @@ class Encoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Features to bit probabilities, and bits to the decoder's input."""
+    """Converts features to bit probabilities, and bits to the input of the decoder."""
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -165,19 +158,19 @@ class Quantizer(nn.Module):
         self.embedding = nn.Embedding(config.code_dim, config.embed_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """P(bit = 1), (B, K, h, w)."""
+        """Compute P(bit = 1), (B, K, h, w), from features (B, C, h, w)."""
         bit_probs: Tensor = self.proj(features).sigmoid()
         return bit_probs
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Sum over k of b_k E_k: (B, K, h, w) to (B, C, h, w)."""
+        """Sum the embeddings E_k of the bits that are 1: codes (B, K, h, w) to (B, C, h, w)."""
         embedded = torch.einsum("bkhw,kc->bchw", codes, self.embedding.weight)
-        # The product comes out channels-last, which would make every GroupNorm after it slow.
+        # einsum returns a channels-last tensor, which would make every following GroupNorm slow.
         return embedded.contiguous()
 
 
 class Decoder(nn.Module):
-    """Embedded codes (B, C, h, w) to images (B, 3, H, W)."""
+    """Convolutional decoder of embedded codes (B, C, h, w) to images (B, 3, H, W)."""
 
     recomputes = False
 
@@ -198,32 +191,28 @@ class Decoder(nn.Module):
                 blocks.append(Upsample(channels))
         blocks += [group_norm(channels, groups), conv3x3(channels, 3)]
         self.blocks = nn.Sequential(*blocks)
-        # A head of the released training code that decoding never uses.
-        self.log_sigma = freeze(
-            nn.Sequential(
-                conv3x3(channels, channels),
-                nn.ReLU(),
-                nn.Conv2d(channels, 3, kernel_size=1),
-            )
-        )
+        # The released training code has this head; decoding does not use it.
+        self.log_sigma = nn.Sequential(
+            conv3x3(channels, channels), nn.ReLU(), nn.Conv2d(channels, 3, kernel_size=1)
+        ).requires_grad_(False)
 
     def forward(self, embedded: Tensor) -> Tensor:
         return _run(self.blocks, embedded, self.recomputes)
 
 
 class AutoencoderOutput(NamedTuple):
-    """What one pass through the B-AE gives."""
+    """Result of one pass through the B-AE."""
 
     reconstruction: Tensor
-    """(B, 3, H, W), around [0, 1], not clamped."""
+    """(B, 3, H, W), approximately in [0, 1], not clamped."""
     bit_probs: Tensor
-    """(B, K, h, w)."""
+    """(B, K, h, w) probabilities that bits are 1."""
     codes: Tensor
-    """(B, K, h, w) of 0/1, detached."""
+    """(B, K, h, w) bits 0 or 1, detached."""
 
 
 class BinaryAutoencoder(nn.Module):
-    """Images in [0, 1] to codes of K bits per token, and back."""
+    """Autoencoder of images in [0, 1] whose latent codes are K bits per token."""
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -234,25 +223,25 @@ class BinaryAutoencoder(nn.Module):
 
     @property
     def last_weight(self) -> nn.Parameter:
-        """Weight of the decoder's last convolution, where the GAN's adaptive weight is measured."""
+        """Weight of the last convolution of the decoder, used for the adaptive GAN weight."""
         weight: nn.Parameter = self.decoder.blocks[-1].weight  # type: ignore[assignment]
         return weight
 
     def checkpoint_activations(self, is_on: bool = True) -> None:
-        """Recompute residual and attention blocks in the backward pass instead of keeping them."""
+        """Set whether the backward pass recomputes activations instead of storing them."""
         self.encoder.recomputes = self.decoder.recomputes = is_on
 
     def encode(self, images: Tensor) -> Tensor:
-        """Probability that each bit is 1.
+        """Compute the probability that each bit is 1.
 
         Args:
-            images: (B, 3, H, W) RGB in [0, 1], sides multiples of ``config.downsampling``.
+            images: (B, 3, H, W) RGB in [0, 1]; H and W are multiples of ``config.downsampling``.
 
         Returns:
             (B, K, h, w).
 
         Raises:
-            ValueError: if the shape doesn't fit.
+            ValueError: if the shape is wrong.
         """
         factor = self.config.downsampling
         if images.ndim != 4 or images.shape[1] != 3:
@@ -271,28 +260,28 @@ class BinaryAutoencoder(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Bits b ~ Bernoulli(``bit_probs``), or b = [p > 0.5] if ``deterministic``.
+        """Draw bits b ~ Bernoulli(p), as the paper does, or take b = [p > 0.5].
 
         Args:
-            bit_probs: any shape.
-            deterministic: the paper and the released code draw.
-            generator: on the device of ``bit_probs``.
+            bit_probs: probabilities p of any shape.
+            deterministic: whether to take the more likely value of each bit.
+            generator: source of randomness, on the device of ``bit_probs``.
 
         Returns:
-            0.0 or 1.0, detached, the shape and dtype of ``bit_probs``.
+            0.0 and 1.0 in the shape and dtype of ``bit_probs``, detached.
         """
         bit_probs = bit_probs.detach()
         if deterministic:
             return (bit_probs > 0.5).to(bit_probs.dtype)
-        # Not torch.bernoulli: on a GPU it ends the process where a probability is NaN.
+        # On a GPU, torch.bernoulli would end the process if a probability is NaN.
         uniform = torch.rand(bit_probs.shape, generator=generator, device=bit_probs.device)
         return (uniform < bit_probs).to(bit_probs.dtype)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, K, h, w) of 0/1 to images (B, 3, H, W), around [0, 1], not clamped.
+        """Decode bits (B, K, h, w) to images (B, 3, H, W), approximately in [0, 1], not clamped.
 
         Raises:
-            ValueError: if ``codes`` doesn't have this autoencoder's number of bits.
+            ValueError: if the number of bits is not that of this autoencoder.
         """
         if codes.ndim != 4 or codes.shape[1] != self.config.code_dim:
             raise ValueError(
@@ -309,7 +298,7 @@ class BinaryAutoencoder(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> AutoencoderOutput:
-        """Encode, quantize with the straight-through gradient b + z - sg(z), decode."""
+        """Encode, quantize and decode; the gradient passes straight through as b + p - sg(p)."""
         bit_probs = self.encode(images)
         codes = self.quantize(bit_probs, deterministic=deterministic, generator=generator)
         straight_through = codes + bit_probs - bit_probs.detach()

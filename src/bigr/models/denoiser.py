@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigr.models.adaln import modulate
 from bigr.models.config import BiGRConfig
-from bigr.models.layers import modulate
 
 FREQUENCY_DIM = 256
 MAX_PERIOD = 10_000.0

@@ -1,4 +1,4 @@
-"""PatchGAN discriminator (pix2pix, arXiv 1611.07004), as the B-AE's GAN loss uses it."""
+"""PatchGAN discriminator (pix2pix, arXiv 1611.07004) for the adversarial loss of the B-AE."""
 
 from __future__ import annotations
 
@@ -9,49 +9,44 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from bigr.models.config import check_positive_ints
+from bigr.schema import PositiveInt, check_fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
-    """Sizes of the discriminator.
+    """Configuration of the discriminator.
 
     Args:
-        base_channels: channels of the first layer; they double per layer, up to 8 times.
-        num_layers: strided layers.
-        sync_batch_norm: whether BatchNorm takes its statistics over the batches of all processes.
+        base_channels: channels of the first layer; each layer doubles them, up to a factor of 8.
+        num_layers: number of strided layers.
+        sync_batch_norm: whether BatchNorm uses the statistics of the batches of all processes.
     """
 
-    base_channels: int = 64
-    num_layers: int = 3
+    base_channels: PositiveInt = 64
+    num_layers: PositiveInt = 3
     sync_batch_norm: bool = True
 
     def __post_init__(self) -> None:
-        check_positive_ints(self, "base_channels", "num_layers")
+        check_fields(self)
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the batches of all processes, on any device and backend.
+    """BatchNorm with the statistics of all processes, on any device and backend.
 
-    (``torch.nn.SyncBatchNorm`` refuses the CPU.) In one process it is BatchNorm itself.
+    ``torch.nn.SyncBatchNorm`` does not support the CPU. With one process, this class equals
+    ``torch.nn.BatchNorm2d``.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # the base class's name
-        """(B, C, H, W), normalised per channel."""
+    def forward(self, input: Tensor) -> Tensor:  # named like in the base class
+        """Normalise each channel of ``input`` (B, C, H, W)."""
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
         if dist.get_world_size() == 1:
             return super().forward(input)
         values = input.float()
         number = values.numel() / values.shape[1]
-        sums = torch.cat(
-            [
-                values.sum(dim=(0, 2, 3)),
-                values.square().sum(dim=(0, 2, 3)),
-                values.new_full((1,), number),
-            ]
-        )
-        sums = all_reduce(sums)  # its gradient is summed over the processes, too
+        sums = [values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))]
+        sums = all_reduce(torch.cat([*sums, values.new_full((1,), number)]))  # differentiable
         count = sums[-1]
         mean, square = (sums[:-1] / count).chunk(2)
         variance = square - mean.square()
@@ -72,7 +67,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 
 class PatchDiscriminator(nn.Module):
-    """Real/fake logits per patch: 4x4 convolutions, BatchNorm, LeakyReLU 0.2."""
+    """Computes a real/fake logit per patch with 4x4 convolutions, BatchNorm and LeakyReLU 0.2."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -97,7 +92,7 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to patch logits (B, 1, h, w)."""
+        """Compute the logits (B, 1, h, w) of images (B, 3, H, W); positive means real."""
         logits: Tensor = self.layers(images)
         return logits
 

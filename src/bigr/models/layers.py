@@ -1,6 +1,6 @@
-"""Building blocks of the masked transformer.
+"""Layers of the masked transformer: Llama layers whose norms are modulated by adaLN.
 
-Shapes: B batch, L positions (class token + N image tokens), D width, H heads, C head width.
+Shapes: B batch, L positions (class token and N image tokens), D width, C width of a head.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigr.models.adaln import modulate
 from bigr.models.key_value_memory import LayerMemory
+from bigr.models.rope import apply_rotary
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, with the statistics in float32."""
+    """Root mean square normalisation x / rms(x) * weight, with statistics in float32."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -26,7 +28,7 @@ class RMSNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: down(SiLU(gate(x)) * up(x)), without biases."""
+    """SwiGLU feed-forward network down(SiLU(gate(x)) * up(x)), without biases."""
 
     def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
         super().__init__()
@@ -40,45 +42,8 @@ class FeedForward(nn.Module):
         return self.dropout(hidden)
 
 
-def rotary_table(grid_size: int, head_dim: int, base: float) -> Tensor:
-    """Cosines and sines of the 2-D rotary embedding, interleaved pairs.
-
-    The first half of a head's head_dim/2 pairs turns with the row, the second with the column, at
-    frequencies base^(-2i / (head_dim/2)). Position 0, the class token, has cos = sin = 0: its
-    query and key vanish. That is what the released weights were trained with.
-
-    Returns:
-        (2, 1 + grid_size^2, head_dim / 2) float32.
-    """
-    half = head_dim // 2
-    frequencies = base ** (-torch.arange(0, half, 2, dtype=torch.float32, device="cpu") / half)
-    side = torch.arange(grid_size, dtype=torch.float32, device="cpu")
-    angles = torch.outer(side, frequencies)
-    rows = angles[:, None, :].expand(grid_size, grid_size, -1)
-    columns = angles[None, :, :].expand(grid_size, grid_size, -1)
-    grid = torch.cat([rows, columns], dim=-1).reshape(grid_size**2, half)
-    table = torch.stack([grid.cos(), grid.sin()])
-    return F.pad(table, (0, 0, 1, 0))
-
-
-def apply_rotary(x: Tensor, rotary: Tensor) -> Tensor:
-    """Turn the interleaved pairs of ``x`` (B, L, H, C) by ``rotary``, in float32.
-
-    ``rotary`` is (2, L, C/2), or (2, B, L, C/2) with positions of each image's own.
-    """
-    cos, sin = rotary.unsqueeze(-2)
-    pairs = x.float().unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # it would leave complex numbers to slow kernels
-        real, imaginary = pairs.unbind(-1)
-        turned = torch.stack([real * cos - imaginary * sin, imaginary * cos + real * sin], dim=-1)
-    else:  # one product instead of four
-        product = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)
-        turned = torch.view_as_real(product)
-    return turned.flatten(-2).to(x.dtype)
-
-
 class Attention(nn.Module):
-    """Bidirectional multi-head attention with fused qkv, no biases and no mask."""
+    """Bidirectional multi-head attention with rotary embedding, without biases."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -93,19 +58,14 @@ class Attention(nn.Module):
         key, value = key.transpose(1, 2), value.transpose(1, 2)
         if memory is not None:
             key, value = memory.update(key, value)
-        # No attn_mask: every position sees every other, and flash attention stays usable.
+        # Every position attends to every other. Without a mask, flash attention can be used.
         mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)
         hidden: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return self.dropout(hidden)
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x * (1 + scale) + shift."""
-    return torch.addcmul(x + shift, x, scale)
-
-
 class TransformerLayer(nn.Module):
-    """Llama layer with adaLN: gated, modulated attention and feed-forward."""
+    """Attention and feed-forward network, each with a modulated norm and a gated residual."""
 
     def __init__(
         self, dim: int, num_heads: int, hidden_dim: int, *, dropout: float, norm_eps: float
@@ -124,9 +84,18 @@ class TransformerLayer(nn.Module):
         rotary: Tensor,
         memory: LayerMemory | None = None,
     ) -> Tensor:
-        """``x`` (B, L, D), shared ``modulation`` (B, 6, D), ``rotary`` (2, L, C/2).
+        """Compute the layer.
 
-        With ``memory`` these may be some of the positions, and ``rotary`` (2, B, A, C/2).
+        Args:
+            x: (B, L, D).
+            modulation: (B, 6, D) shift, scale and gate of attention and of feed-forward; all
+                layers share it, and each adds an offset of its own.
+            rotary: (2, L, C/2) from :func:`~bigr.models.rope.rotary_table`.
+            memory: keys and values of positions that are not computed again. Then ``x`` has only
+                A of the positions, and ``rotary`` is (2, B, A, C/2).
+
+        Returns:
+            The shape of ``x``.
         """
         offsets = (modulation + self.modulation_offset)[:, :, None, :]
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = offsets.unbind(1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
 from bigr.models.denoiser import Denoiser
+from bigr.models.loss_weighting import balanced_weight
 from bigr.models.noise_schedule import (
     keep_probability,
     noised_bit_probs,
@@ -27,16 +28,6 @@ class BitLoss(NamedTuple):
 
     loss: Tensor
     is_correct: Tensor
-
-
-def balanced_weight(target: Tensor) -> Tensor:
-    """alpha = (1 - w) y + w (1 - y) + 1/K, with w the mean of y over a token's K bits.
-
-    Args:
-        target: (M, K) bits y.
-    """
-    share = target.mean(dim=-1, keepdim=True)
-    return (1.0 - share) * target + share * (1.0 - target) + 1.0 / target.shape[-1]
 
 
 class BinaryTranscoder(nn.Module):

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bigr.models.config import BiGRConfig
 from bigr.models.key_value_memory import Memory
-from bigr.models.layers import RMSNorm, TransformerLayer, rotary_table
+from bigr.models.layers import RMSNorm, TransformerLayer
+from bigr.models.rope import rotary_table
 
 
 class MaskedTransformer(nn.Module):

@@ -19,7 +19,8 @@ from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.transfer import load_for_finetuning
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
-from bigr.metrics.fid import load_fid, update_fid
+from bigr.metrics.feature_networks import load_network
+from bigr.metrics.reconstruction_fid import ReconstructionFID
 from bigr.models.autoencoder import AutoencoderOutput, BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
 from bigr.models.discriminator import PatchDiscriminator
@@ -130,7 +131,7 @@ class AutoencoderModule(TrainingModule):
         self.autoencoder.checkpoint_activations(recompute_activations)
         self.to(memory_format=self.memory_format)
         # 3. Metrics. Last, because building a network changes the initial weights of later ones.
-        self._fid: Frozen[nn.Module] = Frozen(load_fid(inception_file) if rfid else None)
+        self._fid = ReconstructionFID(load_network("inception", inception_file)) if rfid else None
         self.bit_usage = Frozen(BitUsage(autoencoder.code_dim))
 
     def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
@@ -214,10 +215,8 @@ class AutoencoderModule(TrainingModule):
         lpips = self._lpips.on(self.device)
         if lpips is not None:
             metrics["lpips"] = lpips(y, images, normalize=True).mean()
-        fid: Any = self._fid.on(self.device)
-        if fid is not None:
-            update_fid(fid, images, real=True)
-            update_fid(fid, y, real=False)
+        if self._fid is not None:
+            self._fid.update(images, y)
         usage = self.bit_usage.on(self.device)
         if usage is not None:
             usage.update(output.codes)
@@ -225,11 +224,10 @@ class AutoencoderModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log how the bits were used in the whole split, and the FID of its reconstructions."""
-        fid: Any = self._fid.on(self.device)
-        if fid is not None:
+        if self._fid is not None:
             if not self.trainer.sanity_checking:
-                self.log("val/rfid", fid.compute().float())
-            fid.reset()
+                self.log("val/rfid", self._fid.compute())
+            self._fid.reset()
         usage = self.bit_usage.on(self.device)
         if usage is None:
             return

@@ -75,7 +75,7 @@ class Adversary:
             last_weight: weight of the decoder's last convolution.
         """
         self.network.requires_grad_(False)
-        gan_loss = losses.generator_loss(self._logits(reconstruction))
+        gan_loss = losses.autoencoder_loss(self._logits(reconstruction))
         self.network.requires_grad_(True)
         weight = losses.adaptive_weight(reconstruction_loss, gan_loss, last_weight)
         loss = self.config.weight * weight * gan_loss

@@ -20,7 +20,7 @@ from bigr.data.codes_store import StoreSettings
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_arrays import to_float
-from bigr.data.image_dataset import Pictures
+from bigr.data.image_dataset import TokenizableImages
 from bigr.data.packing import pack_codes
 from bigr.data.seeds import mixed_seed
 from bigr.data.transforms import View, count_views
@@ -32,7 +32,7 @@ from bigr.sampling.random_numbers import SeededNoise
 def store_settings(
     autoencoder: BinaryAutoencoder,
     data: Any,
-    pictures: dict[str, Pictures],
+    pictures: dict[str, TokenizableImages],
     views: tuple[View, ...],
     **settings: Any,
 ) -> StoreSettings:
@@ -125,7 +125,7 @@ class TokenizeSet(Dataset[TokenizeBatch]):
     """
 
     def __init__(
-        self, pictures: dict[str, Pictures], jobs: list[Job], views: tuple[View, ...]
+        self, pictures: dict[str, TokenizableImages], jobs: list[Job], views: tuple[View, ...]
     ) -> None:
         self.pictures = pictures
         self.jobs = jobs
@@ -170,7 +170,7 @@ class TokenizeModule(lightning.LightningModule):
         self,
         autoencoder: BinaryAutoencoder,
         writer: StoreWriter,
-        pictures: dict[str, Pictures],
+        pictures: dict[str, TokenizableImages],
         *,
         batch_size: int,
         num_workers: int = 0,

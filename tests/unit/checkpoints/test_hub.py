@@ -127,11 +127,11 @@ def test_own_repository_with_class_names(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_damaged_download_is_refused(hub: Hub, tmp_path: Path) -> None:
-    """And isn't kept: the next attempt fetches it again."""
+    """The next attempt downloads the file again."""
     hub.damaged = True
     code, said = load(hub, tmp_path)
     assert code == 1
-    assert "was damaged on its way" in said
+    assert "was damaged in the download" in said
     hub.damaged = False
     code, said = load(hub, tmp_path)
     assert code == 0, said
@@ -147,7 +147,7 @@ def test_every_released_generator_has_its_autoencoder() -> None:
     for model, code, resolution in GENERATORS:
         _, autoencoder = released_files(model, code, resolution)
         assert autoencoder == AUTOENCODERS[code, resolution]
-    with pytest.raises(CheckpointError, match="model=l code=d32 resolution=256 wasn't released"):
+    with pytest.raises(CheckpointError, match="model=l code=d32 resolution=256 was not released"):
         released_files("l", "d32", 256)
 
 

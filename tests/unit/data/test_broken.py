@@ -38,5 +38,5 @@ def test_too_many_end_it_with_the_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_impossible_share(share: float) -> None:
-    with pytest.raises(ValueError, match="must be a share from 0 to 1"):
+    with pytest.raises(ValueError, match="must be between 0 and 1"):
         BrokenImages(10, share)

@@ -84,5 +84,5 @@ def test_damaged_bytes_never_end_the_process(tmp_path: Path) -> None:
 
 
 def test_unknown_decoder() -> None:
-    with pytest.raises(ValueError, match=r"data\.decoder=opencv: it can be torchvision or pil"):
+    with pytest.raises(ValueError, match=r"data\.decoder=opencv: it must be torchvision or pil"):
         check_decoder("opencv")

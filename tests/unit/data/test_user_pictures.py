@@ -63,10 +63,10 @@ def bad_files(folder: Path) -> dict[str, str]:
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
     Image.new("RGB", (1000, 4)).save(folder / "narrow.png")
     return {
-        "text.png": "no whole picture",
-        "empty.jpg": "no whole picture",
-        "drawing.svg": "no whole picture",
-        "truncated.jpg": "no whole picture",
+        "text.png": "not a complete picture",
+        "empty.jpg": "not a complete picture",
+        "drawing.svg": "not a complete picture",
+        "truncated.jpg": "not a complete picture",
         "moving.gif": "animated",
         "large.png": "100 megapixels, more than 64",
         "bomb.png": "400 megapixels, more than 64",
@@ -114,9 +114,9 @@ def test_masks(tmp_path: Path) -> None:
     ("mask", "message"),
     [
         (None, "no transparent pixels"),
-        ([[0, 0, 21, 5]], "is no box"),
-        ([[5, 5, 5, 9]], "is no box"),
-        ([3, 4, 5, 6], "is no box"),
+        ([[0, 0, 21, 5]], "is not a box"),
+        ([[5, 5, 5, 9]], "is not a box"),
+        ([3, 4, 5, 6], "is not a box"),
         (np.zeros((10, 20), dtype=bool), "is empty"),
         (np.ones((20, 10), dtype=bool), "must have the same size"),
     ],

@@ -129,7 +129,7 @@ def test_images_of_one_class() -> None:
 def test_class_accuracy() -> None:
     """A generator that knows one code: the digits' originals, read by the classifier itself."""
     from bigr.data.digits import load_digits
-    from bigr.metrics.digit_scores import DigitReader
+    from bigr.metrics.digit_classifier import DigitClassifier
 
     digits = load_digits("test", 8)
     held_out = [
@@ -149,7 +149,7 @@ def test_class_accuracy() -> None:
 
     evaluation._blended = keep  # type: ignore[method-assign]
     found = evaluation(models, SETTINGS, images=held_out).figures["class_accuracy"]
-    reader = DigitReader(load_digits("train", 8))
+    reader = DigitClassifier(load_digits("train", 8))
     assert found == pytest.approx(reader.accuracy(torch.cat(results), digits.labels[:30]))
     assert 0 < found < 1
     other = EditEvaluation(

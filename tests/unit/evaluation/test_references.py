@@ -14,7 +14,8 @@ from PIL import Image
 from bigr.evaluation import references
 from bigr.evaluation.references import load_reference, read_reference, write_reference
 from bigr.inference.processes import ALONE
-from bigr.metrics.feature_networks import DigitsNetwork, Features
+from bigr.metrics.digit_classifier import DigitFeatureNetwork
+from bigr.metrics.feature_networks import Features
 from bigr.metrics.statistics import Reference
 
 CPU = torch.device("cpu")
@@ -165,9 +166,9 @@ def test_own_files(tmp_path: Path, folder: Path) -> None:
 
 
 def test_digits_are_the_held_out_ones() -> None:
-    reference = load("digits", network=DigitsNetwork())
+    reference = load("digits", network=DigitFeatureNetwork())
     assert reference.identity["count"] == 360
-    train = load("digits", network=DigitsNetwork(), split="train")
+    train = load("digits", network=DigitFeatureNetwork(), split="train")
     assert train.identity["count"] == 1437
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bigr.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
+from bigr.losses.adversarial import adaptive_weight, autoencoder_loss, discriminator_loss
 from bigr.losses.diffaugment import augment
 
 
@@ -16,7 +16,7 @@ def test_hinge_losses() -> None:
     x, y = real.double().numpy(), fake.double().numpy()
     expected = (np.maximum(0, 1 - x).mean() + np.maximum(0, 1 + y).mean()) / 2
     assert discriminator_loss(real, fake).item() == pytest.approx(expected, rel=1e-6)
-    assert generator_loss(fake).item() == pytest.approx(-y.mean(), rel=1e-5)
+    assert autoencoder_loss(fake).item() == pytest.approx(-y.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("scale", "clamped"), [(1e-3, False), (50.0, True), (0.0, False)])

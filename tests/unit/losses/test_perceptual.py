@@ -62,7 +62,7 @@ def test_lpips_is_the_formula(
 def test_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     place = tmp_path / "checkpoints" / "vgg16-397923af.pth"
-    with pytest.raises(CachedFileError, match=r"put it there, or name it") as error:
+    with pytest.raises(CachedFileError, match=r"or set perceptual_file=… to its") as error:
         find_cached(VGG)
     assert str(place) in str(error.value)
     place.parent.mkdir()

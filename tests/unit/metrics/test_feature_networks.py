@@ -1,4 +1,4 @@
-"""Inception's features against its own modules called one by one; the digits' classifier."""
+"""Inception's features against its own modules called one by one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from bigr.data.digits import load_digits
-from bigr.data.image_arrays import to_uint8
-from bigr.metrics.feature_networks import DigitsNetwork, InceptionNetwork, load_network
+from bigr.checkpoints.cached import CachedFileError
+from bigr.metrics.feature_networks import InceptionNetwork, load_network
 
 
 def crops(count: int, side: int = 64) -> Tensor:
@@ -61,17 +60,26 @@ def test_inception(random_inception: Path) -> None:
         assert torch.equal(network(images).pool, pool)
 
 
-def test_digits_classifier_reads_digits() -> None:
-    network = DigitsNetwork()
-    test = load_digits("test", 16)
-    features = network(to_uint8(test.images))
-    assert features.pool.shape == (360, 64)
-    assert features.spatial is None
-    accuracy = (features.logits.argmax(dim=1) == test.labels).float().mean()
-    assert accuracy > 0.93
-    assert DigitsNetwork().identity == network.identity
-
-
 def test_unknown_network() -> None:
-    with pytest.raises(ValueError, match=r"evaluation\.network=clip: it can be inception or digit"):
+    with pytest.raises(ValueError, match=r"evaluation\.network=clip: it must be inception or"):
         load_network("clip")
+
+
+def test_missing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(CachedFileError, match=r"FID needs weights-inception.*inception_file=…"):
+        load_network("inception")
+
+
+def test_precision_settings_are_restored(random_inception: Path) -> None:
+    network = InceptionNetwork(str(random_inception))
+    torch.backends.cudnn.allow_tf32 = True
+    seen = []
+    network.network.register_forward_pre_hook(
+        lambda *_: seen.append((torch.backends.cudnn.allow_tf32, torch.is_autocast_enabled("cpu")))
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        network(crops(1))
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32

@@ -1,4 +1,4 @@
-"""Precision and recall against loops, and against what they must be."""
+"""Precision and recall against loops, and for extreme sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigr.metrics.digit_scores import balanced_labels, share_of_copies
 from bigr.metrics.manifold import precision_recall, squared_radii
 
 
@@ -55,19 +54,3 @@ def test_equal_far_and_collapsed_sets() -> None:
 def test_too_few_points_are_refused() -> None:
     with pytest.raises(ValueError, match="k=3 nearest neighbours need more than 3 points, got 3"):
         precision_recall(cloud(0)[:3], cloud(1), 3)
-
-
-def test_copies_are_counted() -> None:
-    originals = torch.rand(5, 3, 4, 4)
-    images = torch.cat([originals[:2], torch.rand(6, 3, 4, 4)])
-    assert share_of_copies(images, originals) == 2 / 8
-    assert share_of_copies(images + 1e-4 / 255, originals) == 2 / 8
-
-
-@pytest.mark.parametrize("count", [10, 15, 1000])
-def test_balanced_labels(count: int) -> None:
-    labels = balanced_labels(count)
-    counts = torch.bincount(labels, minlength=10)
-    assert len(labels) == count
-    assert counts.max() - counts.min() <= 1
-    assert labels.tolist() == sorted(labels.tolist())

@@ -1,4 +1,4 @@
-"""FID, sFID, IS, KID, precision and recall against other libraries and plain float64 NumPy."""
+"""IS, KID, precision, recall and all metrics together, against other libraries."""
 
 from __future__ import annotations
 
@@ -7,111 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 from torch import Tensor
-from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from bigr.metrics import kernel
 from bigr.metrics.feature_networks import Features
-from bigr.metrics.frechet import frechet_distance, trace_of_root
+from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.inception_score import InceptionScore
 from bigr.metrics.kernel import kernel_distance
 from bigr.metrics.manifold import precision_recall
-from bigr.metrics.moments import Moments
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
-
-Array = NDArray[np.float64]
-
-
-def cloud(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
-    """Correlated features, few directions of which matter, all positive as pool features are."""
-    generator = torch.Generator().manual_seed(seed)
-    shared = torch.Generator().manual_seed(99)
-    mixing = (
-        torch.randn(dim, dim, generator=shared) * torch.linspace(0, 6, dim).neg().exp()[:, None]
-    )
-    noise = torch.randn(count, dim, generator=generator)
-    return 0.4 + shift + 0.3 * noise @ mixing / dim**0.5 * 4
-
-
-def moments(features: Tensor, parts: int = 7) -> Moments:
-    found = Moments(features.shape[1])
-    for part in features.chunk(parts):
-        found.update(part)
-    return found
-
-
-def numpy_moments(features: Tensor) -> tuple[Array, Array]:
-    x = features.double().numpy()
-    return x.mean(axis=0), np.cov(x, rowvar=False)
+from tests.feature_clouds import cloud, moments, numpy_moments
 
 
 def reference_of(features: Tensor, **more: Any) -> Reference:
     found = moments(features)
     return Reference(found.mean, found.covariance, points=features, **more)
-
-
-@pytest.fixture(scope="module")
-def large() -> tuple[Tensor, Tensor]:
-    """10,000 generated and real features of Inception's width."""
-    return cloud(10_000, 2048, 0), cloud(10_000, 2048, 1, shift=0.01) * 1.05
-
-
-@pytest.mark.slow
-def test_fid_of_10000(large: tuple[Tensor, Tensor]) -> None:
-    """torch-fidelity's formula, on float64 means (its own float32 ones cost 3e-5)."""
-    theirs = [dict(zip(("mu", "sigma"), numpy_moments(x), strict=True)) for x in large]
-    expected = fid_statistics_to_metric(*theirs, verbose=False)["frechet_inception_distance"]
-    first, second = (moments(x) for x in large)
-    actual = frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
-    assert expected > 0.1
-    assert actual == pytest.approx(expected, rel=1e-5)
-
-
-def test_moments_are_numpys() -> None:
-    x = cloud(500, 40, 3) + 100.0  # far from zero: sums of products cancel
-    mean, covariance = numpy_moments(x)
-    found = moments(x, parts=9)
-    assert found.count == 500
-    np.testing.assert_allclose(found.mean.numpy(), mean, rtol=1e-12)
-    scale = np.abs(covariance).max()
-    np.testing.assert_allclose(found.covariance.numpy(), covariance, atol=1e-9 * scale)
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        _ = moments(x[:1], parts=1).covariance
-
-
-@pytest.mark.parametrize("count", [60, 150])
-def test_fid_of_fewer_samples_than_dimensions(count: int) -> None:
-    """Singular covariances: the trace is the nuclear norm of X Y^T, which needs no root of them."""
-    x, y = cloud(count, 200, 5), cloud(80, 200, 6, shift=0.1)
-    centred = [(part - part.mean(0)).double().numpy() / (len(part) - 1) ** 0.5 for part in (x, y)]
-    trace = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
-    squared = np.square(x.double().mean(0).numpy() - y.double().mean(0).numpy()).sum()
-    expected = squared + sum(np.square(part).sum() for part in centred) - 2 * trace
-    first, second = moments(x), moments(y)
-    actual = frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
-    assert actual == pytest.approx(expected, rel=1e-5)
-
-
-def test_trace_of_root_against_scipy() -> None:
-    first, second = (moments(cloud(400, 30, seed)).covariance for seed in (1, 2))
-    expected = np.trace(np.real(sqrtm(first.numpy() @ second.numpy())))
-    assert float(trace_of_root(first, second)) == pytest.approx(expected, rel=1e-9)
-
-
-def test_fid_of_the_same_and_of_shifted() -> None:
-    found = moments(cloud(300, 20, 0))
-    same = frechet_distance(found.mean, found.covariance, found.mean, found.covariance)
-    assert same == pytest.approx(0, abs=1e-7)
-    shifted = frechet_distance(found.mean + 0.5, found.covariance, found.mean, found.covariance)
-    assert shifted == pytest.approx(20 * 0.25, rel=1e-9)
-    with pytest.raises(ValueError, match="20 features on one side and 19 on the other"):
-        frechet_distance(found.mean, found.covariance, found.mean[1:], found.covariance[1:, 1:])
-    with pytest.raises(ValueError, match="isn't finite"):
-        frechet_distance(found.mean * float("nan"), found.covariance, found.mean, found.covariance)
 
 
 @pytest.mark.parametrize("batch", [64, 77, 1000])

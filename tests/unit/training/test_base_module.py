@@ -89,7 +89,6 @@ def test_accumulation_of_either_side() -> None:
 def test_facts_are_compared_only_where_they_are_stated() -> None:
     data = SimpleNamespace(num_classes=None)
     check_equal(data, {"num_classes": 3, "code_dim": 6}, {})
+    other = SimpleNamespace(num_classes=4)
     with pytest.raises(ValueError, match=r"data\.num_classes=4, but the model has 3: use another"):
-        check_equal(
-            SimpleNamespace(num_classes=4), {"num_classes": 3}, {"num_classes": "use another"}
-        )
+        check_equal(other, {"num_classes": 3}, {"num_classes": "use another"})

@@ -1,1 +1,1 @@
-"""Where encoded images lie: folders, tars, parquet; found by looking."""
+"""Sources of encoded images: folders, tar files and parquet files."""

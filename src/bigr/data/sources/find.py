@@ -1,4 +1,4 @@
-"""What lies in a folder, told apart by looking."""
+"""Recognition of the layout of a dataset from the content of its folder."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from bigr.data.sources.tar import read_class_tar, read_flat_tar, read_index
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid")}
 BASES = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "data")
-"""Where the splits lie below the root: Kaggle's archive and the hub's have folders of their own."""
+"""Folders below the root that contain the splits, for example in the archive of Kaggle."""
 TARS = ("ILSVRC2012_img_{}.tar", "{}.tar")
 
 
 def find_source(root: Path, split: str, classes: Sequence[str] | None = None) -> ImageSource:
-    """Images of one split.
+    """Find the images of one split.
 
-    Known are, by this order of looking: ``<split>/<class>/*``; a flat ``val/`` with a ground-truth
-    file; ``ILSVRC2012_img_<split>.tar`` or ``<split>.tar``; ``<split>-*.parquet`` in the root, in
-    ``data/`` or in ``<split>/``.
+    Supported are, in this order: ``<split>/<class>/*``; a ``val/`` without class folders and a
+    ground-truth file; ``ILSVRC2012_img_<split>.tar`` or ``<split>.tar``; ``<split>-*.parquet`` in
+    the root, in ``data/`` or in ``<split>/``.
 
     Args:
-        root: of all splits.
+        root: folder of all splits.
         split: ``train`` or ``val``.
-        classes: those of the training set, which this split must have, too.
+        classes: classes of the training set, which this split must have, too.
 
     Raises:
-        ValueError: if nothing is found, it can't be read, or its classes are others.
+        ValueError: if there are no images, they can't be read, or their classes differ.
     """
     root = root.expanduser()
     if not root.is_dir():
@@ -49,7 +49,7 @@ def find_source(root: Path, split: str, classes: Sequence[str] | None = None) ->
 
 
 def count_classes(root: Path) -> int | None:
-    """Class folders of the training set; None if it isn't in folders (or not there)."""
+    """Return the number of class folders of the training set, or None if there are none."""
     for base in BASES:
         for name in SPLIT_NAMES["train"]:
             folder = root.expanduser() / base / name
@@ -82,7 +82,7 @@ def _in_folder(
     names = [path.name for path in folder.iterdir()]
     if any(is_image(name) for name in names):
         if split == "train":
-            raise ValueError(f"{folder} has images outside class folders: sort them into them.")
+            raise ValueError(f"{folder} has images outside class folders: move them there.")
         truth = read_ground_truth([folder, folder.parent, *truth_folders], classes)
         return read_flat(folder, truth.labels, truth.classes)
     shards = sorted(folder / name for name in names if name.endswith(".parquet"))

@@ -1,4 +1,4 @@
-"""Images as single files."""
+"""Images in single files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from bigr.data.sources.source import ImageSource, is_image
 
 
 class FolderSource(ImageSource):
-    """Files named relative to a folder. Names are bytes of one width: workers share the memory.
+    """Image files below a folder.
 
     Args:
-        folder: that the names start from.
-        names: relative paths.
-        labels: one per name.
-        classes: one name per class.
+        folder: folder that contains the files.
+        names: paths relative to ``folder``. They are stored in one array, whose memory the workers
+            of a data loader share.
+        labels: class of each file.
+        classes: names of the classes.
     """
 
     def __init__(
@@ -29,22 +30,22 @@ class FolderSource(ImageSource):
         self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
 
     def name(self, index: int) -> str:
-        """Path relative to the folder."""
+        """Return the path of an image relative to the folder."""
         return os.fsdecode(bytes(self._names[index]))
 
     def read(self, index: int) -> bytes:
-        """The file; a missing one is an ``OSError``."""
+        """Return the content of a file; ``OSError`` if it is missing."""
         return (self.folder / self.name(index)).read_bytes()
 
 
 def class_names(folder: Path) -> list[str]:
-    """Folders in ``folder``, sorted: the classes."""
+    """Return the sorted names of the folders in ``folder``, which are the classes."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def read_class_folders(folder: Path) -> FolderSource:
-    """``folder/<class>/**/<image>``, sorted by class and path.
+    """Find the images ``folder/<class>/**/<image>``, sorted by class and path.
 
     Raises:
         ValueError: if a class has no images.
@@ -55,19 +56,19 @@ def read_class_folders(folder: Path) -> FolderSource:
     for label, name in enumerate(classes):
         found = [f"{name}/{path}" for path in _images_below(folder / name)]
         if not found:
-            raise ValueError(f"{folder / name} has no images: remove this folder or fill it.")
+            raise ValueError(f"{folder / name} has no images: remove this folder or add images.")
         names += found
         labels += [label] * len(found)
     return FolderSource(folder, names, labels, classes)
 
 
 def read_flat(folder: Path, labels: Mapping[str, int], classes: Sequence[str]) -> FolderSource:
-    """``folder/<image>`` with labels from a ground-truth file.
+    """Find the images ``folder/<image>`` of a validation set without class folders.
 
     Args:
-        folder: with the images.
-        labels: by file name without its ending.
-        classes: one name per class.
+        folder: folder with the images.
+        labels: classes by file name without suffix.
+        classes: names of the classes.
 
     Raises:
         ValueError: if an image has no label.
@@ -77,7 +78,7 @@ def read_flat(folder: Path, labels: Mapping[str, int], classes: Sequence[str]) -
 
 
 def labels_of(names: Sequence[str], labels: Mapping[str, int], where: Path) -> list[int]:
-    """Labels of files by their stem; ``ValueError`` for one without."""
+    """Look up the labels of files by name without suffix; ``ValueError`` if one is missing."""
     found = [labels.get(Path(name).stem) for name in names]
     for name, label in zip(names, found, strict=True):
         if label is None:

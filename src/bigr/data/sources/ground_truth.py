@@ -1,4 +1,4 @@
-"""Labels of ImageNet's flat validation set, from whichever ground-truth file is there."""
+"""Labels of ImageNet's validation set without class folders, from a ground-truth file."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ VALIDATION_NAME = "ILSVRC2012_val_{:08d}"
 
 
 class GroundTruth(NamedTuple):
-    """Labels by file name."""
+    """Labels of images by file name."""
 
     labels: dict[str, int]
-    """By file name without its ending."""
+    """Classes by file name without suffix."""
     classes: list[str]
-    """Sorted wnids, or numbers where the file knows no more."""
+    """Sorted WordNet ids, or numbers if the file has only these."""
 
 
 def read_ground_truth(folders: Sequence[Path], classes: Sequence[str] | None) -> GroundTruth:
-    """Labels of the validation images.
+    """Read the labels of the validation images.
 
-    Known are Kaggle's ``LOC_val_solution.csv``, a ``val.txt`` of lines ``<file> <wnid or class>``
-    and ImageNet's own development kit (its ``.tar.gz``, or unpacked).
+    Supported are Kaggle's ``LOC_val_solution.csv``, a ``val.txt`` with lines ``<file> <WordNet id
+    or number>``, and ImageNet's development kit (its ``.tar.gz``, or unpacked).
 
     Args:
-        folders: where to look, in order.
-        classes: sorted wnids of the training set, if it is there.
+        folders: folders that may contain the file, in order.
+        classes: sorted WordNet ids of the training set, if it exists.
 
     Raises:
-        ValueError: if there is no such file, or it names other classes.
+        ValueError: if there is no such file, or it has other classes.
     """
     readers: tuple[tuple[str, Callable[[Path], dict[str, str]]], ...] = (
         (KAGGLE, _read_kaggle),
@@ -50,8 +50,8 @@ def read_ground_truth(folders: Sequence[Path], classes: Sequence[str] | None) ->
             if (folder / name).is_file():
                 return _numbered(reader(folder / name), classes, folder / name)
     raise ValueError(
-        f"{folders[0]} has validation images without class folders, and no file says their "
-        f"classes: put {KAGGLE}, {LIST} or {DEVKIT_TARS[0]} into {folders[-1]}."
+        f"{folders[0]} has validation images without class folders, and no file with their "
+        f"classes: copy {KAGGLE}, {LIST} or {DEVKIT_TARS[0]} to {folders[-1]}."
     )
 
 
@@ -62,14 +62,14 @@ def _numbered(named: dict[str, str], classes: Sequence[str] | None, path: Path) 
         known = list(classes or [str(label) for label in range(max(labels.values()) + 1)])
         if max(labels.values()) >= len(known):
             raise ValueError(
-                f"{path} has class {max(labels.values())}, and the training set only "
+                f"{path} has class {max(labels.values())}, but the training set only "
                 f"0..{len(known) - 1}."
             )
         return GroundTruth(labels, known)
     known = list(classes or sorted(values))
     unknown = sorted(values - set(known))
     if unknown:
-        raise ValueError(f"{path} has the class {unknown[0]}, which the training set lacks.")
+        raise ValueError(f"{path} has the class {unknown[0]}, which is not in the training set.")
     position = {name: label for label, name in enumerate(known)}
     return GroundTruth({name: position[value] for name, value in named.items()}, known)
 
@@ -81,7 +81,7 @@ def _read_kaggle(path: Path) -> dict[str, str]:
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
     except (KeyError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"{path} isn't Kaggle's file: it needs ImageId,PredictionString."
+            f"{path} is not Kaggle's file: it needs the columns ImageId,PredictionString."
         ) from error
 
 
@@ -92,7 +92,7 @@ def _read_list(path: Path) -> dict[str, str]:
         if not words:
             continue
         if len(words) != 2:
-            raise ValueError(f"{path}, line {number}: it must be '<file> <class>', not {line!r}.")
+            raise ValueError(f"{path}, line {number}: expected '<file> <class>', got {line!r}.")
         named[Path(words[0]).stem] = words[1]
     if not named:
         raise ValueError(f"{path} is empty.")
@@ -123,8 +123,8 @@ def _read_devkit_tar(path: Path) -> dict[str, str]:
 
 
 def _read_devkit(ids: str, meta: bytes) -> dict[str, str]:
-    """Line i is the ILSVRC2012_ID of image i+1; the kit's table turns those into wnids."""
-    from scipy.io import loadmat  # comes with scikit-learn
+    """Translate the ILSVRC2012_ID in line i, that of image i + 1, to a WordNet id."""
+    from scipy.io import loadmat  # a dependency of scikit-learn
 
     synsets: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
     wnids = {int(synset[0]): str(synset[1]) for synset in synsets}

@@ -1,4 +1,4 @@
-"""Images in parquet shards, as on the Hugging Face hub."""
+"""Images in parquet files, as on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from bigr.data.sources.source import MIXED_BLOCKS, ImageSource
 
 KEPT_GROUPS = MIXED_BLOCKS
-"""Row groups (of 100 rows at the hub) that a process keeps in memory."""
+"""Number of row groups (of 100 rows on the hub) that a process keeps in memory."""
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
 
 
 class ParquetSource(ImageSource):
-    """Rows of parquet files with a column of image bytes and one of labels.
+    """Rows of parquet files with a column of encoded images and a column of labels.
 
-    Rows come in groups that can only be read whole, so :attr:`blocks` are those; reading in their
-    order, or mixed within a few of them, is fast.
+    Parquet files are read in groups of rows, which are the :attr:`blocks`. Reading is fast in
+    their order, or mixed within a few groups.
 
     Args:
-        files: the shards, in order.
-        classes: names of the classes; None takes those in the files' metadata, or numbers.
+        files: parquet files, in order.
+        classes: names of the classes; None uses those in the metadata of the files, or numbers.
 
     Raises:
-        ValueError: if a column is missing, or a file isn't parquet; if pyarrow is missing.
+        ValueError: if a column is missing, a file can't be read, or pyarrow is not installed.
     """
 
     def __init__(self, files: Sequence[Path], classes: Sequence[str] | None = None) -> None:
@@ -54,7 +54,7 @@ class ParquetSource(ImageSource):
             classes = names or [str(label) for label in range(int(every.max()) + 1)]
         if every.min() < 0 or every.max() >= len(classes):
             raise ValueError(
-                f"{files[0].parent} has labels from {every.min()} to {every.max()}, and there are "
+                f"{files[0].parent} has labels from {every.min()} to {every.max()}, but there are "
                 f"{len(classes)} classes."
             )
         super().__init__(every, classes)
@@ -62,17 +62,17 @@ class ParquetSource(ImageSource):
 
     @property
     def blocks(self) -> NDArray[np.int64]:
-        """First row of each row group."""
+        """First row of each group of rows."""
         return self._starts
 
     def name(self, index: int) -> str:
-        """File and row in it."""
+        """Return the name of the file and the row."""
         path, _ = self._groups[self._group_of(index)]
         first = next(g for g, (other, _) in enumerate(self._groups) if other == path)
         return f"{path.name}:{index - int(self._starts[first])}"
 
     def read(self, index: int) -> bytes:
-        """The bytes of a row; nothing for an empty cell."""
+        """Return the encoded image of a row; no bytes if the cell is empty."""
         group = self._group_of(index)
         if group not in self._kept:
             path, number = self._groups[group]
@@ -83,7 +83,7 @@ class ParquetSource(ImageSource):
                 self._kept.popitem(last=False)
         self._kept.move_to_end(group)
         value = self._kept[group][index - int(self._starts[group])].as_py()
-        if isinstance(value, dict):  # the hub's struct of bytes and path
+        if isinstance(value, dict):  # the hub stores the bytes and a path
             value = value.get("bytes")
         return value or b""
 
@@ -91,7 +91,7 @@ class ParquetSource(ImageSource):
         return int(np.searchsorted(self._starts, index, side="right")) - 1
 
     def _add_names(self, digest: Any) -> None:
-        # The names follow from the files.
+        # The names of all rows follow from these.
         for (path, group), start in zip(self._groups, self._starts, strict=True):
             digest.update(f"{path.name}:{group}:{start}\n".encode())
 
@@ -100,7 +100,7 @@ class ParquetSource(ImageSource):
 
 
 def import_parquet() -> Any:
-    """``pyarrow.parquet``; ``ValueError`` with the remedy if it isn't installed."""
+    """Import ``pyarrow.parquet``; ``ValueError`` if it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -125,13 +125,13 @@ def _column(file: Any, names: Sequence[str], path: Path) -> str:
         if name in file.schema_arrow.names:
             return name
     raise ValueError(
-        f"{path} has the columns {', '.join(file.schema_arrow.names)}, and none of "
+        f"{path} has the columns {', '.join(file.schema_arrow.names)}, but none of "
         f"{', '.join(names)}: rename the column."
     )
 
 
 def _hub_classes(file: Any, label_column: str) -> list[str] | None:
-    """Class names that ``datasets`` wrote into the metadata."""
+    """Return the class names in the metadata of the library ``datasets``, if there are any."""
     metadata = file.schema_arrow.metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]

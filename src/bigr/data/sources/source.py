@@ -1,4 +1,4 @@
-"""What every source of encoded images offers."""
+"""Interface of the sources of encoded images."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIXED_BLOCKS = 16
-"""Blocks whose samples are mixed, where samples can only be read in blocks."""
+"""Number of blocks whose samples are mixed if samples can only be read in blocks."""
 IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 
 
 class ImageSource(abc.ABC):
-    """Encoded images with labels, in a fixed order.
+    """Encoded images with labels in a fixed order.
 
     Args:
-        labels: (n,) int64, indices into ``classes``.
-        classes: one name per class.
+        labels: (n,) int64, numbers of classes.
+        classes: names of the classes.
     """
 
     def __init__(self, labels: NDArray[np.int64], classes: Sequence[str]) -> None:
@@ -31,19 +31,19 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def name(self, index: int) -> str:
-        """How people find image ``index``."""
+        """Return the name under which users find an image."""
 
     @abc.abstractmethod
     def read(self, index: int) -> bytes:
-        """The encoded bytes of image ``index``."""
+        """Return the encoded bytes of an image."""
 
     @property
     def blocks(self) -> NDArray[np.int64] | None:
-        """First index of each run of images that is read as a whole; None: any order is as fast."""
+        """First index of each block that is read as a whole; None if any order is equally fast."""
         return None
 
     def fingerprint(self) -> str:
-        """SHA-256 of names and labels: tells another list of images from this one."""
+        """Return the SHA-256 checksum of all names and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
         self._add_names(digest)
         return digest.hexdigest()
@@ -54,5 +54,5 @@ class ImageSource(abc.ABC):
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like an image's; hidden files never do."""
+    """Return whether a file name has the suffix of an image and is not hidden."""
     return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")

@@ -1,4 +1,4 @@
-"""Images in tar files, read in place: an index of offsets is made once, then ``os.pread``."""
+"""Images in tar files, which are read in place with an index of their offsets."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ENDING = ".bigr-index.npz"
 
 
 class TarIndex(NamedTuple):
-    """Where the images lie in a tar, sorted by name."""
+    """Positions of the images in a tar file, sorted by name."""
 
     names: NDArray[np.bytes_]
-    """(n,): ``<class>/<file>``, or ``<file>`` for a flat tar."""
+    """(n,) ``<class>/<file>``, or ``<file>`` if there are no classes."""
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
 
 class TarSource(ImageSource):
-    """Members of an uncompressed tar.
+    """Images in an uncompressed tar file.
 
     Args:
-        path: the tar.
-        index: of its images.
-        labels: one per image.
-        classes: one name per class.
+        path: path of the tar file.
+        index: positions of its images.
+        labels: class of each image.
+        classes: names of the classes.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class TarSource(ImageSource):
         self._file: int | None = None
 
     def name(self, index: int) -> str:
-        """Name of the member; one in a tar in the tar starts with that one's name."""
+        """Return the name of a member; for nested tar files it starts with the inner tar's name."""
         return os.fsdecode(bytes(self.index.names[index]))
 
     def read(self, index: int) -> bytes:
-        """The member's bytes; shorter ones if the tar is cut off."""
+        """Return the bytes of a member; fewer than expected if the tar file is truncated."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY)
         return os.pread(self._file, int(self.index.sizes[index]), int(self.index.offsets[index]))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}  # file descriptors stay in their process
+        return {**self.__dict__, "_file": None}  # a file descriptor is valid in its process only
 
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
@@ -69,32 +69,32 @@ class TarSource(ImageSource):
 
 
 def read_class_tar(path: Path) -> TarSource:
-    """A tar of class folders, or ImageNet's tar of one tar per class.
+    """Open a tar file of class folders, or ImageNet's tar file of one tar file per class.
 
     Raises:
-        ValueError: if it is compressed, cut off or has images outside classes.
+        ValueError: if it is compressed, truncated, or has images outside of classes.
     """
     index = read_index(path)
     owners = [os.fsdecode(bytes(name)).split("/")[0] for name in index.names]
     if any(b"/" not in bytes(name) for name in index.names):
-        raise ValueError(f"{path} has images that are in no class folder.")
+        raise ValueError(f"{path} has images outside class folders.")
     classes = sorted(set(owners))
     position = {name: label for label, name in enumerate(classes)}
     return TarSource(path, index, [position[owner] for owner in owners], classes)
 
 
 def read_flat_tar(path: Path, labels: Mapping[str, int], classes: Sequence[str]) -> TarSource:
-    """A flat tar with labels from a ground-truth file; errors as :func:`read_class_tar`."""
+    """Open a tar file without class folders, with labels by file name without suffix."""
     index = read_index(path)
     names = [os.fsdecode(bytes(name)) for name in index.names]
     return TarSource(path, index, labels_of(names, labels, path), classes)
 
 
 def read_index(path: Path) -> TarIndex:
-    """The index of a tar, made at the first call and kept beside it, or in the user's cache.
+    """Return the index of a tar file, which the first call saves beside it or in the user's cache.
 
     Raises:
-        ValueError: if the tar is compressed, cut off or has no images.
+        ValueError: if the tar file is compressed, truncated or has no images.
     """
     about = path.stat()
     signature = np.array([about.st_size, about.st_mtime_ns], dtype=np.int64)
@@ -103,7 +103,7 @@ def read_index(path: Path) -> TarIndex:
         found = _load_index(place, signature)
         if found is not None:
             return found
-    log.info("%s: making an index of its images, once", path)
+    log.info("Creating an index of the images in %s (only once).", path)
     index = _make_index(path)
     for place in places:
         with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ def _index_places(path: Path) -> list[Path]:
 
 
 def _load_index(place: Path, signature: NDArray[np.int64]) -> TarIndex | None:
-    """None if it isn't there, is broken, or is of another tar."""
+    """Read a saved index, or return None if it is missing, damaged, or of another tar file."""
     try:
         with np.load(place, allow_pickle=False) as saved:
             if np.array_equal(saved["signature"], signature):
@@ -140,15 +140,15 @@ def _make_index(path: Path) -> TarIndex:
             found = sorted(_images(tar, "", 0))
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{path} can't be read as an uncompressed tar ({error}): if it is compressed, unpack "
-            "it; if its download was cut off, get it again."
+            f"{path} can't be read as an uncompressed tar file ({error}): if it is compressed, "
+            "unpack it; if its download was cut off, download it again."
         ) from error
     if not found:
-        raise ValueError(f"{path} has no images in it.")
+        raise ValueError(f"{path} contains no images.")
     names, offsets, sizes = zip(*found, strict=True)
     end = max(offset + size for _, offset, size in found)
     if end > path.stat().st_size:
-        raise ValueError(f"{path} is cut off: its download has to be finished.")
+        raise ValueError(f"{path} is cut off: download it again.")
     return TarIndex(
         np.array(names, dtype=np.bytes_), np.array(offsets, np.int64), np.array(sizes, np.int64)
     )
@@ -156,7 +156,7 @@ def _make_index(path: Path) -> TarIndex:
 
 def _images(tar: tarfile.TarFile, prefix: str, start: int) -> Iterator[tuple[bytes, int, int]]:
     for member in tar:
-        tar.members = []  # type: ignore[attr-defined]  # or it keeps all 1.3 million
+        tar.members = []  # type: ignore[attr-defined]  # otherwise all 1.3 million members stay in memory
         name = member.name.removeprefix("./")
         if not member.isfile() or Path(name).name.startswith("."):
             continue
