@@ -54,7 +54,7 @@ def test_own_module_and_data_run_with_all_callbacks(tmp_path: Path, callbacks: s
         *("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null"),
         *("optimized_metric=val/loss", "global_batch_size=null"),
     ]
-    with pytest.raises(UserError, match="needs data[.]batch_size"):
+    with pytest.raises(UserError, match=r"needs data\.batch_size"):
         job(compose(tmp_path, *overrides, "global_batch_size=8"))
     SEEN.clear()
     loss = job(compose(tmp_path, *overrides, "trainer.max_steps=2"))

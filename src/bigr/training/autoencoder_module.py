@@ -29,13 +29,10 @@ from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
     TrainingModule,
-    check_equal,
-    check_kind,
 )
 from bigr.training.data.batch import Batch
+from bigr.training.data_checks import check_equal, check_kind
 from bigr.training.gan import Adversary, GANConfig, OptimizerFactory
-from bigr.training.gradient_guard import GradientGuard
-from bigr.training.lightning_private import is_end_of_accumulation
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +101,6 @@ class AutoencoderModule(TrainingModule):
         max_skipped_steps: NonNegativeInt = 10,
     ) -> None:
         super().__init__("autoencoder", autoencoder, lr_scheduler, seed, max_skipped_steps)
-        self.critic_guard = GradientGuard(max_skipped_steps)
         self.l1_weight = l1_weight
         self.mse_weight = mse_weight
         self.perceptual_weight = perceptual_weight
@@ -124,7 +120,7 @@ class AutoencoderModule(TrainingModule):
         self.adversary: Adversary | None = None
         if gan is not None:
             self.discriminator = PatchDiscriminator(gan.discriminator)
-            self.adversary = Adversary(gan, self.discriminator)
+            self.adversary = Adversary(gan, self.discriminator, max_skipped_steps)
         self.automatic_optimization = gan is None
         if init_from is not None:
             self._start_from(init_from)
@@ -181,7 +177,7 @@ class AutoencoderModule(TrainingModule):
             )
         return images.contiguous(memory_format=self.memory_format)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch; with a discriminator, also run the optimisers."""
         images = self.images_of(batch)
         output = self.autoencoder(images)
@@ -190,13 +186,14 @@ class AutoencoderModule(TrainingModule):
         loss = reconstruction_loss + self.code_weight * bit_variance
         parts["bit_variance"] = bit_variance
         if self.adversary is not None:
-            loss = self._adversarial_steps(
-                self.adversary, images, output, reconstruction_loss, loss, parts
+            loss, values = self.adversary.step(
+                self, images, output.reconstruction, reconstruction_loss, loss
             )
+            parts.update(values)
         self._log("train", {"loss": loss, **parts}, len(images))
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log errors of the clamped reconstruction, and the entropy of the bit probabilities."""
         images = self.images_of(batch)
         output = self.autoencoder(images)
@@ -254,10 +251,8 @@ class AutoencoderModule(TrainingModule):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of the encoder, the quantizer and the decoder."""
-        network = self.autoencoder
-        parts = {"encoder": network.encoder, "quantizer": network.quantizer}
-        parts["decoder"] = network.decoder
-        return {name: list(part.parameters()) for name, part in parts.items()}
+        names = ("encoder", "quantizer", "decoder")
+        return {name: list(getattr(self.autoencoder, name).parameters()) for name in names}
 
     def _reconstruction_loss(
         self, output: AutoencoderOutput, images: Tensor
@@ -270,74 +265,6 @@ class AutoencoderModule(TrainingModule):
             parts["lpips"] = lpips(y, images, normalize=True).mean()
             loss = loss + self.perceptual_weight * parts["lpips"]
         return loss, parts
-
-    def _adversarial_steps(
-        self,
-        adversary: Adversary,
-        images: Tensor,
-        output: AutoencoderOutput,
-        reconstruction_loss: Tensor,
-        loss: Tensor,
-        parts: dict[str, Tensor],
-    ) -> Tensor:
-        """Run the backward passes of both networks, and their steps if the accumulation ends.
-
-        Args:
-            adversary: the discriminator.
-            images: (B, 3, H, W).
-            output: of the B-AE.
-            reconstruction_loss: the part of ``loss`` that determines the adaptive weight.
-            loss: without the adversarial term.
-            parts: values to log; extended in place.
-
-        Returns:
-            The loss of the B-AE with the adversarial term.
-        """
-        optimizers: Any = self.optimizers()
-        optimizer, other = optimizers
-        share = 1.0 / self.accumulate_grad_batches
-        is_adversarial = self.global_step >= adversary.config.start_step
-        is_step = is_end_of_accumulation(self, self.accumulate_grad_batches)
-        # 1. The gradient of the B-AE.
-        if is_adversarial:
-            term = adversary.term(
-                output.reconstruction, reconstruction_loss, self.autoencoder.last_weight
-            )
-            loss = loss + term.loss
-            parts["gan_loss"], parts["gan_weight"] = term.gan_loss, term.adaptive_weight
-        self.manual_backward(loss * share)
-        if is_step:
-            self.guarded(self.guard, optimizer, self.parts(), self.gradient_clip_val)
-        # 2. The gradient of the discriminator.
-        if is_adversarial:
-            d_loss, real, fake = adversary.loss(images, output.reconstruction)
-            parts.update(discriminator_loss=d_loss, logits_real=real, logits_fake=fake)
-            self.manual_backward(d_loss * share)
-            if is_step:
-                critic = {"discriminator": list(adversary.network.parameters())}
-                self.guarded(self.critic_guard, other, critic, self.gradient_clip_val)
-        if not is_step:
-            return loss
-        # 3. The steps of both optimisers.
-        if is_adversarial:
-            self._scale_rate(optimizer, other)
-            # Not Lightning's wrapper, which would count this as another step of the run.
-            other.optimizer.step()
-            other.zero_grad()
-        optimizer.step()
-        optimizer.zero_grad()
-        scheduler: Any = self.lr_schedulers()
-        if scheduler is not None:
-            scheduler.step()
-        return loss
-
-    def _scale_rate(self, optimizer: Any, other: Any) -> None:
-        """Scale the discriminator's learning rate as the schedule has scaled the B-AE's."""
-        group = optimizer.param_groups[0]
-        factor = group["lr"] / group.get("initial_lr", group["lr"])
-        for group in other.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-            group["lr"] = group["initial_lr"] * factor
 
     def _start_from(self, path: str) -> None:
         for line in load_for_finetuning(self.autoencoder, path):
@@ -368,7 +295,5 @@ def _load_lpips(perceptual_file: str | None) -> nn.Module:
     try:
         return load_lpips(perceptual_file)
     except CachedFileError as error:
-        raise CachedFileError(
-            f"{error} The key is task.perceptual_file; task.perceptual_weight=0 trains "
-            "without LPIPS."
-        ) from error
+        hint = "The key is task.perceptual_file; task.perceptual_weight=0 trains without LPIPS."
+        raise CachedFileError(f"{error} {hint}") from error

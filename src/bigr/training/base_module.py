@@ -6,12 +6,12 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -75,7 +75,7 @@ class BatchPlace(NamedTuple):
         return torch.Generator(device).manual_seed(step_seed(seed, self.step, ALL_RANKS))
 
 
-class TrainingModule(lightning.LightningModule):
+class TrainingModule(LightningModule):
     """Base class of the LightningModules.
 
     Args:
@@ -108,11 +108,7 @@ class TrainingModule(lightning.LightningModule):
         """The resolved configuration of the run, stored in checkpoints."""
         self.guard = GradientGuard(max_skipped_steps)
 
-    def configure_trainer(
-        self,
-        settings: dict[str, Any],
-        world_size: int,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
         """Return the arguments of ``lightning.Trainer`` with which this module is trained.
 
         Args:
@@ -124,7 +120,7 @@ class TrainingModule(lightning.LightningModule):
         """
         return settings
 
-    def check(self, data: Any) -> None:  # noqa: ARG002
+    def check(self, data: Any) -> None:
         """Raise ``ValueError`` if this module cannot be trained, or not on this data module.
 
         Args:
@@ -143,15 +139,12 @@ class TrainingModule(lightning.LightningModule):
         """Return the parameters by the part of the network whose gradient norm is logged."""
         raise NotImplementedError
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step, so that a resumed run draws the numbers of the uninterrupted one."""
         torch.manual_seed(step_seed(self.seed, batch_counter(self), self.global_rank))
 
     def on_validation_batch_start(
-        self,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Seed each batch, so that the losses of different validation runs are comparable."""
         torch.manual_seed(step_seed(self.seed, -1 - batch_idx, self.global_rank))
@@ -244,7 +237,7 @@ class TrainingModule(lightning.LightningModule):
         return batch_place(self.trainer, batch_size)
 
 
-def batch_place(trainer: lightning.Trainer, batch_size: int) -> BatchPlace:
+def batch_place(trainer: Trainer, batch_size: int) -> BatchPlace:
     """Return the position of the current training batch; see :meth:`TrainingModule.place`."""
     step, part = divmod(batch_counter(trainer.lightning_module), trainer.accumulate_grad_batches)
     together = batch_size * trainer.world_size
@@ -257,7 +250,7 @@ def batch_place(trainer: lightning.Trainer, batch_size: int) -> BatchPlace:
     )
 
 
-def batches_per_step(trainer: lightning.Trainer, module: lightning.LightningModule) -> int:
+def batches_per_step(trainer: Trainer, module: LightningModule) -> int:
     """Return how many batches one optimiser step accumulates.
 
     With manual optimisation the module accumulates, and the trainer does not know about it.
@@ -266,37 +259,6 @@ def batches_per_step(trainer: lightning.Trainer, module: lightning.LightningModu
     return max(trainer.accumulate_grad_batches, ours)
 
 
-def is_logged(trainer: lightning.Trainer, step: int) -> bool:
+def is_logged(trainer: Trainer, step: int) -> bool:
     """Return whether metrics are logged after ``step`` optimiser steps."""
     return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # it has it
-
-
-def check_equal(data: Any, expected: dict[str, Any], fixes: dict[str, str]) -> None:
-    """Raise ``ValueError`` if the data module states another value for one of ``expected``.
-
-    Args:
-        data: a data module; attributes that it lacks, or that are None, are not compared.
-        expected: values by attribute.
-        fixes: what to change, by attribute.
-    """
-    for name, ours in expected.items():
-        theirs = getattr(data, name, None)
-        if theirs is not None and theirs != ours:
-            raise ValueError(f"data.{name}={theirs}, but the model has {ours}: {fixes[name]}.")
-
-
-def check_kind(module: TrainingModule, data: Any, accepted: Iterable[str], fix: str) -> None:
-    """Raise ``ValueError`` if the data module states that it provides something not accepted.
-
-    Args:
-        module: that is trained.
-        data: a data module, which may state ``provides``.
-        accepted: values of ``provides`` on which the module can be trained.
-        fix: what to change.
-    """
-    provides = getattr(data, "provides", None)
-    if provides is not None and provides not in accepted:
-        raise ValueError(
-            f"task={module.kind} learns {module.learns}, but this data module provides "
-            f"{provides}: {fix}."
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,11 @@ from bigr.losses import adversarial as losses
 from bigr.losses.diffaugment import augment
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
 from bigr.schema import NonNegativeFloat, NonNegativeInt, check_fields
+from bigr.training.gradient_guard import GradientGuard
+from bigr.training.lightning_private import is_end_of_accumulation
+
+if TYPE_CHECKING:
+    from bigr.training.autoencoder_module import AutoencoderModule
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -53,16 +58,77 @@ class AdversarialTerm:
 
 
 class Adversary:
-    """A discriminator and its settings.
+    """The discriminator, and the step in which it and the B-AE are trained.
 
     Args:
         config: settings of the adversarial training.
         network: the discriminator.
+        max_skipped_steps: see :class:`~bigr.training.base_module.TrainingModule`.
     """
 
-    def __init__(self, config: GANConfig, network: PatchDiscriminator) -> None:
+    def __init__(
+        self, config: GANConfig, network: PatchDiscriminator, max_skipped_steps: int
+    ) -> None:
         self.config = config
         self.network = network
+        self.guard = GradientGuard(max_skipped_steps)
+
+    def step(
+        self,
+        module: AutoencoderModule,
+        images: Tensor,
+        reconstruction: Tensor,
+        reconstruction_loss: Tensor,
+        loss: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the backward passes of both networks, and their steps if the accumulation ends.
+
+        Args:
+            module: trains the B-AE, with manual optimisation.
+            images: (B, 3, H, W).
+            reconstruction: (B, 3, H, W), with its graph.
+            reconstruction_loss: the part of ``loss`` that determines the adaptive weight.
+            loss: the B-AE's loss without the adversarial term.
+
+        Returns:
+            The B-AE's loss with the adversarial term, and values to log.
+        """
+        optimizers: Any = module.optimizers()
+        optimizer, other = optimizers
+        share, limit = 1.0 / module.accumulate_grad_batches, module.gradient_clip_val
+        is_adversarial = module.global_step >= self.config.start_step
+        is_step = is_end_of_accumulation(module, module.accumulate_grad_batches)
+        values: dict[str, Tensor] = {}
+        # 1. The gradient of the B-AE.
+        if is_adversarial:
+            last_weight = module.autoencoder.last_weight
+            term = self.term(reconstruction, reconstruction_loss, last_weight)
+            loss = loss + term.loss
+            values = {"gan_loss": term.gan_loss, "gan_weight": term.adaptive_weight}
+        module.manual_backward(loss * share)
+        if is_step:
+            module.guarded(module.guard, optimizer, module.parts(), limit)
+        # 2. The gradient of the discriminator.
+        if is_adversarial:
+            d_loss, real, fake = self.loss(images, reconstruction)
+            values.update(discriminator_loss=d_loss, logits_real=real, logits_fake=fake)
+            module.manual_backward(d_loss * share)
+            if is_step:
+                parts = {"discriminator": list(self.network.parameters())}
+                module.guarded(self.guard, other, parts, limit)
+        # 3. The steps of both optimisers.
+        if is_step:
+            if is_adversarial:
+                _scale_rate(optimizer, other)
+                # Not Lightning's wrapper, which would count this as another step of the run.
+                other.optimizer.step()
+                other.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
+            scheduler: Any = module.lr_schedulers()
+            if scheduler is not None:
+                scheduler.step()
+        return loss, values
 
     def term(
         self, reconstruction: Tensor, reconstruction_loss: Tensor, last_weight: Tensor
@@ -96,3 +162,12 @@ class Adversary:
     def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(augment(images, self.config.diffaugment)).float()
         return logits
+
+
+def _scale_rate(optimizer: Any, other: Any) -> None:
+    """Scale the discriminator's learning rate as the schedule has scaled the B-AE's."""
+    group = optimizer.param_groups[0]
+    factor = group["lr"] / group.get("initial_lr", group["lr"])
+    for group in other.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = group["initial_lr"] * factor

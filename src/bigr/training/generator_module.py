@@ -22,13 +22,12 @@ from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
     TrainingModule,
-    check_equal,
-    check_kind,
     is_logged,
     step_seed,
 )
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
 from bigr.training.data.batch import Batch
+from bigr.training.data_checks import check_equal, check_kind
 from bigr.training.lightning_private import batch_counter
 from bigr.training.sharding import is_sharded, shard
 
@@ -158,7 +157,7 @@ class GeneratorModule(TrainingModule):
                 codes = (self._draw_uniform(bit_probs) < bit_probs).to(bit_probs.dtype)
         return grid_to_tokens(codes)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
         batch = Batch.of(batch)
         place = self.place(len(batch.labels))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
+from lightning import LightningModule, Trainer
 
 
-def batch_counter(module: lightning.LightningModule) -> int:
+def batch_counter(module: LightningModule) -> int:
     """Return the number of training batches finished since step 0, also across resumed runs.
 
     A batch that an interruption cut short is not counted, because it is trained again.
@@ -20,7 +20,7 @@ def batch_counter(module: lightning.LightningModule) -> int:
     return int(progress.total.processed)  # type: ignore[attr-defined]  # declared too narrowly
 
 
-def is_end_of_accumulation(module: lightning.LightningModule, num_batches: int) -> bool:
+def is_end_of_accumulation(module: LightningModule, num_batches: int) -> bool:
     """Return whether the current batch is the last one of an optimiser step.
 
     Args:
@@ -46,7 +46,7 @@ def rescale_batch_counters(checkpoint: dict[str, Any], before: int, now: int) ->
             counts[name] = done * now // before + count - done
 
 
-def skip_signal_broadcast(trainer: lightning.Trainer) -> None:
+def skip_signal_broadcast(trainer: Trainer) -> None:
     """Keep Lightning from asking all processes before each batch whether one received SIGTERM.
 
     It waits for the answer, and with it for the GPU.

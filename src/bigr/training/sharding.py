@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import lightning
+from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
@@ -62,7 +62,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def whole_weights(trainer: lightning.Trainer) -> dict[str, Any]:
+def whole_weights(trainer: Trainer) -> dict[str, Any]:
     """Return the module's unsharded ``state_dict`` on rank 0. All processes have to call it."""
     return trainer.strategy.lightning_module_state_dict()
 

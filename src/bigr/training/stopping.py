@@ -41,7 +41,7 @@ class StopSignals:
             for signum in SIGNALS:
                 signal.signal(signum, self._remember)
 
-    def _remember(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self.received:
             raise KeyboardInterrupt
         log.info("%s: stopping after this step", signal.Signals(signum).name)

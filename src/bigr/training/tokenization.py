@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import lightning
 import torch
+from lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -155,7 +155,7 @@ class TokenizeSet(Dataset[TokenizeBatch]):
         )
 
 
-class TokenizeModule(lightning.LightningModule):
+class TokenizeModule(LightningModule):
     """Encodes images, draws their bits, and packs them.
 
     Args:
@@ -197,7 +197,7 @@ class TokenizeModule(lightning.LightningModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Tensor:
         """Return packed codes (B, E, bytes) uint8; entry v * num_draws + d is draw d of view v."""
         settings = self.writer.settings
         count = len(batch.labels)

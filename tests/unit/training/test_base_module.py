@@ -16,7 +16,6 @@ from bigr.training.base_module import (
     Frozen,
     batch_place,
     batches_per_step,
-    check_equal,
     is_logged,
 )
 from bigr.training.generator_module import GeneratorModule
@@ -84,11 +83,3 @@ def test_accumulation_of_either_side() -> None:
     module: Any = SimpleNamespace(accumulate_grad_batches=4)
     assert batches_per_step(trainer, module) == 4
     assert [step for step in range(1, 11) if is_logged(trainer, step)] == [5, 10]
-
-
-def test_facts_are_compared_only_where_they_are_stated() -> None:
-    data = SimpleNamespace(num_classes=None)
-    check_equal(data, {"num_classes": 3, "code_dim": 6}, {})
-    other = SimpleNamespace(num_classes=4)
-    with pytest.raises(ValueError, match=r"data\.num_classes=4, but the model has 3: use another"):
-        check_equal(other, {"num_classes": 3}, {"num_classes": "use another"})

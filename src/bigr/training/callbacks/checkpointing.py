@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch.distributed as dist
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from bigr.schema import NonNegativeFloat, PositiveFloat, PositiveInt, checked
@@ -65,9 +65,7 @@ class Checkpoints(Checkpoint):
         self._is_answer_old = False
         self._leaving = 0
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the signal handlers and remove incomplete files of killed processes.
 
         Raises:
@@ -93,12 +91,7 @@ class Checkpoints(Checkpoint):
             )
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save a checkpoint if it is due, or if a signal asked to stop."""
         step = trainer.global_step
@@ -116,24 +109,16 @@ class Checkpoints(Checkpoint):
             self._leaving = signum
 
     def on_train_batch_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Raise :class:`Stopped` after a signal; the metrics of the last step are logged now."""
         self._leave(trainer)
 
-    def on_validation_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise :class:`Stopped` after a signal; validation might take too long."""
         self._leave(trainer)
 
-    def _leave(self, trainer: lightning.Trainer) -> None:
+    def _leave(self, trainer: Trainer) -> None:
         if not self._leaving:
             return
         if self.requeue and self._leaving == signal.SIGUSR1 and trainer.is_global_zero:
@@ -142,19 +127,12 @@ class Checkpoints(Checkpoint):
         trainer.strategy.barrier("leave")
         raise Stopped(self._leaving)
 
-    def on_train_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last checkpoint."""
         self.save(trainer)
 
     def on_exception(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        exception: BaseException,
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save between two steps, if there is one process: others might hang or have exited."""
         if isinstance(exception, Stopped) or trainer.world_size > 1 or not self._is_training:
@@ -164,7 +142,7 @@ class Checkpoints(Checkpoint):
         if trainer.global_step > 0 and batch_counter(pl_module) % batches == 0:
             self.save(trainer)
 
-    def save(self, trainer: lightning.Trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Save a checkpoint of this step, unless there is one, and remove the oldest ones."""
         step = trainer.global_step
         if step == self._saved_step:

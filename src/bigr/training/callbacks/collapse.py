@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from bigr.schema import NonNegativeFloat, PositiveInt, checked
@@ -49,12 +49,7 @@ class StopOnCollapse(Callback):
         self._since: dict[str, int] = {}
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Compare the logits with the limits.
 

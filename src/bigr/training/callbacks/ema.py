@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import lightning
 import torch
 from annotated_types import Ge, Lt
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
@@ -39,12 +39,7 @@ class EMA(Callback):
         self._is_swapped = False
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the average, if ``every_n_steps`` have passed since the last update."""
         step = trainer.global_step
@@ -58,43 +53,24 @@ class EMA(Callback):
             average = [self._average[name] for name in weights]
             torch._foreach_lerp_(average, list(weights.values()), 1 - self.decay)
 
-    def on_validation_epoch_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average into the module."""
         self._swap(pl_module)
 
-    def on_validation_epoch_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the raw weights back."""
         self._swap(pl_module)
 
-    def on_train_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the average in the module, and keep the raw weights for the last checkpoint."""
         self._leave_average(pl_module)
 
-    def on_fit_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Do the same if there was no step left, when ``on_train_end`` is not called."""
         self._leave_average(pl_module)
 
     def on_exception(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-        exception: BaseException,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Put the raw weights back if validation was interrupted."""
         if self._is_swapped:
@@ -109,10 +85,7 @@ class EMA(Callback):
         self._last_step = state_dict.get("last_step", state_dict.get("latest_update_step", 0))
 
     def on_save_checkpoint(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Store the average as ``state_dict`` and the raw weights as ``current_model_state``."""
         if not self._average:
@@ -131,10 +104,7 @@ class EMA(Callback):
         checkpoint["state_dict"], checkpoint[CURRENT] = average, raw
 
     def on_load_checkpoint(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Restore both; Lightning has already loaded ``state_dict`` into the module."""
         self._average = {}
@@ -148,11 +118,7 @@ class EMA(Callback):
             self._average = {name: average[name] for name in names if name in average}
         load_whole(pl_module, checkpoint[CURRENT])
 
-    def on_train_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move a restored average to the device of the weights."""
         if self._average:
             self._average = {
@@ -160,11 +126,11 @@ class EMA(Callback):
                 for name, weight in _trained(pl_module).items()
             }
 
-    def _leave_average(self, module: lightning.LightningModule) -> None:
+    def _leave_average(self, module: LightningModule) -> None:
         if not self._is_swapped:
             self._swap(module)
 
-    def _swap(self, module: lightning.LightningModule) -> None:
+    def _swap(self, module: LightningModule) -> None:
         if not self._average:
             return
         weights = _trained(module)
@@ -175,7 +141,7 @@ class EMA(Callback):
         self._is_swapped = not self._is_swapped
 
 
-def _trained(module: lightning.LightningModule) -> dict[str, Tensor]:
+def _trained(module: LightningModule) -> dict[str, Tensor]:
     """Return every trained parameter by name, of sharded ones this process's shard."""
     reshard(module)
     return {name: local(p.detach()) for name, p in module.named_parameters() if p.requires_grad}

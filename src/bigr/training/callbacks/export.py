@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
@@ -29,7 +29,7 @@ class ExportWeights(Callback):
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
 
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
         found = [getattr(pl_module, name, None) for name in ("model", "autoencoder")]
         network = next((n for n in found if isinstance(n, BiGR | BinaryAutoencoder)), None)
@@ -45,7 +45,7 @@ class ExportWeights(Callback):
             save_autoencoder(network, folder / "autoencoder.safetensors")
 
 
-def _gather(network: BiGR, trainer: lightning.Trainer) -> BiGR | None:
+def _gather(network: BiGR, trainer: Trainer) -> BiGR | None:
     """Return an unsharded copy of the generator on rank 0, and None elsewhere."""
     weights: dict[str, Any] = whole_weights(trainer)
     if not trainer.is_global_zero:

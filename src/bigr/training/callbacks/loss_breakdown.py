@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
 import torch
 import torch.distributed as dist
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
@@ -36,12 +36,7 @@ class LossBreakdown(Callback):
         self._last_step = 0
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the losses of the batch to the sums, and log them if metrics are logged now."""
         if not isinstance(pl_module, GeneratorModule):

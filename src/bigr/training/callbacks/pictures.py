@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
@@ -41,7 +41,7 @@ class PictureCallback(Callback):
         self.folder = folder
         self.columns = columns
 
-    def images(self, module: lightning.LightningModule, batch: Any) -> Tensor | None:
+    def images(self, module: LightningModule, batch: Any) -> Tensor | None:
         """Return the images to draw, (n, 3, H, W) in [0, 1], or None for no picture.
 
         Args:
@@ -52,9 +52,9 @@ class PictureCallback(Callback):
 
     def on_validation_batch_end(
         self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -68,7 +68,7 @@ class PictureCallback(Callback):
                 if images is not None:
                     self._write(trainer, images)
 
-    def _write(self, trainer: lightning.Trainer, images: Tensor) -> None:
+    def _write(self, trainer: Trainer, images: Tensor) -> None:
         folder = Path(self.folder or Path(trainer.default_root_dir) / "pictures")
         step = trainer.global_step
         save_grid(images, folder / f"{self.name}_{step:07d}.png", self.columns)
@@ -106,7 +106,7 @@ class SampleGrid(PictureCallback):
         self.num_classes = num_classes
         self._has_told = False
 
-    def images(self, module: lightning.LightningModule, batch: Any) -> Tensor | None:  # noqa: ARG002
+    def images(self, module: LightningModule, batch: Any) -> Tensor | None:
         """Return samples, or None if there are none; say once why."""
         if not isinstance(module, GeneratorModule):
             return None
@@ -134,16 +134,12 @@ class ReconstructionGrid(PictureCallback):
 
     @checked
     def __init__(
-        self,
-        *,
-        num_images: PositiveInt = 16,
-        columns: PositiveInt = 8,
-        folder: str | None = None,
+        self, *, num_images: PositiveInt = 16, columns: PositiveInt = 8, folder: str | None = None
     ) -> None:
         super().__init__("reconstructions", folder, columns)
         self.num_images = num_images
 
-    def images(self, module: lightning.LightningModule, batch: Any) -> Tensor | None:
+    def images(self, module: LightningModule, batch: Any) -> Tensor | None:
         """Return alternating rows of originals and reconstructions from drawn bits."""
         if not isinstance(module, AutoencoderModule):
             return None

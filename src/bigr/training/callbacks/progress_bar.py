@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-import lightning
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
@@ -43,11 +43,7 @@ class RunProgressBar(ProgressBar):
         """Turn it on, which it is at the start."""
         self._is_enabled = True
 
-    def on_train_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar, for a resumed run at its step."""
         self._first = trainer.global_step
         self._started = time.monotonic()
@@ -56,12 +52,7 @@ class RunProgressBar(ProgressBar):
             self._bar = tqdm(total=total, initial=self._first, unit="step", dynamic_ncols=True)
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance the bar after each optimiser step, or write a line if one is due."""
         step, total = trainer.global_step, _total_steps(trainer)
@@ -77,23 +68,18 @@ class RunProgressBar(ProgressBar):
             metrics = self._metrics(trainer, pl_module)
             log.info("step %d/%d, %.1f steps/s, %s", step, total, rate, metrics)
 
-    def teardown(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        stage: str,  # noqa: ARG002
-    ) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar, also after an exception."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    def _metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> str:
+    def _metrics(self, trainer: Trainer, pl_module: LightningModule) -> str:
         metrics = self.get_metrics(trainer, pl_module)
         shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
         return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
-def _total_steps(trainer: lightning.Trainer) -> int | None:
+def _total_steps(trainer: Trainer) -> int | None:
     total = trainer.estimated_stepping_batches
     return None if total == float("inf") else int(total)

@@ -6,8 +6,8 @@ import logging
 import subprocess
 from pathlib import Path
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
@@ -86,15 +86,13 @@ class RunPlan(Callback):
     def __init__(self, keep_last: PositiveInt | None = 2) -> None:
         self.keep_last = keep_last
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the lines, on one process."""
         if trainer.is_global_zero:
             for line in self.lines(trainer, pl_module):
                 log.info("%s", line)
 
-    def lines(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> list[str]:
+    def lines(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """Return the plan of a run.
 
         Args:
@@ -141,7 +139,7 @@ class RunPlan(Callback):
         return [*lines, memory, checkpoints, _attention(module)]
 
 
-def _activations(trainer: lightning.Trainer, module: GeneratorModule) -> float:
+def _activations(trainer: Trainer, module: GeneratorModule) -> float:
     """Return the bytes that one image's activations need in the trainer's precision."""
     half = str(trainer.precision).startswith(("bf16", "16"))
     recomputes = module.model.transformer.recomputes

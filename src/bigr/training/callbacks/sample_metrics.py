@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
 import torch
 import torch.distributed as dist
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
@@ -67,7 +67,7 @@ class SampleMetrics(Callback):
         self._reference: Reference | None = None
         self._last_step: int | None = None
 
-    def check(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise ``ValueError`` if this module, in this trainer, can't draw samples."""
         if not isinstance(pl_module, GeneratorModule) or pl_module.autoencoder is None:
             raise ValueError(
@@ -78,9 +78,7 @@ class SampleMetrics(Callback):
                 "sample_metrics doesn't go with strategy=fsdp: no process has all the weights."
             )
 
-    def setup(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
-    ) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Read or compute the reference, before training starts.
 
         Raises:
@@ -108,10 +106,10 @@ class SampleMetrics(Callback):
 
     def on_validation_batch_end(
         self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:

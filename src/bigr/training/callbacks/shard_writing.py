@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
@@ -37,11 +38,7 @@ class ShardWriter(BasePredictionWriter):
         self.broken = BrokenImages(sum(counts.values()), max_broken_share)
         self._batches: list[tuple[TokenizeBatch, Tensor]] = []
 
-    def on_predict_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the images that earlier runs left out."""
         for split in self.writer.settings.num_images:
             for number in range(self.writer.settings.num_shards(split)):
@@ -51,13 +48,13 @@ class ShardWriter(BasePredictionWriter):
 
     def write_on_batch_end(
         self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
         prediction: Tensor,
-        batch_indices: Any,  # noqa: ARG002
+        batch_indices: Any,
         batch: TokenizeBatch,
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int,  # noqa: ARG002
+        batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
         """Keep the codes on the device until the shard is complete; reading them would wait."""
         for image in self.broken.add(image for _, image in batch.broken):
@@ -86,7 +83,7 @@ class TokenizeProgress(lightning.Callback):
 
     def on_predict_start(
         self,
-        trainer: lightning.Trainer,
+        trainer: Trainer,
         pl_module: TokenizeModule,  # type: ignore[override]  # the only class that it is used with
     ) -> None:
         """Count the images that are still to be encoded."""
@@ -97,21 +94,16 @@ class TokenizeProgress(lightning.Callback):
 
     def on_predict_batch_end(
         self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
         batch: TokenizeBatch,
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Advance by the images of a batch, of each process."""
         self._advance((batch.job.stop - batch.job.start) * trainer.world_size)
 
-    def teardown(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        stage: str,  # noqa: ARG002
-    ) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar, also after an exception."""
         self._stack.close()

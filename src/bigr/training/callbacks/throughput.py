@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Any
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.callbacks import Callback
 
@@ -32,7 +32,7 @@ def peak_memory(device: torch.device) -> float:
     return float(kilobytes) * (1 if sys.platform == "darwin" else 1024)
 
 
-def flops_per_image(module: lightning.LightningModule) -> float | None:
+def flops_per_image(module: LightningModule) -> float | None:
     """Return the FLOP of the model for one image, without recomputation; None if unknown."""
     if not isinstance(module, GeneratorModule):
         return None
@@ -60,50 +60,31 @@ class ThroughputLogger(Callback):
         self._last_step = 0
         self._has_told = False
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look up the peak of the device."""
         if pl_module.device.type == "cuda":
             self._peak = get_available_flops(pl_module.device, torch.bfloat16)
         self._last_step = trainer.global_step
 
-    def on_validation_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._paused_at = time.perf_counter()
 
-    def on_validation_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue the clock."""
         if self._paused_at is not None and self._since is not None:
             self._since += time.perf_counter() - self._paused_at
         self._paused_at = self._batch_end = None
 
     def on_train_batch_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Add up the time between two steps, which is spent waiting for a batch."""
         if self._batch_end is not None:
             self._waited += time.perf_counter() - self._batch_end
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images, and log if metrics are logged now."""
         self._images += batch_size_of(batch)
@@ -113,7 +94,7 @@ class ThroughputLogger(Callback):
         self._last_step = step
         self._batch_end = time.perf_counter()
 
-    def _log(self, trainer: lightning.Trainer, module: Any, batch_size: int) -> None:
+    def _log(self, trainer: Trainer, module: Any, batch_size: int) -> None:
         if module.device.type == "cuda":
             torch.cuda.synchronize(module.device)  # the metrics about to be logged wait as well
         now, since = time.perf_counter(), self._since
@@ -137,7 +118,7 @@ class ThroughputLogger(Callback):
         module.log_dict({f"perf/{name}": value for name, value in figures.items()})
         self._tell(trainer, rate, batch_size)
 
-    def _tell(self, trainer: lightning.Trainer, rate: float, batch_size: int) -> None:
+    def _tell(self, trainer: Trainer, rate: float, batch_size: int) -> None:
         """Log once how long an epoch takes, if its length is known."""
         batches = trainer.num_training_batches
         if self._has_told or batches == float("inf") or not trainer.is_global_zero:

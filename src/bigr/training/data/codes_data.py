@@ -48,7 +48,7 @@ class CodesDataModule(ResumableDataModule):
         """Hash of the B-AE that made the codes, after ``setup``; None for released files."""
         self._sets: dict[str, _CodesSet] = {}
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    def setup(self, stage: str) -> None:
         """Open both splits.
 
         Raises:
@@ -90,7 +90,7 @@ class CodesDataModule(ResumableDataModule):
         indices = [[i * codes.codes.num_entries for i in batch] for batch in batches]
         return self.loader(codes, indices, _identity)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Unpack bytes to bits (B, N, K), on the device."""
         if batch.codes is None or batch.codes.dtype != torch.uint8:
             return batch

@@ -90,7 +90,7 @@ class ImageDataModule(ResumableDataModule):
         """Return batches of the given images of ``train`` or ``val``."""
         return self.loader(self.train_set if split == "train" else self.val_set, batches, collate)
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Count the unreadable images that were replaced by others.
 
         Raises:
@@ -103,7 +103,7 @@ class ImageDataModule(ResumableDataModule):
             self._broken.add(batch.broken)
         return batch._replace(broken=())
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale bytes to [0, 1], and mirror half of the training images."""
         if batch.images is None:
             return batch
@@ -136,7 +136,7 @@ class DigitsDataModule(ImageDataModule):
             image_size=image_size, batch_size=batch_size, num_classes=num_classes, **common
         )
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    def setup(self, stage: str) -> None:
         """Load both splits. Nothing is downloaded."""
         self.train_set = MemoryImages(load_digits("train", self.image_size), "digits/train")
         self.val_set = MemoryImages(load_digits("test", self.image_size), "digits/test")
@@ -175,7 +175,7 @@ class ImageNetDataModule(ImageDataModule):
         """Names of the class folders (wnids), after ``setup``."""
         return list(self.train_set.source.classes)  # type: ignore[union-attr]
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    def setup(self, stage: str) -> None:
         """Find the images of both splits.
 
         Raises:
