@@ -1,0 +1,1 @@
+"""Configuration files, found through ``hydra.searchpath=[pkg://my_lab.conf]``."""
