@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +150,9 @@ def _read_safetensors(path: Path) -> Checkpoint:
             f"reads version {VERSION}. Upgrade bigr-lightning."
         )
     weights, discriminator = _split(tensors, DISCRIMINATOR)
-    return Checkpoint(
-        path=path,
-        layout="the format of this project",
-        kind=_checked_kind(path, metadata.get("kind")),
-        weights=weights,
-        config=_parsed(path, metadata.get("config", "")),
-        discriminator=discriminator,
-    )
+    kind = _checked_kind(path, metadata.get("kind"))
+    config = _parsed(path, metadata.get("config", ""))
+    return Checkpoint(path, "the format of this project", kind, weights, config, discriminator)
 
 
 def _read_torch(path: Path) -> Checkpoint:
@@ -173,7 +168,7 @@ def _read_torch(path: Path) -> Checkpoint:
         if isinstance(content.get(key), Mapping):
             found = _from_tensors(path, content[key], f"the released layout, its {key!r} weights")
             config = about["config"] if isinstance(about, Mapping) else None
-            return Checkpoint(**{**vars(found), "config": config})
+            return replace(found, config=config)
     return _from_tensors(path, content, "the released layout")
 
 
@@ -220,14 +215,7 @@ def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
         )
     kind = _checked_kind(path, about.get("kind"))
     _, weights = _split(state, MODULE_PREFIXES[kind])
-    return Checkpoint(
-        path=path,
-        layout="a Lightning checkpoint",
-        kind=kind,
-        weights=weights,
-        config=dict(about["config"]),
-        discriminator={},
-    )
+    return Checkpoint(path, "a Lightning checkpoint", kind, weights, dict(about["config"]), {})
 
 
 def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkpoint:
@@ -265,10 +253,9 @@ def _split(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Split into tensors without ``prefix`` and tensors with it, from which it is removed."""
     without = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
-    having = {
-        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+    return without, {
+        name.removeprefix(prefix): tensors[name] for name in tensors if name not in without
     }
-    return without, having
 
 
 def _checked_kind(path: Path, kind: Any) -> str:

@@ -232,23 +232,20 @@ class BinaryAutoencoder(nn.Module):
         self.encoder.recomputes = self.decoder.recomputes = is_on
 
     def encode(self, images: Tensor) -> Tensor:
-        """Compute the probability that each bit is 1.
+        """Compute the probabilities (B, K, h, w) that bits are 1.
 
         Args:
             images: (B, 3, H, W) RGB in [0, 1]; H and W are multiples of ``config.downsampling``.
-
-        Returns:
-            (B, K, h, w).
 
         Raises:
             ValueError: if the shape is wrong.
         """
         factor = self.config.downsampling
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must have shape (batch, 3, H, W), got {tuple(images.shape)}.")
-        if images.shape[2] % factor or images.shape[3] % factor:
+        is_batch = images.ndim == 4 and images.shape[1] == 3
+        if not is_batch or images.shape[2] % factor or images.shape[3] % factor:
             raise ValueError(
-                f"the sides of images must be multiples of {factor}, got {tuple(images.shape)}."
+                f"images must have shape (batch, 3, H, W), with H and W multiples of {factor}, got "
+                f"{tuple(images.shape)}."
             )
         bit_probs: Tensor = self.quantizer(self.encoder(images))
         return bit_probs
