@@ -95,7 +95,7 @@ class Crop:
     """The centre square of a picture at the resolution of a model, and the way back."""
 
     original: Image.Image
-    """Picture in mode RGB."""
+    """The complete picture, in mode RGB."""
     size: int
     """Side of the model's images in pixels."""
 

@@ -1,7 +1,6 @@
 """The binary autoencoder (B-AE): encodes images to bits and decodes them.
 
-It has the encoder and decoder of VQGAN and a Bernoulli quantizer between them, after Binary Latent
-Diffusion (CVPR 2023, arXiv 2304.04820).
+It has the encoder and decoder of VQGAN around a Bernoulli quantizer (arXiv 2304.04820).
 Shapes: B batch, K bits, (H, W) pixels, (h, w) tokens, C channels.
 """
 
@@ -118,10 +117,8 @@ def _middle(channels: int, groups: int) -> list[nn.Module]:
 def _run(blocks: nn.Sequential, x: Tensor, recomputes: bool) -> Tensor:
     for block in blocks:
         is_large = isinstance(block, ResidualBlock | AttentionBlock)
-        if recomputes and is_large and torch.is_grad_enabled():
-            x = checkpoint(block, x, use_reentrant=False)
-        else:
-            x = block(x)
+        is_recomputed = recomputes and is_large and torch.is_grad_enabled()
+        x = checkpoint(block, x, use_reentrant=False) if is_recomputed else block(x)
     return x
 
 
