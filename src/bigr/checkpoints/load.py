@@ -137,6 +137,7 @@ def _fill(
     model: Network, weights: Mapping[str, Tensor], found: Checkpoint, config: object
 ) -> Network:
     """Copy ``weights`` into ``model`` after comparing all names and shapes."""
+    # 1. Compare names and shapes.
     expected = model.state_dict()
     differing = {
         "missing": [name for name in expected if name not in weights],
@@ -147,6 +148,7 @@ def _fill(
             if name in weights and weights[name].shape != tensor.shape
         ],
     }
+    # 2. Report all differences in one message.
     problems = []
     for what, names in differing.items():
         if names:
@@ -158,6 +160,7 @@ def _fill(
             f"Of its tensors, {'; '.join(problems)}. Give the configuration it was trained with "
             "by config=, or another file."
         )
+    # 3. Copy the weights; buffers that are not saved are computed again.
     model.to_empty(device="cpu")
     model.load_state_dict(weights)
     if isinstance(model, BiGR):

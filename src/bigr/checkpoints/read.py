@@ -85,6 +85,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 def _find(path: Path, kind: str) -> Path:
     """Return the file at ``path``, after checks of its existence and its first bytes."""
+    # 1. A directory stands for the file in it.
     if path.is_dir():
         file = path / f"{kind}.safetensors"
         if file.is_file():
@@ -98,6 +99,7 @@ def _find(path: Path, kind: str) -> Path:
         raise CheckpointError(
             f"The directory {path} has no {kind}.safetensors; {listing}. Give the path of a file."
         )
+    # 2. The file exists and can be read.
     if not path.exists():
         raise CheckpointError(
             f"There is no checkpoint {path}, seen from {Path.cwd()}. Check the path."
@@ -109,6 +111,7 @@ def _find(path: Path, kind: str) -> Path:
             head = stream.read(64)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
+    # 3. It is not one of the files that failed downloads leave.
     if not head:
         raise CheckpointError(f"{path} is empty. Download or copy it again.")
     if head.startswith(b"version https://git-lfs"):
@@ -220,6 +223,7 @@ def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
 
 def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkpoint:
     """Recognise the kind of a dictionary of tensors under released names or our own."""
+    # 1. Remove the prefixes of DistributedDataParallel and torch.compile, and the configuration.
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for prefix in WRAPPER_PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
@@ -227,11 +231,13 @@ def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkp
     config = None
     if CONFIG_TENSOR in tensors:
         config = _parsed(path, bytes(tensors.pop(CONFIG_TENSOR).tolist()).decode())
+    # 2. A generator, under released names or our own.
     if "mask_tok" in tensors or any(name.startswith("denoise_mlp.") for name in tensors):
         weights = generator_from_released(tensors)
         return Checkpoint(path, layout, "generator", weights, config, {})
     if "transformer.mask_token" in tensors:
         return Checkpoint(path, layout, "generator", tensors, config, {})
+    # 3. A B-AE, under released names or our own.
     rest, inner = _split(tensors, "ae.")
     flat = inner or rest
     if any(name.startswith("quantize.") for name in flat):
