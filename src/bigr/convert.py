@@ -42,6 +42,7 @@ def convert(
         ValueError: if ``target`` exists or has another suffix.
         CheckpointError: if ``source`` can't be used.
     """
+    # 1. Decide what to write before anything is loaded.
     if (source / "manifest.json").is_file():
         return _convert_codes(source, target)
     if target.suffix not in (OWN_SUFFIX, *RELEASED_SUFFIXES):
@@ -54,6 +55,7 @@ def convert(
 
     from bigr.checkpoints import export, load, native, read
 
+    # 2. Load the network and save it.
     is_own = target.suffix == OWN_SUFFIX
     kind = read.kind_of(source)
     if kind == "generator":

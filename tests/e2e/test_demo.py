@@ -267,19 +267,22 @@ def bad_uploads() -> dict[str, tuple[bytes, str]]:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><script/></svg>'
     frames = [noise, noise.rotate(90)]
     return {
-        "text.png": (b"no picture at all\n" * 100, "no whole picture"),
-        "empty.png": (b"", "no whole picture"),
+        "text.png": (b"no picture at all\n" * 100, "not a complete picture"),
+        "empty.png": (b"", "not a complete picture"),
         "large.png": (encoded(Image.new("L", (10_000, 10_000)), "PNG"), "100 megapixels"),
         "bomb.png": (bomb, "3600 megapixels"),
-        "truncated.jpg": (jpeg[: len(jpeg) // 2], "no whole picture"),
-        "drawing.svg": (svg, "no whole picture"),
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "not a complete picture"),
+        "drawing.svg": (svg, "not a complete picture"),
         "animated.gif": (
             encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
             "animated",
         ),
-        "broken.png": (bytes(broken), "no whole picture"),
+        "broken.png": (bytes(broken), "not a complete picture"),
         "narrow.png": (encoded(Image.new("RGB", (4000, 1)), "PNG"), "too narrow"),
-        "paper.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n", "no whole picture"),
+        "paper.pdf": (
+            b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n",
+            "not a complete picture",
+        ),
         "heavy.bmp": (
             encoded(Image.new("RGB", (2800, 2600)), "BMP"),
             "exceed the maximum allowed size",

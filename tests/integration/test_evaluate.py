@@ -315,7 +315,7 @@ def test_bad_settings(folder: Path) -> None:
     for override, message in (
         ("evaluation.reference=nowhere.npz", "there is no such file or folder"),
         ("evaluation.labels=some", "evaluation.labels=some: it can be balanced or random"),
-        ("evaluation.network=clip", "evaluation.network=clip: it can be inception or digits"),
+        ("evaluation.network=clip", "evaluation.network=clip: it must be inception or digits"),
         ("+evaluation.published.fd=3", "there is no figure fd"),
         ("optimized_metric=fid", "optimized_metric=fid: there is no such figure"),
     ):

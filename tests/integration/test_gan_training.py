@@ -239,7 +239,7 @@ def test_finetuning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = AutoencoderModule(
         BinaryAutoencoderConfig(**{**SIZES, "code_dim": 9}), optimizer, init_from=str(path)
     )
-    assert "but for the quantizer: it had 6 bits and starts anew with 9" in caplog.text
+    assert "except for the quantizer, which has 6 bits there and 9 bits here" in caplog.text
     for name, value in weights(other.autoencoder).items():
         if not name.startswith("quantizer."):
             assert torch.equal(value, trained.state_dict()[name])

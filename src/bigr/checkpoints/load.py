@@ -89,10 +89,8 @@ def check_pair(generator: BiGR, autoencoder: BinaryAutoencoder) -> None:
 
 def generator_config(found: Checkpoint) -> BiGRConfig:
     """Return the configuration that the checkpoint contains or that follows from its shapes."""
-    if found.config is not None:
-        return _stated(BiGRConfig, found)
-    config = _inferred(infer_generator_config, found)
-    if config.dim % HEAD_DIM:
+    config = _config(BiGRConfig, infer_generator_config, found)
+    if found.config is None and config.dim % HEAD_DIM:
         raise CheckpointError(
             f"{found.path} doesn't say how many attention heads its generator has, and its width "
             f"{config.dim} is not a multiple of {HEAD_DIM}, the width of a head in released "
@@ -103,23 +101,21 @@ def generator_config(found: Checkpoint) -> BiGRConfig:
 
 def autoencoder_config(found: Checkpoint) -> BinaryAutoencoderConfig:
     """Return the configuration that the checkpoint contains or that follows from its shapes."""
+    return _config(BinaryAutoencoderConfig, infer_autoencoder_config, found)
+
+
+def _config(
+    cls: type[Config], infer: Callable[[Mapping[str, Tensor]], Config], found: Checkpoint
+) -> Config:
     if found.config is not None:
-        return _stated(BinaryAutoencoderConfig, found)
-    return _inferred(infer_autoencoder_config, found)
-
-
-def _stated(cls: type[Config], found: Checkpoint) -> Config:
-    try:
-        config: Config = from_dict(cls, found.config or {})
-    except ValueError as error:
-        raise CheckpointError(
-            f"The configuration in {found.path} can't be used: {error} The file may come from "
-            "another version; give the configuration with config=."
-        ) from error
-    return config
-
-
-def _inferred(infer: Callable[[Mapping[str, Tensor]], Config], found: Checkpoint) -> Config:
+        try:
+            config: Config = from_dict(cls, found.config)
+        except ValueError as error:
+            raise CheckpointError(
+                f"The configuration in {found.path} can't be used: {error} The file may come from "
+                "another version; give the configuration with config=."
+            ) from error
+        return config
     try:
         return infer(found.weights)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
@@ -141,6 +137,7 @@ def _fill(
     model: Network, weights: Mapping[str, Tensor], found: Checkpoint, config: object
 ) -> Network:
     """Copy ``weights`` into ``model`` after comparing all names and shapes."""
+    # 1. Compare names and shapes.
     expected = model.state_dict()
     differing = {
         "missing": [name for name in expected if name not in weights],
@@ -151,6 +148,7 @@ def _fill(
             if name in weights and weights[name].shape != tensor.shape
         ],
     }
+    # 2. Report all differences in one message.
     problems = []
     for what, names in differing.items():
         if names:
@@ -162,6 +160,7 @@ def _fill(
             f"Of its tensors, {'; '.join(problems)}. Give the configuration it was trained with "
             "by config=, or another file."
         )
+    # 3. Copy the weights; buffers that are not saved are computed again.
     model.to_empty(device="cpu")
     model.load_state_dict(weights)
     if isinstance(model, BiGR):

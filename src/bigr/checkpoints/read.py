@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 def _find(path: Path, kind: str) -> Path:
     """Return the file at ``path``, after checks of its existence and its first bytes."""
+    # 1. A directory stands for the file in it.
     if path.is_dir():
         file = path / f"{kind}.safetensors"
         if file.is_file():
@@ -98,6 +99,7 @@ def _find(path: Path, kind: str) -> Path:
         raise CheckpointError(
             f"The directory {path} has no {kind}.safetensors; {listing}. Give the path of a file."
         )
+    # 2. The file exists and can be read.
     if not path.exists():
         raise CheckpointError(
             f"There is no checkpoint {path}, seen from {Path.cwd()}. Check the path."
@@ -109,6 +111,7 @@ def _find(path: Path, kind: str) -> Path:
             head = stream.read(64)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
+    # 3. It is not one of the files that failed downloads leave.
     if not head:
         raise CheckpointError(f"{path} is empty. Download or copy it again.")
     if head.startswith(b"version https://git-lfs"):
@@ -150,14 +153,9 @@ def _read_safetensors(path: Path) -> Checkpoint:
             f"reads version {VERSION}. Upgrade bigr-lightning."
         )
     weights, discriminator = _split(tensors, DISCRIMINATOR)
-    return Checkpoint(
-        path=path,
-        layout="the format of this project",
-        kind=_checked_kind(path, metadata.get("kind")),
-        weights=weights,
-        config=_parsed(path, metadata.get("config", "")),
-        discriminator=discriminator,
-    )
+    kind = _checked_kind(path, metadata.get("kind"))
+    config = _parsed(path, metadata.get("config", ""))
+    return Checkpoint(path, "the format of this project", kind, weights, config, discriminator)
 
 
 def _read_torch(path: Path) -> Checkpoint:
@@ -173,7 +171,7 @@ def _read_torch(path: Path) -> Checkpoint:
         if isinstance(content.get(key), Mapping):
             found = _from_tensors(path, content[key], f"the released layout, its {key!r} weights")
             config = about["config"] if isinstance(about, Mapping) else None
-            return Checkpoint(**{**vars(found), "config": config})
+            return replace(found, config=config)
     return _from_tensors(path, content, "the released layout")
 
 
@@ -220,18 +218,12 @@ def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
         )
     kind = _checked_kind(path, about.get("kind"))
     _, weights = _split(state, MODULE_PREFIXES[kind])
-    return Checkpoint(
-        path=path,
-        layout="a Lightning checkpoint",
-        kind=kind,
-        weights=weights,
-        config=dict(about["config"]),
-        discriminator={},
-    )
+    return Checkpoint(path, "a Lightning checkpoint", kind, weights, dict(about["config"]), {})
 
 
 def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkpoint:
     """Recognise the kind of a dictionary of tensors under released names or our own."""
+    # 1. Remove the prefixes of DistributedDataParallel and torch.compile, and the configuration.
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for prefix in WRAPPER_PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
@@ -239,11 +231,13 @@ def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkp
     config = None
     if CONFIG_TENSOR in tensors:
         config = _parsed(path, bytes(tensors.pop(CONFIG_TENSOR).tolist()).decode())
+    # 2. A generator, under released names or our own.
     if "mask_tok" in tensors or any(name.startswith("denoise_mlp.") for name in tensors):
         weights = generator_from_released(tensors)
         return Checkpoint(path, layout, "generator", weights, config, {})
     if "transformer.mask_token" in tensors:
         return Checkpoint(path, layout, "generator", tensors, config, {})
+    # 3. A B-AE, under released names or our own.
     rest, inner = _split(tensors, "ae.")
     flat = inner or rest
     if any(name.startswith("quantize.") for name in flat):
@@ -265,10 +259,9 @@ def _split(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Split into tensors without ``prefix`` and tensors with it, from which it is removed."""
     without = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
-    having = {
-        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+    return without, {
+        name.removeprefix(prefix): tensors[name] for name in tensors if name not in without
     }
-    return without, having
 
 
 def _checked_kind(path: Path, kind: Any) -> str:

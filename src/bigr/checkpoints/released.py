@@ -200,10 +200,12 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
     Raises:
         KeyError: if a tensor that determines a size is missing.
     """
+    # 1. Sizes that a single tensor has.
     code_dim, embed_dim = weights["quantizer.embedding.weight"].shape
     base_channels = weights["encoder.blocks.0.weight"].shape[0]
     num_blocks = _count(weights, r"encoder\.blocks\.(\d+)\.")
     kinds = [_block_kind(weights, index) for index in range(num_blocks)]
+    # 2. Channels of the residual blocks of each stage, and the stages with attention.
     stages: list[list[int]] = [[]]
     attention_stages: set[int] = set()
     for index in range(1, num_blocks - 5):  # the last five are the middle, norm and conv
@@ -213,6 +215,7 @@ def infer_autoencoder_config(weights: Mapping[str, Tensor]) -> BinaryAutoencoder
             attention_stages.add(len(stages) - 1)
         else:
             stages[-1].append(weights[f"encoder.blocks.{index}.conv1.weight"].shape[0])
+    # 3. The resolution of the image.
     downsampling = 2 ** (len(stages) - 1)
     factors = [2**stage for stage in sorted(attention_stages)]
     image_size = 16 * factors[-1] if factors else 32 * downsampling

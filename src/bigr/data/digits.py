@@ -26,7 +26,7 @@ class LabelledImages(NamedTuple):
     images: Tensor
     """(n, 3, size, size) float32 in [0, 1]."""
     labels: Tensor
-    """(n,) int64."""
+    """(n,) int64 classes of the images."""
 
 
 def load_digits(split: Split, image_size: int) -> LabelledImages:

@@ -42,6 +42,7 @@ def read_picture(
     Raises:
         ValueError: if it is not a single complete picture of at most ``max_pixels``.
     """
+    # 1. Pictures in memory.
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
             raise ValueError(f"{what} must have shape (3, H, W), got {tuple(picture.shape)}.")
@@ -52,6 +53,7 @@ def read_picture(
         return read_picture(Image.fromarray(picture), what, max_pixels)
     if isinstance(picture, Image.Image):
         return _checked(picture, what, max_pixels)
+    # 2. Files.
     path = os.path.expanduser(picture)
     try:
         with warnings.catch_warnings():
@@ -95,7 +97,7 @@ class Crop:
     """The centre square of a picture at the resolution of a model, and the way back."""
 
     original: Image.Image
-    """Picture in mode RGB."""
+    """The complete picture, in mode RGB."""
     size: int
     """Side of the model's images in pixels."""
 

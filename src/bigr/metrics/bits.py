@@ -16,11 +16,11 @@ class BitFigures(NamedTuple):
     """Usage of K bits over all tokens."""
 
     mean: Tensor
-    """(K,) share of ones."""
+    """(K,) share of the tokens in which a bit is 1."""
     entropy: Tensor
     """(K,) binary entropy of ``mean``: 1 if a bit is set in half of the tokens."""
     dead: Tensor
-    """Number of dead bits."""
+    """Number of bits that are dead by :data:`DEAD_BELOW`."""
     correlation: Tensor
     """Mean absolute correlation of two different bits; constant bits count as uncorrelated."""
     max_correlation: Tensor

@@ -24,7 +24,7 @@ class Moments:
         self.products = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
-        """Add ``features`` (n, D)."""
+        """Add the features (n, D) of n points."""
         x = features.to(self.total.device, torch.float64)
         self.count += len(x)
         self.total += x.sum(dim=0)

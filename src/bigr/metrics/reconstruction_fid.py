@@ -50,5 +50,5 @@ class ReconstructionFID:
         return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Discard the statistics of all images so far."""
         self.sides = []

@@ -74,7 +74,7 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class Reference:
-    """Statistics of real images."""
+    """Statistics of the real images that generated images are compared with."""
 
     mean: Tensor
     """(D,) mean of the pool features."""

@@ -1,7 +1,6 @@
 """The binary autoencoder (B-AE): encodes images to bits and decodes them.
 
-It has the encoder and decoder of VQGAN and a Bernoulli quantizer between them, after Binary Latent
-Diffusion (CVPR 2023, arXiv 2304.04820).
+It has the encoder and decoder of VQGAN around a Bernoulli quantizer (arXiv 2304.04820).
 Shapes: B batch, K bits, (H, W) pixels, (h, w) tokens, C channels.
 """
 
@@ -118,10 +117,8 @@ def _middle(channels: int, groups: int) -> list[nn.Module]:
 def _run(blocks: nn.Sequential, x: Tensor, recomputes: bool) -> Tensor:
     for block in blocks:
         is_large = isinstance(block, ResidualBlock | AttentionBlock)
-        if recomputes and is_large and torch.is_grad_enabled():
-            x = checkpoint(block, x, use_reentrant=False)
-        else:
-            x = block(x)
+        is_recomputed = recomputes and is_large and torch.is_grad_enabled()
+        x = checkpoint(block, x, use_reentrant=False) if is_recomputed else block(x)
     return x
 
 
@@ -232,23 +229,20 @@ class BinaryAutoencoder(nn.Module):
         self.encoder.recomputes = self.decoder.recomputes = is_on
 
     def encode(self, images: Tensor) -> Tensor:
-        """Compute the probability that each bit is 1.
+        """Compute the probabilities (B, K, h, w) that bits are 1.
 
         Args:
             images: (B, 3, H, W) RGB in [0, 1]; H and W are multiples of ``config.downsampling``.
-
-        Returns:
-            (B, K, h, w).
 
         Raises:
             ValueError: if the shape is wrong.
         """
         factor = self.config.downsampling
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must have shape (batch, 3, H, W), got {tuple(images.shape)}.")
-        if images.shape[2] % factor or images.shape[3] % factor:
+        is_batch = images.ndim == 4 and images.shape[1] == 3
+        if not is_batch or images.shape[2] % factor or images.shape[3] % factor:
             raise ValueError(
-                f"the sides of images must be multiples of {factor}, got {tuple(images.shape)}."
+                f"images must have shape (batch, 3, H, W), with H and W multiples of {factor}, got "
+                f"{tuple(images.shape)}."
             )
         bit_probs: Tensor = self.quantizer(self.encoder(images))
         return bit_probs

@@ -1,4 +1,4 @@
-"""Images in single files."""
+"""Images that are stored as single files."""
 
 from __future__ import annotations
 
