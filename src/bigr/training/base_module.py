@@ -134,6 +134,8 @@ class TrainingModule(LightningModule):
                 except TypeError as error:
                     key = f"task.{name.removesuffix('_factory')}"
                     raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
+        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
+            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the part of the network whose gradient norm is logged."""

@@ -43,7 +43,7 @@ class Checkpoints(Checkpoint):
         folder: str,
         *,
         every_n_steps: PositiveInt | None = None,
-        every_minutes: PositiveFloat | None = 30.0,
+        every_minutes: PositiveFloat | None = 15.0,
         keep_last: PositiveInt | None = 2,
         keep_every_n_steps: PositiveInt | None = None,
         retry_after_minutes: NonNegativeFloat = 5.0,

@@ -28,8 +28,8 @@ class CodesDataModule(ResumableDataModule):
 
     Args:
         root: folder of the store, or of ``train_ids.bin``.
-        code_dim: bits per token that the generator learns.
-        grid_size: tokens per side that the generator learns.
+        code_dim: bits per token that the generator learns; None accepts those of a store.
+        grid_size: tokens per side that the generator learns; None accepts those of a store.
         **common: see :class:`ResumableDataModule`; reading is so cheap that ``num_workers=0`` is
             enough.
     """
@@ -38,7 +38,12 @@ class CodesDataModule(ResumableDataModule):
 
     @checked
     def __init__(
-        self, *, root: str, code_dim: PositiveInt, grid_size: PositiveInt, **common: Any
+        self,
+        *,
+        root: str,
+        code_dim: PositiveInt | None = None,
+        grid_size: PositiveInt | None = None,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         self.root = Path(root).expanduser()
@@ -94,6 +99,7 @@ class CodesDataModule(ResumableDataModule):
         """Unpack bytes to bits (B, N, K), on the device."""
         if batch.codes is None or batch.codes.dtype != torch.uint8:
             return batch
+        assert self.code_dim is not None  # known since setup
         if self.is_packed:
             return batch._replace(codes=unpack_codes(batch.codes, self.code_dim))
         planes = batch.codes.unflatten(1, (self.code_dim, -1))
@@ -104,7 +110,9 @@ class CodesDataModule(ResumableDataModule):
         settings = store.settings
         for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
             theirs, ours = getattr(settings, name), getattr(self, name)
-            if theirs != ours:
+            if ours is None:
+                setattr(self, name, theirs)
+            elif theirs != ours:
                 raise StoreError(
                     f"data.root={self.root} has codes with {name} {theirs}, and the generator "
                     f"learns {ours}: choose another {fix}=…, or other codes."
@@ -120,8 +128,14 @@ class CodesDataModule(ResumableDataModule):
         return {name: store.split(name) for name in SPLITS if name in store.shards}
 
     def _open_released(self) -> dict[str, ReleasedCodes]:
+        code_dim, grid_size = self.code_dim, self.grid_size
+        if code_dim is None or grid_size is None:
+            raise StoreError(
+                f"data.root={self.root} has files of the released trainer, which do not say how "
+                "large the codes are: set data.code_dim and data.grid_size."
+            )
         return {
-            name: ReleasedCodes(self.root, name, self.code_dim, self.grid_size)
+            name: ReleasedCodes(self.root, name, code_dim, grid_size)
             for name in SPLITS
             if has_released(self.root, name)
         }

@@ -128,7 +128,7 @@ class DigitsDataModule(ImageDataModule):
         self,
         *,
         image_size: PositiveInt = 16,
-        batch_size: PositiveInt = 128,
+        batch_size: PositiveInt = 64,
         num_classes: Literal[10] = 10,
         **common: Any,
     ) -> None:

@@ -47,9 +47,14 @@ def test_a_store_without_validation(tmp_path: Path) -> None:
     assert list(data.val_dataloader()) == []
 
 
+def test_sizes_that_follow_from_the_store(tmp_path: Path) -> None:
+    data = build(make_store(tmp_path), code_dim=None, grid_size=None)
+    assert (data.code_dim, data.grid_size) == (6, 4)
+
+
 def test_other_classes(tmp_path: Path) -> None:
     make_store(tmp_path)
     with pytest.raises(StoreError, match=r"has 3 classes.*set data\.num_classes=3"):
         build(tmp_path, num_classes=1000)
-    with pytest.raises(ValueError, match="grid_size must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="grid_size must be a positive integer or null, got 0"):
         build(tmp_path, grid_size=0)
