@@ -232,7 +232,10 @@ WRONG = {
         ["views=[center]"],
         "contains codes made with views=['center', 'mirror'], but now it is ['center']: choose",
     ),
-    "unknown_view": (["views=[left]"], "views=['left']: give some of center, mirror, ten_crop"),
+    "unknown_view": (
+        ["views=[left]"],
+        "views=['left']: give one or more of center, mirror, ten_crop",
+    ),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),
     "draws": (["deterministic=true"], "num_draws=2 with deterministic=true are all the same"),

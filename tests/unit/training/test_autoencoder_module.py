@@ -64,16 +64,3 @@ def test_impossible_settings(name: str) -> None:
         ValueError, match=rf"AutoencoderModule\.{name} must be a number of at least"
     ):
         build(**{name: -1.0})
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"start_step": -1}, r"GANConfig\.start_step must be an integer of at least 0, got -1"),
-        ({"weight": -0.1}, r"GANConfig\.weight must be a number of at least 0"),
-        ({"diffaugment": ["cutout"]}, r"GANConfig\.diffaugment must be .* color or translation"),
-    ],
-)
-def test_impossible_settings_of_the_gan(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        GANConfig(optimizer=functools.partial(torch.optim.Adam, lr=1e-3), **settings)
