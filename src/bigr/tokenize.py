@@ -1,4 +1,4 @@
-"""Images to packed codes: ``python -m bigr.tokenize``, all settings in ``conf/tokenize.yaml``."""
+"""Encode images as packed codes: ``python -m bigr.tokenize`` with ``conf/tokenize.yaml``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(kw_only=True)
 class Settings:
-    """The values at the top level of the configuration ``conf/tokenize.yaml``."""
+    """The values at the top level of ``conf/tokenize.yaml``."""
 
     autoencoder: ExistingPath
     output: str
@@ -34,19 +34,19 @@ class Settings:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     cli.run("tokenize", job, settings=Settings)
 
 
 def job(config: DictConfig) -> None:
-    """Make a store of codes, or go on with one."""
+    """Write a store of codes, or complete an unfinished one."""
     from bigr.data.broken import TooManyBrokenError
     from bigr.data.codes_store import StoreError
     from bigr.data.codes_writer import BROKEN_REPORT, StoreWriter
 
     cli.quieten_lightning()
     with cli.user_errors():
-        module, trainer = _build(config)
+        module, trainer = build(config)
         writer: StoreWriter = module.writer
     log.info("codes: %s", writer.folder)
     try:
@@ -58,26 +58,30 @@ def job(config: DictConfig) -> None:
     except (StoreError, TooManyBrokenError) as error:
         raise cli.UserError(str(error)) from error
     except SystemExit:
-        log.info("interrupted; what is done stays: give the same command again to go on")
+        log.info("interrupted; finished shards are kept: repeat the command to continue")
         sys.exit(130)
     for split, count in manifest["images"].items():
         left_out = manifest["left_out"][split]
         report = f" (see {BROKEN_REPORT})" if left_out else ""
         log.info("%s: %d images, %d left out%s", split, count, left_out, report)
     size = sum(path.stat().st_size for path in writer.folder.iterdir())
-    log.info("%.1f MB, %d entries an image", size / 1e6, writer.settings.entries)
+    log.info("%.1f MB, %d entries per image", size / 1e6, writer.settings.entries)
 
 
-def _build(config: DictConfig) -> tuple[Any, Any]:
-    from bigr.checkpoints.identity import weights_sha256
+def build(config: DictConfig) -> tuple[Any, Any]:
+    """Return the LightningModule that encodes, and the Trainer that runs it.
+
+    Raises:
+        ValueError: if the settings contradict each other, or the store that exists.
+    """
     from bigr.checkpoints.load import load_autoencoder
-    from bigr.data.codes_store import StoreSettings
     from bigr.data.codes_writer import StoreWriter
-    from bigr.data.transforms import check_views, count_views
-    from bigr.training.tokenization import ShardWriter, TokenizeModule, TokenizeProgress
+    from bigr.data.transforms import check_views
+    from bigr.training.callbacks.shard_writing import ShardWriter, TokenizeProgress
+    from bigr.training.tokenization import TokenizeModule, store_settings
 
-    views = check_views(_listed(config.views))
-    splits = _listed(config.splits)
+    # 1. What the settings alone can contradict.
+    views, splits = check_views(_listed(config.views)), _listed(config.splits)
     if not splits or not set(splits) <= {"train", "val"} or len(set(splits)) < len(splits):
         raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
@@ -85,53 +89,31 @@ def _build(config: DictConfig) -> tuple[Any, Any]:
             f"num_draws={config.num_draws} with deterministic=true are all the same: use "
             "num_draws=1."
         )
+    # 2. The B-AE and the images.
     autoencoder = load_autoencoder(config.autoencoder)
-    sizes = autoencoder.config
-    data = instantiate(config.data)
-    if data.image_size != sizes.image_size:
+    size, data = autoencoder.config.image_size, instantiate(config.data)
+    if data.image_size != size:
         raise ConfigError(
-            f"autoencoder={config.autoencoder} is for {sizes.image_size} pixels, and "
-            f"data.image_size is {data.image_size}: choose resolution={sizes.image_size}."
+            f"autoencoder={config.autoencoder} is for {size} pixels, and data.image_size is "
+            f"{data.image_size}: choose resolution={size}."
         )
     data.prepare_data()
     data.setup("predict")
     pictures = {split: getattr(data, f"{split}_set") for split in splits}
-    settings = StoreSettings(
-        tokenizer_sha256=weights_sha256(autoencoder),
-        code_dim=sizes.code_dim,
-        grid_size=sizes.grid_size,
-        image_size=sizes.image_size,
-        num_classes=data.num_classes,
-        views=views,
-        num_views=count_views(views),
-        num_draws=config.num_draws,
-        deterministic=config.deterministic,
-        seed=config.seed,
-        decoder=data.decoder,
-        honour_exif=data.honour_exif,
-        precision=str(config.trainer.precision),
-        shard_size=config.shard_size,
-        sources={split: images.fingerprint() for split, images in pictures.items()},
-        num_images={split: len(images) for split, images in pictures.items()},
-        classes=tuple(data.classes),
-    )
+    # 3. The store, and what fills it.
+    given = {name: config[name] for name in ("num_draws", "deterministic", "seed", "shard_size")}
+    given["precision"] = str(config.trainer.precision)
+    settings = store_settings(autoencoder, data, pictures, views, **given)
     writer = StoreWriter(Path(config.output).expanduser(), settings)
-    module = TokenizeModule(
-        autoencoder,
-        writer,
-        pictures,
-        batch_size=config.batch_size,
-        num_workers=data.num_workers,
-    )
+    sizes = {"batch_size": config.batch_size, "num_workers": data.num_workers}
+    module = TokenizeModule(autoencoder, writer, pictures, **sizes)
     callbacks = [ShardWriter(writer, data.max_broken_share), TokenizeProgress()]
-    trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=False, enable_progress_bar=False
-    )
-    return module, trainer
+    options = {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
+    return module, instantiate(config.trainer, **options)
 
 
 def _listed(value: Any) -> list[str]:
-    """``splits=train`` means ``splits=[train]``."""
+    """Return a list, also for ``splits=train``."""
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 

@@ -139,7 +139,7 @@ OTHERS = [
     (
         "train",
         "experiment=digits_generator task.autoencoder=g.safetensors",
-        "is a generator (this project's format), but a B-AE is needed here",
+        "is a generator (the format of this project), but a B-AE is needed here",
     ),
     (
         "train",

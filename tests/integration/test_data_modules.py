@@ -21,7 +21,8 @@ from bigr.data.codes_writer import StoreWriter
 from bigr.data.released_codes import write_released
 from bigr.models.config import BiGRConfig
 from bigr.training.data.codes_data import CodesDataModule
-from bigr.training.data.image_data import ImageNetDataModule, ResumableDataModule
+from bigr.training.data.image_data import ImageNetDataModule
+from bigr.training.data.resumable_data import ResumableDataModule
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
 from tests.image_files import encoded, photograph, write_folders

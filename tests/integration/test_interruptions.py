@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from bigr.checkpoints.native import save_autoencoder
-from bigr.training.callbacks.checkpointing import newest_whole, saved_checkpoints
+from bigr.training.checkpoint_files import newest_whole, saved_checkpoints
 from tests.models import tiny_autoencoder
 from tests.processes import call_main, environment, ready_processes
 
@@ -181,7 +181,7 @@ def test_asked_to_stop(
     log = (tmp_path / "run.log").read_text()
     assert process.exitcode == 128 + signum, log
     assert 50 < newest_step(run) < STEPS
-    assert f"stopped by {signum.name} at step {newest_step(run)}; go on with the same" in log
+    assert f"stopped by {signum.name} at step {newest_step(run)}; resume with the same" in log
     assert "Traceback" not in log
     finish(run, [*arguments, "resume=auto"])
     assert_same(run, undisturbed)

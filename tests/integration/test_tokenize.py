@@ -126,7 +126,7 @@ def test_codes_are_the_tokenizers(inputs: Path, whole: Path) -> None:
 
 def test_the_number_of_classes_follows(inputs: Path, whole: Path) -> None:
     register_resolvers()
-    for data, root in (("images", inputs), ("codes", whole / "store")):
+    for data, root in (("imagenet", inputs), ("imagenet_codes", whole / "store")):
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = hydra.compose("train", [f"data={data}", f"data.root={root}", "paths.output=o"])
         assert config.model.num_classes == config.data.num_classes == 3
@@ -232,7 +232,10 @@ WRONG = {
         ["views=[center]"],
         "contains codes made with views=['center', 'mirror'], but now it is ['center']: choose",
     ),
-    "unknown_view": (["views=[left]"], "views=['left']: give some of center, mirror, ten_crop"),
+    "unknown_view": (
+        ["views=[left]"],
+        "views=['left']: give one or more of center, mirror, ten_crop",
+    ),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),
     "draws": (["deterministic=true"], "num_draws=2 with deterministic=true are all the same"),

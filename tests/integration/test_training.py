@@ -23,9 +23,11 @@ from bigr.checkpoints.native import save_autoencoder
 from bigr.models.discriminator import DiscriminatorConfig
 from bigr.training.autoencoder_module import AutoencoderModule
 from bigr.training.base_module import TrainingModule
-from bigr.training.callbacks.checkpointing import Checkpoints, saved_checkpoints
+from bigr.training.callbacks.checkpointing import Checkpoints
 from bigr.training.callbacks.ema import EMA
-from bigr.training.callbacks.pictures import ExportWeights, ReconstructionGrid, SampleGrid
+from bigr.training.callbacks.export import ExportWeights
+from bigr.training.callbacks.pictures import ReconstructionGrid, SampleGrid
+from bigr.training.checkpoint_files import saved_checkpoints
 from bigr.training.data.image_data import DigitsDataModule
 from bigr.training.gan import GANConfig
 from bigr.training.generator_module import GeneratorModule

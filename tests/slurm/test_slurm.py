@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bigr.checkpoints.native import save_autoencoder
-from bigr.training.callbacks.checkpointing import newest_whole, saved_checkpoints
+from bigr.training.checkpoint_files import newest_whole, saved_checkpoints
 from tests.models import tiny_autoencoder
 from tests.processes import environment
 from tests.slurm.cluster import cluster, free_ports, missing
@@ -130,7 +130,7 @@ def test_preempted_and_requeued(tmp_path: Path) -> None:
         slurm.wait(job, "COMPLETED 1")
         log = slurm.log(job)
         assert f"SLURM job {job} is requeued" in log
-        assert "going on from" in log
+        assert "resuming from" in log
     ours, theirs = end_state(preempted), end_state(left_alone)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

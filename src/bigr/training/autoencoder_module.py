@@ -1,4 +1,4 @@
-"""Training of the B-AE: L1, MSE, LPIPS, and a discriminator if there is one."""
+"""Training of the B-AE: L1, MSE, LPIPS, and optionally a discriminator."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
@@ -21,89 +22,97 @@ from bigr.metrics.bits import BitUsage
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.reconstruction_fid import ReconstructionFID
 from bigr.models.autoencoder import AutoencoderOutput, BinaryAutoencoder
-from bigr.models.config import BinaryAutoencoderConfig, check_range
+from bigr.models.config import BinaryAutoencoderConfig
 from bigr.models.discriminator import PatchDiscriminator
-from bigr.training.base_module import Frozen, SchedulerFactory, TrainingModule
+from bigr.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, checked
+from bigr.training.base_module import (
+    Frozen,
+    SchedulerFactory,
+    TrainingModule,
+)
 from bigr.training.data.batch import Batch
+from bigr.training.data_checks import check_equal, check_kind
 from bigr.training.gan import Adversary, GANConfig, OptimizerFactory
-from bigr.training.gradient_guard import GradientGuard
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = ("l1_weight", "mse_weight", "perceptual_weight", "code_weight")
 SSIM_WINDOW = 11
 
 
 class AutoencoderModule(TrainingModule):
-    """Steps and optimisers of a :class:`~bigr.models.autoencoder.BinaryAutoencoder`.
+    """Trains a :class:`~bigr.models.autoencoder.BinaryAutoencoder`.
 
     loss = ``l1_weight`` mean|x - y| + ``mse_weight`` mean (x - y)^2
-    + ``perceptual_weight`` LPIPS(x, y) + w * (-mean D(y)) + ``code_weight`` mean z(1 - z), with z
-    the bit probabilities; bits are drawn, the gradient is straight-through.
+    + ``perceptual_weight`` LPIPS(x, y) + w * (-mean D(y)) + ``code_weight`` mean z(1 - z),
+    where z are the bit probabilities. Bits are drawn, and their gradient is straight-through.
+
+    Without a discriminator Lightning runs the optimiser. With one, this module does: it clips each
+    network's gradient and accumulates batches itself, see :meth:`configure_trainer`.
 
     Args:
         autoencoder: sizes of the B-AE.
-        optimizer: builds the optimiser from the trainable parameters.
-        l1_weight: of the absolute error.
-        mse_weight: of the squared error.
-        perceptual_weight: of LPIPS; 0 goes without VGG16.
-        perceptual_file: VGG16's weights; None is torch's hub cache.
-        rfid: whether validation measures the FID of reconstructions.
-        inception_file: Inception's weights for that; None is torch's hub cache.
-        code_weight: of the bits' variance; above 0, it makes the encoder sure of its bits.
-        quantizer_gain: factor of the quantizer's initial weights. Above 1 the first bits are no
-            coin flips, and fewer of them learn to repeat each other.
+        optimizer: called with the trainable parameters.
+        l1_weight: weight of the absolute error.
+        mse_weight: weight of the squared error.
+        perceptual_weight: weight of LPIPS; with 0, VGG16 is not loaded.
+        perceptual_file: weights of VGG16; None looks in torch's hub cache.
+        rfid: measure the FID of reconstructions at validation.
+        inception_file: weights of Inception for ``rfid``; None looks in torch's hub cache.
+        code_weight: weight of the variance of the bits, which makes the encoder more certain.
+        quantizer_gain: factor of the quantizer's initial weights. With a factor above 1 the first
+            bits are not coin flips, and fewer of them become redundant.
         gan: the discriminator and its settings; None trains without.
-        init_from: a checkpoint to start from, released or own, discriminator included; with other
-            ``code_dim`` the quantizer starts anew.
-        recompute_activations: keep less in memory and compute it again in the backward pass.
+        init_from: checkpoint to start from, released or own, including the discriminator; if its
+            ``code_dim`` differs, the quantizer is initialised anew.
+        recompute_activations: recompute activations in the backward pass to save memory.
         channels_last: memory format of images and weights; faster on most GPUs, slower on CPUs.
-        lr_scheduler: see :class:`TrainingModule`; the discriminator's rate follows.
+        gradient_clip_val: maximum norm of each network's gradient, with a discriminator; None
+            does not clip. :meth:`configure_trainer` takes the trainer's value.
+        accumulate_grad_batches: batches per optimiser step, with a discriminator; likewise.
+        lr_scheduler: see :class:`TrainingModule`; the discriminator's rate changes in proportion.
         seed: see :class:`TrainingModule`.
-        max_skipped_steps: see :class:`TrainingModule`; for each network.
+        max_skipped_steps: see :class:`TrainingModule`; counted for each network.
     """
 
+    learns = "images"
+
+    @checked
     def __init__(
         self,
         autoencoder: BinaryAutoencoderConfig,
         optimizer: OptimizerFactory,
         *,
-        l1_weight: float = 1.0,
-        mse_weight: float = 0.0,
-        perceptual_weight: float = 0.0,
+        l1_weight: NonNegativeFloat = 1.0,
+        mse_weight: NonNegativeFloat = 0.0,
+        perceptual_weight: NonNegativeFloat = 0.0,
         perceptual_file: str | None = None,
         rfid: bool = False,
         inception_file: str | None = None,
-        code_weight: float = 0.0,
-        quantizer_gain: float = 1.0,
+        code_weight: NonNegativeFloat = 0.0,
+        quantizer_gain: NonNegativeFloat = 1.0,
         gan: GANConfig | None = None,
         init_from: str | None = None,
         recompute_activations: bool = False,
         channels_last: bool = False,
+        gradient_clip_val: PositiveFloat | None = None,
+        accumulate_grad_batches: PositiveInt = 1,
         lr_scheduler: SchedulerFactory | None = None,
-        seed: int = 0,
-        max_skipped_steps: int = 10,
+        seed: NonNegativeInt = 0,
+        max_skipped_steps: NonNegativeInt = 10,
     ) -> None:
         super().__init__("autoencoder", autoencoder, lr_scheduler, seed, max_skipped_steps)
-        self.critic_guard = GradientGuard(max_skipped_steps)
         self.l1_weight = l1_weight
         self.mse_weight = mse_weight
         self.perceptual_weight = perceptual_weight
         self.code_weight = code_weight
-        self.quantizer_gain = quantizer_gain
-        for name in (*WEIGHTS, "quantizer_gain"):
-            check_range(self, name, 0.0)
-        self._lpips: Frozen[nn.Module] = Frozen(None)
-        if perceptual_weight > 0:
-            try:
-                self._lpips = Frozen(load_lpips(perceptual_file))
-            except CachedFileError as error:
-                raise CachedFileError(
-                    f"{error} The key is task.perceptual_file; task.perceptual_weight=0 trains "
-                    "without LPIPS."
-                ) from error
+        self.gradient_clip_val = gradient_clip_val
+        self.accumulate_grad_batches = accumulate_grad_batches
         self.optimizer_factory = optimizer
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        # 1. The network of the perceptual loss.
+        lpips = _load_lpips(perceptual_file) if perceptual_weight > 0 else None
+        self._lpips: Frozen[nn.Module] = Frozen(lpips)
+        # 2. The networks that are trained.
         self.autoencoder = BinaryAutoencoder(autoencoder)
         with torch.no_grad():
             self.autoencoder.quantizer.proj.weight.mul_(quantizer_gain)
@@ -111,33 +120,65 @@ class AutoencoderModule(TrainingModule):
         self.adversary: Adversary | None = None
         if gan is not None:
             self.discriminator = PatchDiscriminator(gan.discriminator)
-            self.adversary = Adversary(gan, self.discriminator)
+            self.adversary = Adversary(gan, self.discriminator, max_skipped_steps)
+        self.automatic_optimization = gan is None
         if init_from is not None:
             self._start_from(init_from)
         self.autoencoder.checkpoint_activations(recompute_activations)
         self.to(memory_format=self.memory_format)
-        self.automatic_optimization = gan is None
-        self.gradient_clip_val: float | None = None
-        """Largest norm of each network's gradient; ours to apply where there is a discriminator."""
-        self.accumulate_grad_batches = 1
-        """Batches per optimiser step; ours to count where there is a discriminator."""
+        # 3. Metrics. Last, because building a network changes the initial weights of later ones.
         self._fid = ReconstructionFID(load_network("inception", inception_file)) if rfid else None
         self.bit_usage = Frozen(BitUsage(autoencoder.code_dim))
 
-    def images_of(self, batch: Batch) -> Tensor:
-        """The batch's images.
+    def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
+        """Take over clipping and accumulation from the trainer, if there is a discriminator.
+
+        The two networks take part in different backward passes, so that DDP has to look for
+        parameters without a gradient. A strategy object of another class is kept as it is.
+
+        Raises:
+            ValueError: for FSDP, or for float16 with a discriminator.
+        """
+        strategy = settings.get("strategy", "auto")
+        if isinstance(strategy, ModelParallelStrategy):
+            raise ValueError("strategy=fsdp is for the generator: use strategy=ddp for a B-AE.")
+        if self.automatic_optimization:
+            return settings
+        if str(settings.get("precision")).startswith("16"):
+            raise ValueError(
+                f"trainer.precision={settings['precision']} doesn't work with two optimisers: use "
+                "bf16-mixed or 32-true."
+            )
+        self.gradient_clip_val = settings.get("gradient_clip_val")
+        self.accumulate_grad_batches = settings.get("accumulate_grad_batches", 1)
+        is_ddp = isinstance(strategy, str | DDPStrategy)
+        if is_ddp and (world_size > 1 or strategy != "auto"):
+            strategy = DDPStrategy(find_unused_parameters=True)
+        taken = {"gradient_clip_val": None, "accumulate_grad_batches": 1, "strategy": strategy}
+        return {**settings, **taken}
+
+    def check(self, data: Any) -> None:
+        """Raise ``ValueError`` if the data module gives codes, or images of another size."""
+        super().check(data)
+        check_kind(self, data, ("images",), "choose another data=…")
+        size = self.autoencoder.config.image_size
+        check_equal(data, {"image_size": size}, {"image_size": f"choose resolution={size}"})
+
+    def images_of(self, batch: Any) -> Tensor:
+        """Return the images (B, 3, H, W) of a batch, see :meth:`Batch.of`.
 
         Raises:
             ValueError: if it has none.
         """
-        if batch.images is None:
+        images = Batch.of(batch).images
+        if images is None:
             raise ValueError(
-                "This data gives codes, and the B-AE learns images: choose other data."
+                "this data gives codes, and the B-AE learns images: choose another data=…."
             )
-        return batch.images.contiguous(memory_format=self.memory_format)
+        return images.contiguous(memory_format=self.memory_format)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """One batch; with a discriminator also the optimisers' steps."""
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a batch; with a discriminator, also run the optimisers."""
         images = self.images_of(batch)
         output = self.autoencoder(images)
         reconstruction_loss, parts = self._reconstruction_loss(output, images)
@@ -145,12 +186,15 @@ class AutoencoderModule(TrainingModule):
         loss = reconstruction_loss + self.code_weight * bit_variance
         parts["bit_variance"] = bit_variance
         if self.adversary is not None:
-            loss = self._adversarial_steps(images, output, reconstruction_loss, loss, parts)
+            loss, values = self.adversary.step(
+                self, images, output.reconstruction, reconstruction_loss, loss
+            )
+            parts.update(values)
         self._log("train", {"loss": loss, **parts}, len(images))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Errors of the clamped reconstruction, and how far the bits are from coin flips."""
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log errors of the clamped reconstruction, and the entropy of the bit probabilities."""
         images = self.images_of(batch)
         output = self.autoencoder(images)
         y = output.reconstruction.clamp(0, 1).float()
@@ -176,7 +220,7 @@ class AutoencoderModule(TrainingModule):
         self._log("val", metrics, len(images))
 
     def on_validation_epoch_end(self) -> None:
-        """How the bits were used over the whole split, and the FID of its reconstructions."""
+        """Log how the bits were used in the whole split, and the FID of its reconstructions."""
         if self._fid is not None:
             if not self.trainer.sanity_checking:
                 self.log("val/rfid", self._fid.compute())
@@ -196,7 +240,7 @@ class AutoencoderModule(TrainingModule):
         self.log_dict({f"val/{name}": value.float() for name, value in named.items()})
 
     def configure_optimizers(self) -> Any:
-        """Optimiser and schedule; the discriminator's optimiser comes second."""
+        """Return the optimiser and its schedule; the discriminator's optimiser comes second."""
         trainable = [p for p in self.autoencoder.parameters() if p.requires_grad]
         own = self.with_schedule(self.optimizer_factory(trainable))
         if self.adversary is None:
@@ -206,13 +250,9 @@ class AutoencoderModule(TrainingModule):
         return first, {"optimizer": other}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Encoder, quantizer and decoder."""
-        network = self.autoencoder
-        return {
-            "encoder": list(network.encoder.parameters()),
-            "quantizer": list(network.quantizer.parameters()),
-            "decoder": list(network.decoder.parameters()),
-        }
+        """Return the parameters of the encoder, the quantizer and the decoder."""
+        names = ("encoder", "quantizer", "decoder")
+        return {name: list(getattr(self.autoencoder, name).parameters()) for name in names}
 
     def _reconstruction_loss(
         self, output: AutoencoderOutput, images: Tensor
@@ -226,64 +266,6 @@ class AutoencoderModule(TrainingModule):
             loss = loss + self.perceptual_weight * parts["lpips"]
         return loss, parts
 
-    def _adversarial_steps(
-        self,
-        images: Tensor,
-        output: AutoencoderOutput,
-        reconstruction_loss: Tensor,
-        loss: Tensor,
-        parts: dict[str, Tensor],
-    ) -> Tensor:
-        """The B-AE's step, then the discriminator's; both only at the end of an accumulation."""
-        adversary, share = self.adversary, 1.0 / self.accumulate_grad_batches
-        if adversary is None:
-            raise RuntimeError("there is no discriminator")
-        optimizers: Any = self.optimizers()
-        optimizer, other = optimizers
-        is_adversarial = self.global_step >= adversary.config.start_step
-        is_step = self._is_step()
-        if is_adversarial:
-            term = adversary.term(
-                output.reconstruction, reconstruction_loss, self.autoencoder.last_weight
-            )
-            loss = loss + term.loss
-            parts["gan_loss"], parts["gan_weight"] = term.gan_loss, term.adaptive_weight
-        self.manual_backward(loss * share)
-        if is_step:
-            self.guarded(self.guard, optimizer, self.parts(), self.gradient_clip_val)
-        if is_adversarial:
-            d_loss, real, fake = adversary.loss(images, output.reconstruction)
-            parts.update(discriminator_loss=d_loss, logits_real=real, logits_fake=fake)
-            self.manual_backward(d_loss * share)
-            if is_step:
-                critic = {"discriminator": list(adversary.network.parameters())}
-                self.guarded(self.critic_guard, other, critic, self.gradient_clip_val)
-        if not is_step:
-            return loss
-        if is_adversarial:
-            self._follow_rate(optimizer, other)
-            # Not Lightning's step: it would count as a step of the run.
-            other.optimizer.step()
-            other.zero_grad()
-        optimizer.step()
-        optimizer.zero_grad()
-        scheduler: Any = self.lr_schedulers()
-        if scheduler is not None:
-            scheduler.step()
-        return loss
-
-    def _is_step(self) -> bool:
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return done % self.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-
-    def _follow_rate(self, optimizer: Any, other: Any) -> None:
-        """The schedule is the B-AE's; the discriminator's rate changes by the same factor."""
-        group = optimizer.param_groups[0]
-        factor = group["lr"] / group.get("initial_lr", group["lr"])
-        for group in other.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-            group["lr"] = group["initial_lr"] * factor
-
     def _start_from(self, path: str) -> None:
         for line in load_for_finetuning(self.autoencoder, path):
             log.info("%s", line)
@@ -291,20 +273,27 @@ class AutoencoderModule(TrainingModule):
             return
         found = load_discriminator(path)
         if found is None:
-            log.info("%s has no discriminator: it starts anew", path)
+            log.info("%s has no discriminator: a new one is used", path)
         elif found.state_dict().keys() == self.discriminator.state_dict().keys():
             self.discriminator.load_state_dict(found.state_dict())
         else:
-            log.info("%s has a discriminator of other sizes: it starts anew", path)
+            log.info("%s has a discriminator of other sizes: a new one is used", path)
 
     def _log(self, split: str, metrics: dict[str, Any], count: int) -> None:
-        shown = ("train/loss", "val/psnr")
         for name, value in metrics.items():
             key = f"{split}/{name}"
             self.log(
                 key,
                 value.detach(),
-                prog_bar=key in shown,
+                prog_bar=key in ("train/loss", "val/psnr"),
                 sync_dist=split == "val",
                 batch_size=count,
             )
+
+
+def _load_lpips(perceptual_file: str | None) -> nn.Module:
+    try:
+        return load_lpips(perceptual_file)
+    except CachedFileError as error:
+        hint = "The key is task.perceptual_file; task.perceptual_weight=0 trains without LPIPS."
+        raise CachedFileError(f"{error} {hint}") from error

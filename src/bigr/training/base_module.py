@@ -1,4 +1,4 @@
-"""What both LightningModules share: step-wise randomness, schedules, what a checkpoint holds."""
+"""Base class of the LightningModules: randomness by step, schedules, contents of checkpoints."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from bigr.data.seeds import mixed_seed
 from bigr.training.callbacks.collapse import CollapseError
 from bigr.training.gradient_guard import GradientGuard
+from bigr.training.lightning_private import batch_counter, rescale_batch_counters
 
 ALL_RANKS = -1
-"""Stands for the rank in seeds of what all processes draw alike."""
+"""Replaces the rank in the seed of draws that are the same on all processes."""
 
 Network = TypeVar("Network", bound=nn.Module)
 SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
@@ -33,17 +34,17 @@ class Configuration(Protocol):
 
 
 class Frozen(Generic[Network]):
-    """Holds a module outside the submodules: not in checkpoints, gradients or the EMA.
+    """Holds a network outside a module's submodules: not in checkpoints, gradients or the EMA.
 
     Args:
-        module: or None.
+        module: the network, or None.
     """
 
     def __init__(self, module: Network | None) -> None:
         self.module = None if module is None else module.requires_grad_(False).eval()
 
     def on(self, device: torch.device) -> Network | None:
-        """The module on a device, if there is one."""
+        """Return the network on a device, or None if there is none."""
         return None if self.module is None else self.module.to(device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Frozen[Network]:
@@ -51,40 +52,44 @@ class Frozen(Generic[Network]):
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for one step on one process; validation steps count down from -1."""
+    """Return the seed of a step on a process. Validation steps count down from -1."""
     return mixed_seed("step", seed, step, rank)
 
 
 class BatchPlace(NamedTuple):
-    """Which images of an optimiser step's global batch a process has at hand.
+    """The position of a batch in the global batch of its optimiser step.
 
-    Randomness is drawn for the whole global batch and each process takes its rows, so that the same
-    images are treated alike on any number of devices.
+    Randomness is drawn for the whole global batch, and each process takes its rows. An image is
+    therefore treated the same on any number of devices.
     """
 
     step: int
-    """Optimiser steps done."""
+    """Number of optimiser steps before this one."""
     total: int
-    """Images of the global batch."""
+    """Number of images in the global batch."""
     rows: slice
-    """This process's in this batch."""
+    """The rows of this process's batch."""
 
     def generator(self, seed: int, device: torch.device | str) -> torch.Generator:
-        """The same one on all processes."""
+        """Return a generator with the same state on all processes."""
         return torch.Generator(device).manual_seed(step_seed(seed, self.step, ALL_RANKS))
 
 
-class TrainingModule(lightning.LightningModule):
-    """Base of the LightningModules.
+class TrainingModule(LightningModule):
+    """Base class of the LightningModules.
 
     Args:
-        kind: ``generator`` or ``autoencoder``, written into checkpoints.
-        config: sizes of the network, written into checkpoints.
-        lr_scheduler: gets the optimiser, steps every optimiser step; None is constant.
-        seed: with the step and the rank, decides all randomness of a training step.
-        max_skipped_steps: a step whose gradient isn't finite changes nothing; after more than so
-            many in a row the run stops.
+        kind: ``generator`` or ``autoencoder``, stored in checkpoints.
+        config: sizes of the network, stored in checkpoints.
+        lr_scheduler: called with the optimiser; it steps at every optimiser step. None keeps the
+            learning rate constant.
+        seed: determines, together with the step and the rank, all randomness of a step.
+        max_skipped_steps: a step whose gradient is not finite is skipped. More than this many
+            skipped steps in a row stop the run.
     """
+
+    learns: Literal["codes", "images"]
+    """What the module is trained on; compared with ``provides`` of the data module."""
 
     def __init__(
         self,
@@ -100,25 +105,51 @@ class TrainingModule(lightning.LightningModule):
         self.lr_scheduler_factory = lr_scheduler
         self.seed = seed
         self.run_config: dict[str, Any] = {}
-        """The resolved configuration of the run, plain containers; set by the entry point."""
+        """The resolved configuration of the run, stored in checkpoints."""
         self.guard = GradientGuard(max_skipped_steps)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Reseed, so that a resumed run draws what the uninterrupted one would have drawn."""
+    def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
+        """Return the arguments of ``lightning.Trainer`` with which this module is trained.
+
+        Args:
+            settings: the arguments from the configuration.
+            world_size: number of processes.
+
+        Raises:
+            ValueError: if the module cannot be trained with them.
+        """
+        return settings
+
+    def check(self, data: Any) -> None:
+        """Raise ``ValueError`` if this module cannot be trained, or not on this data module.
+
+        Args:
+            data: any LightningDataModule, after ``setup("fit")``. Facts that it does not state as
+                attributes (``provides``, ``image_size``, ``num_classes``, …) are not compared.
+        """
+        for name, factory in vars(self).items():
+            if isinstance(factory, functools.partial):
+                try:
+                    inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords)
+                except TypeError as error:
+                    key = f"task.{name.removesuffix('_factory')}"
+                    raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
+        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
+            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters by the part of the network whose gradient norm is logged."""
+        raise NotImplementedError
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step, so that a resumed run draws the numbers of the uninterrupted one."""
         torch.manual_seed(step_seed(self.seed, batch_counter(self), self.global_rank))
 
     def on_validation_batch_start(
-        self,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """The same draws in every validation run, so that its losses can be compared."""
+        """Seed each batch, so that the losses of different validation runs are comparable."""
         torch.manual_seed(step_seed(self.seed, -1 - batch_idx, self.global_rank))
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the part of the network whose gradient's norm is logged."""
-        raise NotImplementedError
 
     def configure_gradient_clipping(
         self,
@@ -126,7 +157,7 @@ class TrainingModule(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the norm, and skip the step if it isn't finite."""
+        """Clip the gradient, and skip the step if it is not finite."""
         if gradient_clip_algorithm == "value":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             gradient_clip_val = None
@@ -139,10 +170,10 @@ class TrainingModule(lightning.LightningModule):
         parts: dict[str, list[nn.Parameter]],
         limit: float | None,
     ) -> None:
-        """Have ``guard`` look at the gradient, and log its norms.
+        """Apply ``guard`` to the gradient, and log the norms.
 
         Raises:
-            CollapseError: if too many steps in a row had to be skipped.
+            CollapseError: if too many steps in a row were skipped.
         """
         norms = guard.apply(optimizer, parts, limit)
         whole = norms.pop("all")
@@ -156,12 +187,12 @@ class TrainingModule(lightning.LightningModule):
                 f"the gradient wasn't finite in {guard.in_a_row} steps in a row, up to step "
                 f"{self.global_step}; the weights are those from before"
                 f"{self._report_batches(guard.in_a_row)}. Lower task.optimizer.lr or set "
-                "trainer.gradient_clip_val, and go on from the last checkpoint; "
-                "task.max_skipped_steps bears more."
+                "trainer.gradient_clip_val, and resume from the last checkpoint; a larger "
+                "task.max_skipped_steps allows more."
             )
 
     def _report_batches(self, num_steps: int) -> str:
-        """Write which samples the last steps were made of, for a look at them."""
+        """Write down which samples the last steps were made of, if the data module knows."""
         describe = getattr(getattr(self.trainer, "datamodule", None), "describe_batch", None)
         if describe is None:
             return ""
@@ -173,27 +204,15 @@ class TrainingModule(lightning.LightningModule):
             path.write_text(json.dumps([describe(index) for index in range(first, last + 1)]))
         return f" (their samples are in {path})"
 
-    def check(self, data: Any) -> None:  # noqa: ARG002
-        """Raise ``ValueError`` if this module can't learn, or not from the data module ``data``."""
-        for name, factory in vars(self).items():
-            if isinstance(factory, functools.partial):
-                try:
-                    inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords)
-                except TypeError as error:
-                    key = f"task.{name.removesuffix('_factory')}"
-                    raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
-        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
-            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
-
     def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """What ``configure_optimizers`` returns for ``optimizer``."""
+        """Return the value of ``configure_optimizers`` for ``optimizer`` and its schedule."""
         if self.lr_scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.lr_scheduler_factory(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what later commands need, so that none of them asks for it again."""
+        """Store what is needed to load the network without the configuration of the run."""
         checkpoint["bigr"] = {
             "kind": self.kind,
             "config": dataclasses.asdict(self.network_config),
@@ -203,31 +222,26 @@ class TrainingModule(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting: skipped steps, and batches if a step takes another number of them now."""
+        """Restore the count of skipped steps, and convert the batch counters if necessary."""
         about = checkpoint.get("bigr", {})
         self.guard.restore(about.get("skipped", [0, 0]))
         before = about.get("accumulated", 1)
-        now = self.trainer.accumulate_grad_batches if self._trainer is not None else before
+        now = before if self._trainer is None else self.trainer.accumulate_grad_batches
         if before != now:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            for counts in (progress["total"], progress["current"]):
-                done = counts["processed"]
-                for name, count in counts.items():
-                    counts[name] = done * now // before + count - done
+            rescale_batch_counters(checkpoint, before, now)
 
     def place(self, batch_size: int) -> BatchPlace:
-        """Where the batch of a training step belongs.
+        """Return the position of the current training batch in the global batch.
 
         Args:
-            batch_size: its images, as many on every process and in every batch.
+            batch_size: images in the batch, equal for all processes and batches.
         """
         return batch_place(self.trainer, batch_size)
 
 
-def batch_place(trainer: lightning.Trainer, batch_size: int) -> BatchPlace:
-    """See :meth:`TrainingModule.place`."""
-    module = trainer.lightning_module
-    step, part = divmod(batch_counter(module), trainer.accumulate_grad_batches)
+def batch_place(trainer: Trainer, batch_size: int) -> BatchPlace:
+    """Return the position of the current training batch; see :meth:`TrainingModule.place`."""
+    step, part = divmod(batch_counter(trainer.lightning_module), trainer.accumulate_grad_batches)
     together = batch_size * trainer.world_size
     return BatchPlace(
         step=step,
@@ -238,15 +252,15 @@ def batch_place(trainer: lightning.Trainer, batch_size: int) -> BatchPlace:
     )
 
 
-def is_logged(trainer: lightning.Trainer, step: int) -> bool:
-    """Whether figures are logged after ``step`` optimiser steps."""
-    return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # has
+def batches_per_step(trainer: Trainer, module: LightningModule) -> int:
+    """Return how many batches one optimiser step accumulates.
 
-
-def batch_counter(module: lightning.LightningModule) -> int:
-    """Training batches finished since the very start, restored on resume.
-
-    A batch that an interruption broke off doesn't count: it is trained again.
+    With manual optimisation the module accumulates, and the trainer does not know about it.
     """
-    progress = module.trainer.fit_loop.epoch_loop.batch_progress
-    return int(progress.total.processed)  # type: ignore[attr-defined]  # declared too narrowly
+    ours: int = getattr(module, "accumulate_grad_batches", 1)
+    return max(trainer.accumulate_grad_batches, ours)
+
+
+def is_logged(trainer: Trainer, step: int) -> bool:
+    """Return whether metrics are logged after ``step`` optimiser steps."""
+    return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # it has it

@@ -1,4 +1,4 @@
-"""``torch.compile`` where it helps, and without it where it fails."""
+"""``torch.compile``, with a fallback if it fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CompileMode = bool | Literal["auto"]
 
 
 def wants_compiling(mode: CompileMode, device: torch.device) -> bool:
-    """Whether to compile: ``auto`` does on GPUs that Triton knows."""
+    """Return whether to compile; ``auto`` does so on GPUs that Triton supports."""
     if mode != "auto":
         return bool(mode)
     if device.type != "cuda":
@@ -26,11 +26,11 @@ def wants_compiling(mode: CompileMode, device: torch.device) -> bool:
 
 
 class Compiled:
-    """A function, compiled at its first call; if that fails, it says why and goes on without.
+    """A function that is compiled at its first call, or runs uncompiled if that fails.
 
     Args:
         function: to compile.
-        is_on: False calls it as it is.
+        is_on: whether to compile it.
     """
 
     def __init__(self, function: Callable[..., Any], *, is_on: bool) -> None:
@@ -39,7 +39,7 @@ class Compiled:
         self._compiled = torch.compile(function, dynamic=False) if is_on else function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
+        """Call the function, compiled or not."""
         if not self.is_on:
             return self._function(*args, **kwargs)
         from torch._dynamo.exc import TorchDynamoException
@@ -48,6 +48,6 @@ class Compiled:
             return self._compiled(*args, **kwargs)
         except TorchDynamoException as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-            log.warning("torch.compile failed, training goes on without, slower: %s", reason)
+            log.warning("torch.compile failed, training continues without it, slower: %s", reason)
             self.is_on = False
             return self._function(*args, **kwargs)

@@ -17,40 +17,45 @@ from bigr.models.bigr import BiGR, BiGRLoss
 from bigr.models.codes import grid_to_tokens
 from bigr.models.config import BiGRConfig
 from bigr.models.training_draws import TrainingDraws, draw_num_masked, draw_training
+from bigr.schema import NonNegativeInt, checked
 from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
     TrainingModule,
-    batch_counter,
     is_logged,
     step_seed,
 )
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
 from bigr.training.data.batch import Batch
+from bigr.training.data_checks import check_equal, check_kind
+from bigr.training.lightning_private import batch_counter
 from bigr.training.sharding import is_sharded, shard
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 
 
 class GeneratorModule(TrainingModule):
-    """Steps and optimiser of a :class:`~bigr.models.bigr.BiGR`.
+    """Trains a :class:`~bigr.models.bigr.BiGR`.
 
     Args:
         model: sizes of the generator.
-        optimizer: builds the optimiser from the model.
+        optimizer: called with the generator.
         lr_scheduler: see :class:`TrainingModule`.
-        autoencoder: checkpoint of the B-AE that turns images into codes on the fly; frozen, and
-            not part of this module's checkpoints. Not needed for data that has codes.
-        deterministic_codes: bits [p > 0.5] instead of drawn ones.
-        compile: ``auto`` compiles on GPUs; True, False.
-        recompute_activations: of every transformer layer in the backward pass: less memory, a
-            third more time.
-        masked_only: leave known tokens out of the transcoder; ``auto`` does unless compiled, for
-            then shapes have to stay the same. The loss is the same.
+        autoencoder: checkpoint of the B-AE that encodes images during training. It is frozen, and
+            not part of this module's checkpoints. Data that consists of codes does not need it.
+        deterministic_codes: use the bits [p > 0.5] instead of drawing them.
+        compile: ``auto`` compiles on GPUs.
+        recompute_activations: recompute each transformer layer in the backward pass, which saves
+            memory and takes a third more time.
+        masked_only: run the transcoder on masked tokens only, with the same loss; ``auto`` does so
+            unless the loss is compiled, which requires constant shapes.
         seed: see :class:`TrainingModule`.
         max_skipped_steps: see :class:`TrainingModule`.
     """
 
+    learns = "codes"
+
+    @checked
     def __init__(
         self,
         model: BiGRConfig,
@@ -62,8 +67,8 @@ class GeneratorModule(TrainingModule):
         compile: CompileMode = "auto",
         recompute_activations: bool = False,
         masked_only: CompileMode = "auto",
-        seed: int = 0,
-        max_skipped_steps: int = 10,
+        seed: NonNegativeInt = 0,
+        max_skipped_steps: NonNegativeInt = 10,
     ) -> None:
         super().__init__("generator", model, lr_scheduler, seed, max_skipped_steps)
         self.model = BiGR(model)
@@ -77,9 +82,9 @@ class GeneratorModule(TrainingModule):
         )
         self._loss: Compiled = Compiled(self.model.loss, is_on=False)
         self.outcome: BiGRLoss | None = None
-        """Of the last step, for callbacks."""
+        """The loss of the last training step, for callbacks."""
         self.draws: TrainingDraws | None = None
-        """Of the last step."""
+        """The random draws of the last training step, for callbacks."""
         self._figures: Tensor | None = None
 
     @property
@@ -88,47 +93,60 @@ class GeneratorModule(TrainingModule):
         return self._frozen.on(self.device)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Transformer and transcoder."""
+        """Return the parameters of the transformer and of the transcoder."""
         return {
             "transformer": list(self.model.transformer.parameters()),
             "transcoder": list(self.model.transcoder.parameters()),
         }
 
     def check(self, data: Any) -> None:
-        """Raise ``ValueError`` also if the B-AE's codes aren't those that the generator learns."""
+        """Raise ``ValueError`` if the data does not fit the generator, or the B-AE does not."""
         super().check(data)
-        if self._frozen.module is None:
+        config, autoencoder = self.model.config, self._frozen.module
+        accepted = ("codes",) if autoencoder is None else ("codes", "images")
+        check_kind(self, data, accepted, "set task.autoencoder to the checkpoint of a B-AE")
+        sizes = {name: getattr(config, name) for name in ("num_classes", "code_dim", "grid_size")}
+        fixes = {
+            "num_classes": "leave out model.num_classes, or give the model that of the data",
+            "code_dim": "choose another autoencoder=…, or other codes",
+            "grid_size": "choose another resolution=…, or other codes",
+        }
+        check_equal(data, sizes, fixes)
+        if autoencoder is None:
             return
-        check_pair(self.model, self._frozen.module)
+        check_pair(self.model, autoencoder)
+        size = autoencoder.config.image_size
+        check_equal(data, {"image_size": size}, {"image_size": f"choose resolution={size}"})
         made_by = getattr(data, "tokenizer_sha256", None)
-        if made_by is not None and made_by != weights_sha256(self._frozen.module):
+        if made_by is not None and made_by != weights_sha256(autoencoder):
             raise ValueError(
                 "task.autoencoder isn't the B-AE that made these codes (its weights differ), so "
                 "pictures would be wrong: give the right one, or task.autoencoder=null."
             )
 
     def configure_model(self) -> None:
-        """Spread the weights over the devices, where the strategy wants that."""
+        """Shard the weights, if the strategy asks for it."""
         mesh = self.device_mesh
         if mesh is not None and not is_sharded(self.model):
             shard(self.model, mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Decide about compiling, now that the devices are known."""
+        """Decide about compiling, now that the device is known."""
         is_on = wants_compiling(self.compile_mode, self.device)
         self._loss = Compiled(self.model.loss, is_on=is_on)
 
-    def codes_of(self, batch: Batch) -> Tensor:
-        """(B, N, K) codes of a batch, drawn from the B-AE's probabilities if it has images.
+    def codes_of(self, batch: Any) -> Tensor:
+        """Return the codes (B, N, K) of a batch; images are encoded, and their bits drawn.
 
         Raises:
-            ValueError: if the batch has images and there is no autoencoder.
+            ValueError: if the batch has images and there is no B-AE.
         """
+        batch = Batch.of(batch)
         if batch.codes is not None:
             return batch.codes
         if self.autoencoder is None or batch.images is None:
             raise ValueError(
-                "This data gives images, and the generator learns codes: set task.autoencoder to "
+                "this data gives images, and the generator learns codes: set task.autoencoder to "
                 "the checkpoint of a B-AE."
             )
         with torch.no_grad():
@@ -139,10 +157,10 @@ class GeneratorModule(TrainingModule):
                 codes = (self._draw_uniform(bit_probs) < bit_probs).to(bit_probs.dtype)
         return grid_to_tokens(codes)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Loss of one batch."""
-        size = len(batch.labels)
-        place = self.place(size)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        batch = Batch.of(batch)
+        place = self.place(len(batch.labels))
         config = self.model.config
         host, device = (place.generator(self.seed, where) for where in ("cpu", self.device))
         draws = draw_training(
@@ -152,10 +170,18 @@ class GeneratorModule(TrainingModule):
             generator=device,
             device=self.device,
         ).rows(place.rows)
-        return self._step(batch, "train", draws).loss
+        is_short = not self._loss.is_on if self.masked_only == "auto" else self.masked_only
+        # A compiled loss must not receive a number that changes with every step.
+        given = draws if is_short else draws._replace(num_masked=0)
+        codes = self.codes_of(batch)
+        outcome: BiGRLoss = self._loss(codes, batch.labels, draws=given, masked_only=bool(is_short))
+        self.outcome, self.draws = outcome, draws
+        self._log_step(torch.stack([outcome.loss.detach(), outcome.bit_accuracy]))
+        return outcome.loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same loss on held-out images, without dropout."""
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the same loss of held-out images, without dropout and with the same draws."""
+        batch = Batch.of(batch)
         seed = step_seed(self.seed, -1 - batch_idx, self.global_rank)
         config, size = self.model.config, len(batch.labels)
         num_masked = draw_num_masked(config.seq_len, torch.Generator().manual_seed(seed))
@@ -163,31 +189,12 @@ class GeneratorModule(TrainingModule):
         draws = draw_training(
             config, size, num_masked=num_masked, generator=generator, device=self.device
         )
-        self._step(batch, "val", draws)
-
-    def _step(self, batch: Batch, split: str, draws: TrainingDraws) -> BiGRLoss:
-        """Loss and bit accuracy, logged."""
-        is_training = split == "train"
-        codes = self.codes_of(batch)
-        if is_training:
-            is_short = not self._loss.is_on if self.masked_only == "auto" else self.masked_only
-            loss = self._loss
-        else:
-            is_short, loss = True, self.model.loss  # type: ignore[assignment]
-        # A compiled loss must not see a number that changes with every step.
-        given = draws if is_short else draws._replace(num_masked=0)
-        outcome: BiGRLoss = loss(codes, batch.labels, draws=given, masked_only=bool(is_short))
-        if is_training:
-            self.outcome, self.draws = outcome, draws
-        figures = torch.stack([outcome.loss.detach(), outcome.bit_accuracy])
-        if is_training:
-            self._log_step(figures)
-        else:
-            self._log("val", figures, sync_dist=True, batch_size=len(batch.labels))
-        return outcome
+        outcome = self.model.loss(self.codes_of(batch), batch.labels, draws=draws, masked_only=True)
+        figures = torch.stack([outcome.loss, outcome.bit_accuracy])
+        self._log("val", figures, sync_dist=True, batch_size=size)
 
     def _log_step(self, figures: Tensor) -> None:
-        """Means over the global batch of an optimiser step, after its last part."""
+        """Log the means over the global batch of an optimiser step, after its last batch."""
         trainer = self.trainer
         parts = trainer.accumulate_grad_batches
         self._figures = figures if self._figures is None else self._figures + figures
@@ -195,7 +202,8 @@ class GeneratorModule(TrainingModule):
             return
         figures, self._figures = self._figures / parts, None
         if dist.is_initialized() and is_logged(trainer, self.global_step + 1):
-            dist.all_reduce(figures)  # Lightning's own reduction would do it, and wait, every step
+            # Lightning's own reduction would run, and wait for the device, at every step.
+            dist.all_reduce(figures)
             figures = figures / trainer.world_size
         self._log("train", figures, on_step=True, on_epoch=False)
 
@@ -204,12 +212,12 @@ class GeneratorModule(TrainingModule):
             self.log(f"{split}/{name}", value, prog_bar=True, **settings)
 
     def _draw_uniform(self, like: Tensor) -> Tensor:
-        """Uniform numbers for this process's images, of the global batch's."""
+        """Return uniform numbers of the shape of ``like`` for this process's images."""
         place = self.place(len(like))
         generator = place.generator(mixed_seed("codes", self.seed), like.device)
         whole = torch.rand(place.total, *like.shape[1:], generator=generator, device=like.device)
         return whole[place.rows]
 
     def configure_optimizers(self) -> Any:
-        """Optimiser, and schedule if there is one."""
+        """Return the optimiser, and its schedule if there is one."""
         return self.with_schedule(self.optimizer_factory(self.model))

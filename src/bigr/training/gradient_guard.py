@@ -1,4 +1,4 @@
-"""Gradients: their norms, clipping, and no step with one that isn't finite."""
+"""Gradient norms, clipping, and skipping steps whose gradient is not finite."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bigr.schema import NonNegativeInt, checked
 from bigr.training.sharding import whole
 
 LOOK_EVERY = 25
-"""Steps between two looks at a counter on a GPU, each of which waits for it."""
+"""Steps between two reads of a counter on a GPU, each of which waits for the GPU."""
 
 
 class GradientGuard:
-    """Clips gradients by their norm and skips steps whose gradient isn't finite.
+    """Clips gradients by their norm and skips steps whose gradient is not finite.
 
-    A loss that isn't finite has such a gradient, on all processes at once, for gradients are summed
-    up over them. With a fused Adam the decision stays on the device: nothing waits for it.
+    A loss that is not finite has such a gradient, on all processes at once, because gradients are
+    reduced over them. With a fused Adam the decision is made on the device without waiting for it.
 
     Args:
-        max_skipped: so many skipped steps in a row are borne, one more is too many.
-
-    Raises:
-        ValueError: if ``max_skipped`` is negative.
+        max_skipped: maximum number of skipped steps in a row.
     """
 
-    def __init__(self, max_skipped: int) -> None:
-        if not isinstance(max_skipped, int) or max_skipped < 0:
-            raise ValueError(
-                f"task.max_skipped_steps must be an integer of at least 0, got {max_skipped!r}."
-            )
+    @checked
+    def __init__(self, max_skipped: NonNegativeInt) -> None:
         self.max_skipped = max_skipped
         self._counts: Tensor | None = None
         self._initial = (0, 0)
@@ -43,15 +38,15 @@ class GradientGuard:
         parts: Mapping[str, Iterable[nn.Parameter]],
         limit: float | None,
     ) -> dict[str, Tensor]:
-        """Before the optimiser's step.
+        """Clip the gradient before the optimiser's step, or have that step skipped.
 
         Args:
-            optimizer: of all these parameters.
+            optimizer: the optimiser of all these parameters.
             parts: parameters by the name of their part of the network.
-            limit: largest norm of the whole gradient; None doesn't clip.
+            limit: maximum norm of the whole gradient; None does not clip.
 
         Returns:
-            Norm of each part's gradient and of the whole, before clipping, as ``all``.
+            The norms before clipping: of each part, and of the whole gradient as ``all``.
         """
         parameters = {name: [p for p in part if p.grad is not None] for name, part in parts.items()}
         norms = {
@@ -75,32 +70,32 @@ class GradientGuard:
         return {**norms, "all": total}
 
     def is_too_much(self) -> bool:
-        """Whether too many steps in a row were skipped; on a GPU it looks every 25 steps."""
+        """Return whether too many steps in a row were skipped; checked rarely on a GPU."""
         if self._counts is None or (self._counts.is_cuda and self._steps % LOOK_EVERY):
             return False
         return self.in_a_row > self.max_skipped
 
     @property
     def in_a_row(self) -> int:
-        """Steps skipped without one in between that wasn't."""
+        """Number of steps skipped since the last one that was not."""
         return self._initial[0] if self._counts is None else int(self._counts[0])
 
     @property
     def skipped(self) -> int:
-        """Steps skipped since the very start."""
+        """Number of steps skipped since step 0."""
         return self._initial[1] if self._counts is None else int(self._counts[1])
 
     @property
     def skipped_tensor(self) -> Tensor:
-        """The same where it is counted, without waiting."""
+        """:attr:`skipped` as a tensor on the device, which does not wait for it."""
         return torch.zeros(()) if self._counts is None else self._counts[1].float()
 
     def state(self) -> list[int]:
-        """The counts, for a checkpoint."""
+        """Return the counters for a checkpoint."""
         return [self.in_a_row, self.skipped]
 
     def restore(self, state: list[int]) -> None:
-        """Go on counting."""
+        """Set the counters to the result of :meth:`state`."""
         self._initial, self._counts = (state[0], state[1]), None
 
     def _count(self, is_bad: Tensor) -> None:

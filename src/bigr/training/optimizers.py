@@ -23,10 +23,10 @@ def adamw(
     Args:
         model: the generator.
         lr: learning rate.
-        betas: of Adam.
-        weight_decay: of the parameters that decay.
-        fused: one kernel for all parameters: 6 times faster on a CPU. ``16-mixed`` precision with
-            ``trainer.gradient_clip_val`` needs ``fused=False``.
+        betas: decay rates of Adam's moments.
+        weight_decay: for the parameters that decay.
+        fused: use one kernel for all parameters, which is 6 times faster on a CPU. ``16-mixed``
+            precision with ``trainer.gradient_clip_val`` needs ``fused=False``.
     """
     decaying: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -44,7 +44,7 @@ def adamw(
 
 
 def constant(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
-    """The same learning rate all the time, as the paper has it."""
+    """Keep the learning rate constant, as in the paper."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)  # noqa: ARG005
 
 
@@ -55,13 +55,13 @@ def warmup_cosine(
     warmup_steps: int = 0,
     final_factor: float = 0.0,
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up to the full learning rate, then a half cosine down to a share of it.
+    """Warm up linearly, then decrease the learning rate along half a cosine.
 
     Args:
-        optimizer: whose learning rates are scaled.
+        optimizer: the optimiser whose learning rates are scaled.
         total_steps: optimiser steps until ``final_factor`` is reached.
-        warmup_steps: of these, the first that rise.
-        final_factor: share of the learning rate at the end.
+        warmup_steps: number of optimiser steps until the full learning rate.
+        final_factor: factor of the learning rate at the end.
 
     Raises:
         ValueError: unless 0 <= warmup_steps < total_steps.

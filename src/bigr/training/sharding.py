@@ -1,18 +1,32 @@
-"""Weights spread over devices (FSDP2): sharding them, and getting at them."""
+"""Weights that are sharded over devices (FSDP2), and access to the whole of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import lightning
+from lightning import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from bigr.models.bigr import BiGR
 
 
+def fully_sharded(world_size: int) -> ModelParallelStrategy:
+    """Return the strategy that shards weights, gradients, optimiser and EMA over all devices.
+
+    A checkpoint is one file, from which a run with any number of devices, or DDP, can resume.
+
+    Args:
+        world_size: number of devices on all nodes; ``bigr.train`` supplies it.
+    """
+    return ModelParallelStrategy(
+        data_parallel_size=world_size, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+
+
 def shard(model: BiGR, mesh: Any) -> None:
-    """Spread every transformer layer, and the rest of the generator as one piece.
+    """Shard each transformer layer, and the rest of the generator as one piece.
 
     Args:
         model: changed in place.
@@ -27,34 +41,34 @@ def shard(model: BiGR, mesh: Any) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether its parameters are spread over devices."""
+    """Return whether the parameters of ``module`` are sharded."""
     return any(hasattr(part, "reshard") for part in module.modules())
 
 
 def reshard(module: nn.Module) -> None:
-    """Spread them again: after a forward pass the last ones are still together."""
+    """Shard the parameters that a forward pass has left unsharded."""
     for part in module.modules():
         if hasattr(part, "reshard"):
             part.reshard()  # type: ignore[operator]
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's part, sharing memory; the tensor itself if it isn't spread."""
+    """Return this process's shard, sharing memory, or the tensor itself if it is not sharded."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor, put together from all processes if it is spread: all have to ask."""
+    """Return the unsharded tensor. All processes have to call it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def whole_weights(trainer: lightning.Trainer) -> dict[str, Any]:
-    """The module's ``state_dict``, put together; all processes have to ask, the first gets it."""
+def whole_weights(trainer: Trainer) -> dict[str, Any]:
+    """Return the module's unsharded ``state_dict`` on rank 0. All processes have to call it."""
     return trainer.strategy.lightning_module_state_dict()
 
 
 def load_whole(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Fill a module, spread or not, from whole tensors."""
+    """Load unsharded weights into a module, which may be sharded."""
     if not is_sharded(module):
         module.load_state_dict(weights)
         return

@@ -1,11 +1,9 @@
-"""Requests to stop: granted between two steps, by all processes between the same two."""
+"""Requests to stop a run. All processes stop between the same two optimiser steps."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
 import threading
 from types import FrameType
 
@@ -16,11 +14,11 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10
-"""Steps from one round of questions among several processes to the next."""
+"""Optimiser steps between two rounds of :class:`Agreement`."""
 
 
 class Stopped(SystemExit):
-    """Training ended on a signal; everything up to the last step is saved.
+    """Training ended because of a signal. Everything up to the last step is saved.
 
     Args:
         signum: the signal.
@@ -32,32 +30,32 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Remembers SIGTERM, SIGINT and SIGUSR1; a second SIGINT interrupts in earnest."""
+    """Remembers SIGTERM, SIGINT and SIGUSR1. A second SIGINT raises ``KeyboardInterrupt``."""
 
     def __init__(self) -> None:
         self.received = 0
 
     def install(self) -> None:
-        """Replace the handlers; Lightning puts the earlier ones back when it ends."""
+        """Replace the signal handlers. Lightning restores the earlier ones after the run."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self._remember)
 
-    def _remember(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self.received:
             raise KeyboardInterrupt
-        name = signal.Signals(signum).name
-        log.info("%s: stopping after this step", name)
+        log.info("%s: stopping after this step", signal.Signals(signum).name)
         self.received = self.received or signum
 
 
 class Agreement:
-    """Numbers of which all processes get to know the largest, some steps later.
+    """The maximum over all processes of a few integers, one round later.
 
-    The answer is fetched one round after the question, so that nobody ever waits for it.
+    Each call of :meth:`ask` starts a reduction and returns the result of the one before, so that
+    no process waits for another, and none for its GPU.
 
     Args:
-        device: of the collective operation.
+        device: where the reduction runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -66,7 +64,7 @@ class Agreement:
         self._event: torch.cuda.Event | None = None
 
     def ask(self, *numbers: int) -> list[int]:
-        """Ask, and get the answer to the question before; zeros at first."""
+        """Submit this process's numbers; return the maxima of the previous round, at first 0."""
         answer = [0] * len(numbers)
         if self._answer is not None:
             if self._event is not None:
@@ -82,24 +80,3 @@ class Agreement:
         else:
             self._answer = question
         return answer
-
-
-def requeue_in_slurm() -> None:
-    """Have SLURM start this job again, if this is one."""
-    job = os.environ.get("SLURM_JOB_ID")
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if job is None:
-        return
-    if array is not None and task is not None:
-        job = f"{array}_{task}"
-    try:
-        result = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        log.warning("SLURM job %s could not be requeued: %s", job, error)
-        return
-    if result.returncode:
-        log.warning("SLURM job %s could not be requeued: %s", job, result.stderr.strip())
-    else:
-        log.info("SLURM job %s is requeued", job)

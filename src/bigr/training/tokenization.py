@@ -1,46 +1,70 @@
-"""Images to packed codes through Lightning's predict loop, shard by shard.
+"""Encoding images as packed codes with Lightning's predict loop, shard by shard.
 
-A shard is the unit of work: a fixed range of images in fixed batches, whose bits depend on
-(seed, image, view, draw) alone. A process makes every R-th shard of R processes and skips those
-that are there, so that what comes out depends neither on R nor on interruptions.
+A shard is a fixed range of images in fixed batches, and its bits only depend on the seed, the
+image, the view and the draw. Of R processes each one makes every R-th shard, except for those that
+exist already. The result therefore depends neither on R nor on interruptions.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from typing import Any, NamedTuple
 
-import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from bigr.data.broken import BrokenImage, BrokenImages
-from bigr.data.codes_store import broken_in, read_shard, shard_name
+from bigr.checkpoints.identity import weights_sha256
+from bigr.data.broken import BrokenImage
+from bigr.data.codes_store import StoreSettings
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_arrays import to_float
 from bigr.data.image_dataset import TokenizableImages
 from bigr.data.packing import pack_codes
 from bigr.data.seeds import mixed_seed
-from bigr.data.transforms import View
+from bigr.data.transforms import View, count_views
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.random_numbers import SeededNoise
 
-log = logging.getLogger(__name__)
 
-LINES_APART = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
+def store_settings(
+    autoencoder: BinaryAutoencoder,
+    data: Any,
+    pictures: dict[str, TokenizableImages],
+    views: tuple[View, ...],
+    **settings: Any,
+) -> StoreSettings:
+    """Return what identifies a store of codes.
+
+    Args:
+        autoencoder: the B-AE that encodes.
+        data: an :class:`~bigr.training.data.image_data.ImageDataModule`, after ``setup``.
+        pictures: its images by split.
+        views: views of each image.
+        **settings: the remaining fields of :class:`StoreSettings`.
+    """
+    sizes = autoencoder.config
+    return StoreSettings(
+        tokenizer_sha256=weights_sha256(autoencoder),
+        code_dim=sizes.code_dim,
+        grid_size=sizes.grid_size,
+        image_size=sizes.image_size,
+        num_classes=data.num_classes,
+        views=views,
+        num_views=count_views(views),
+        decoder=data.decoder,
+        honour_exif=data.honour_exif,
+        sources={split: images.fingerprint() for split, images in pictures.items()},
+        num_images={split: len(images) for split, images in pictures.items()},
+        classes=tuple(data.classes),
+        **settings,
+    )
 
 
 class Job(NamedTuple):
-    """One batch: where it belongs."""
+    """The place of one batch: images ``start`` to ``stop`` of a split."""
 
     split: str
     shard: int
@@ -50,7 +74,7 @@ class Job(NamedTuple):
 
 
 class TokenizeBatch(NamedTuple):
-    """Views of the images of a job, without the broken ones."""
+    """The views of the readable images of a job."""
 
     job: Job
     images: Tensor
@@ -58,20 +82,20 @@ class TokenizeBatch(NamedTuple):
     labels: Tensor
     """(B,) int64."""
     indices: Tensor
-    """(B,) int64, in their source."""
+    """(B,) int64, positions in their source."""
     broken: tuple[tuple[int, BrokenImage], ...]
 
 
 def plan_jobs(
     writer: StoreWriter, batch_size: int, *, rank: int = 0, num_ranks: int = 1
 ) -> list[Job]:
-    """The batches that a process still has to do, in order.
+    """Return the batches that a process still has to encode, in order.
 
     Args:
-        writer: of the store; shards that are there are skipped.
-        batch_size: images at a time; no batch reaches into another shard.
-        rank: this process.
-        num_ranks: processes; each takes every ``num_ranks``-th shard.
+        writer: writer of the store; shards that it has are skipped.
+        batch_size: maximum number of images; a batch never spans two shards.
+        rank: index of the process.
+        num_ranks: number of processes; each takes every ``num_ranks``-th shard.
     """
     settings = writer.settings
     shards = [
@@ -92,12 +116,12 @@ def plan_jobs(
 
 
 class TokenizeSet(Dataset[TokenizeBatch]):
-    """One item is a whole batch.
+    """A dataset each of whose items is a whole batch.
 
     Args:
         pictures: images by split.
-        jobs: the batches.
-        views: of each image.
+        jobs: places of the batches.
+        views: views of each image.
     """
 
     def __init__(
@@ -131,15 +155,15 @@ class TokenizeSet(Dataset[TokenizeBatch]):
         )
 
 
-class TokenizeModule(lightning.LightningModule):
-    """Encodes, draws bits, packs them.
+class TokenizeModule(LightningModule):
+    """Encodes images, draws their bits, and packs them.
 
     Args:
         autoencoder: the B-AE.
-        writer: of the store; its settings say how.
+        writer: writer of the store, with its settings.
         pictures: images by split.
-        batch_size: images at a time on each device.
-        num_workers: loader processes of each device.
+        batch_size: images per device.
+        num_workers: loader processes per device.
     """
 
     def __init__(
@@ -158,24 +182,23 @@ class TokenizeModule(lightning.LightningModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
 
+    def jobs(self) -> list[Job]:
+        """Return the batches that this process still has to encode."""
+        rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
+        return plan_jobs(self.writer, self.batch_size, rank=rank, num_ranks=num_ranks)
+
     def predict_dataloader(self) -> DataLoader[TokenizeBatch]:
-        """This process's batches."""
-        jobs = plan_jobs(
-            self.writer,
-            self.batch_size,
-            rank=self.trainer.global_rank,
-            num_ranks=self.trainer.world_size,
-        )
+        """Return this process's batches."""
         views: Any = self.writer.settings.views
         return DataLoader(
-            TokenizeSet(self.pictures, jobs, views),
+            TokenizeSet(self.pictures, self.jobs(), views),
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """(B, V, bytes) uint8: entry v * num_draws + d is draw d of view v."""
+    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Tensor:
+        """Return packed codes (B, E, bytes) uint8; entry v * num_draws + d is draw d of view v."""
         settings = self.writer.settings
         count = len(batch.labels)
         shape = (count, settings.entries, settings.entry_bytes)
@@ -190,7 +213,7 @@ class TokenizeModule(lightning.LightningModule):
         return pack_codes(codes).view(shape)
 
     def _uniforms(self, split: str, indices: Tensor) -> Tensor:
-        """U[0, 1) for every bit, (B*V*D, N, K); a hash of (seed, split, image, entry, bit)."""
+        """Return U[0, 1) for each bit, (B*V*D, N, K): a hash of seed, split, image, entry, bit."""
         settings = self.writer.settings
         entries = torch.arange(settings.entries, device=self.device)
         seeds = indices[:, None] * settings.entries + entries
@@ -199,120 +222,3 @@ class TokenizeModule(lightning.LightningModule):
         tokens = torch.arange(len(seeds) * settings.grid_size**2, device=self.device)
         draws = torch.ones(1, dtype=torch.int64, device=self.device)
         return noise.bit_uniforms(0, draws, tokens).view(len(seeds), -1, settings.code_dim)
-
-
-class ShardWriter(BasePredictionWriter):
-    """Writes each shard when its last batch is done, and counts broken images.
-
-    Args:
-        writer: of the store.
-        max_broken_share: above this share of broken images it stops.
-    """
-
-    def __init__(self, writer: StoreWriter, max_broken_share: float) -> None:
-        super().__init__("batch")
-        self.writer = writer
-        counts = writer.settings.num_images
-        self.broken = BrokenImages(sum(counts.values()), max_broken_share)
-        self._batches: list[tuple[TokenizeBatch, Tensor]] = []
-
-    def on_predict_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """Count what earlier starts left out."""
-        for split in self.writer.settings.num_images:
-            for number in range(self.writer.settings.num_shards(split)):
-                if self.writer.has(split, number):
-                    arrays = read_shard(self.writer.folder / shard_name(split, number))
-                    self.broken.add(image for _, image in broken_in(arrays))
-
-    def write_on_batch_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        prediction: Tensor,
-        batch_indices: Any,  # noqa: ARG002
-        batch: TokenizeBatch,
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int,  # noqa: ARG002
-    ) -> None:
-        """Keep the codes on the device until the shard is full: reading them would wait for it."""
-        for image in self.broken.add(image for _, image in batch.broken):
-            log.warning("left out %s: %s", *image)
-        self._batches.append((batch._replace(images=torch.empty(0)), prediction))
-        if not batch.job.ends_shard:
-            return
-        batches, self._batches = self._batches, []
-        self.writer.write(
-            batch.job.split,
-            batch.job.shard,
-            torch.cat([codes for _, codes in batches]).cpu().numpy(),
-            np.concatenate([one.labels.cpu().numpy() for one, _ in batches]),
-            np.concatenate([one.indices.cpu().numpy() for one, _ in batches]),
-            [item for one, _ in batches for item in one.broken],
-        )
-
-
-class TokenizeProgress(lightning.Callback):
-    """Images per second and the time left, of all processes together."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: tqdm[Any] | None = None
-        self._done = self._total = self._scale = 0
-        self._began = self._spoke = 0.0
-
-    def on_predict_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: TokenizeModule,  # type: ignore[override]  # the only one it is for
-    ) -> None:
-        """Count this process's images; the others have about as many."""
-        jobs = plan_jobs(
-            pl_module.writer,
-            pl_module.batch_size,
-            rank=trainer.global_rank,
-            num_ranks=trainer.world_size,
-        )
-        self._scale = trainer.world_size
-        self._total = sum(job.stop - job.start for job in jobs) * self._scale
-        self._began = self._spoke = time.monotonic()
-        if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(total=self._total, unit=" images", dynamic_ncols=True)
-
-    def on_predict_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: TokenizeBatch,
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        """Move on."""
-        count = (batch.job.stop - batch.job.start) * self._scale
-        self._done += count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif trainer.is_global_zero and time.monotonic() - self._spoke > LINES_APART:
-            self._spoke = time.monotonic()
-            rate = self._done / (self._spoke - self._began)
-            left = (self._total - self._done) / rate
-            log.info(
-                "%d/%d images, %.0f images/s, %d:%02d minutes left",
-                self._done,
-                self._total,
-                rate,
-                *divmod(round(left), 60),
-            )
-
-    def on_predict_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()

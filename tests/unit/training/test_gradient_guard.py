@@ -82,5 +82,5 @@ def test_only_a_row_of_them_is_too_much() -> None:
     again = GradientGuard(2)
     again.restore(guard.state())
     assert (again.in_a_row, again.skipped) == (3, 5)
-    with pytest.raises(ValueError, match=r"task\.max_skipped_steps must be"):
+    with pytest.raises(ValueError, match=r"max_skipped must be an integer of at least 0"):
         GradientGuard(-1)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bigr.training.loggers import ContinuedCSVLogger
+from bigr.training.loggers import ResumableCSVLogger
 from tests.processes import python
 
 
-def start(folder: Path) -> ContinuedCSVLogger:
-    logger = ContinuedCSVLogger(str(folder))
+def start(folder: Path) -> ResumableCSVLogger:
+    logger = ResumableCSVLogger(str(folder))
     logger.log_hyperparams({"lr": 0.1})
     return logger
 
@@ -46,10 +46,10 @@ def test_goes_on_where_the_steps_do(tmp_path: Path) -> None:
 
 KILLED = """
 import itertools, os, signal, sys
-from bigr.training.loggers import ContinuedCSVLogger
+from bigr.training.loggers import ResumableCSVLogger
 
 def log(folder, moment):
-    logger = ContinuedCSVLogger(folder)
+    logger = ResumableCSVLogger(folder)
     for step in range(3):
         logger.log_metrics({"loss": float(step)}, step)
     lines = 0
@@ -63,7 +63,7 @@ def log(folder, moment):
 
     sys.settrace(trace)
     logger.log_metrics({"other": 1.0}, 3)  # a new column: the whole file is written anew
-    logger = ContinuedCSVLogger(folder)  # and gone on with
+    logger = ResumableCSVLogger(folder)  # and gone on with
     logger.log_metrics({"loss": 3.0}, 3)
     sys.settrace(None)
 

@@ -1,108 +1,54 @@
-"""Checkpoints that are whole or not there, when they are made, and which one to go on from."""
+"""The callback that decides when checkpoints are saved and which ones are kept."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import signal
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
 import torch.distributed as dist
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bigr.training.base_module import batch_counter
-from bigr.training.stopping import (
-    AGREE_EVERY,
-    Agreement,
-    Stopped,
-    StopSignals,
-    requeue_in_slurm,
-)
+from bigr.schema import NonNegativeFloat, PositiveFloat, PositiveInt, checked
+from bigr.training.base_module import batches_per_step
+from bigr.training.checkpoint_files import TEMPORARY, checkpoint_path, saved_checkpoints, step_of
+from bigr.training.lightning_private import batch_counter, skip_signal_broadcast
+from bigr.training.slurm import requeue_job
+from bigr.training.stopping import AGREE_EVERY, Agreement, Stopped, StopSignals
 
-log = logging.getLogger(__name__)
-
-PATTERN = "step_*.ckpt"
-PART = ".part"
-NEEDED = ("state_dict", "loops", "optimizer_states", "global_step", "bigr")
 MINUTE = 60.0
-
-
-class DurableCheckpointIO(TorchCheckpointIO):
-    """Streams a checkpoint to a temporary name, to the disk, then into place.
-
-    Where that fails, for want of space say, it says so and the run goes on: the file isn't there.
-    """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: Any,
-        storage_options: Any | None = None,  # noqa: ARG002
-    ) -> None:
-        """Write ``checkpoint``, or log an error."""
-        target = Path(path)
-        part = target.with_name(target.name + PART)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        # PyTorch's writer turns some of the system's errors into its own.
-        except (OSError, RuntimeError) as error:
-            reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            with contextlib.suppress(OSError):
-                part.unlink()
-            log.error("CHECKPOINT NOT SAVED: %s: %s", target, reason)
 
 
 class Checkpoints(Checkpoint):
     """Saves between two steps: every n steps or minutes, when asked to stop, and at the end.
 
-    On SIGTERM, SIGUSR1 or Ctrl-C all processes save at the same step and leave; after SIGUSR1 a
-    SLURM job is requeued. An older checkpoint goes only when a newer one is whole.
+    On SIGTERM, SIGUSR1 or Ctrl-C all processes save at the same step and exit; after SIGUSR1 a
+    SLURM job is requeued. An older checkpoint is removed only when a newer one is complete.
 
     Args:
         folder: where ``step_….ckpt`` are written.
-        every_n_steps: optimiser steps from one to the next; null only counts minutes.
-        every_minutes: time from one to the next; null only counts steps.
-        keep_last: how many are kept.
-        keep_every_n_steps: those of every n-th step are kept for good; null keeps none.
-        retry_after_minutes: after one that could not be saved.
+        every_n_steps: optimiser steps between two checkpoints; None only counts minutes.
+        every_minutes: minutes between two checkpoints; None only counts steps.
+        keep_last: number of newest checkpoints that are kept; None keeps all.
+        keep_every_n_steps: a checkpoint whose step is a multiple of this is never removed.
+        retry_after_minutes: minutes until the next attempt if a checkpoint could not be saved.
         requeue: whether SIGUSR1 requeues a SLURM job.
-
-    Raises:
-        ValueError: if a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
         folder: str,
         *,
-        every_n_steps: int | None = None,
-        every_minutes: float | None = 15.0,
-        keep_last: int = 2,
-        keep_every_n_steps: int | None = None,
-        retry_after_minutes: float = 5.0,
+        every_n_steps: PositiveInt | None = None,
+        every_minutes: PositiveFloat | None = 15.0,
+        keep_last: PositiveInt | None = 2,
+        keep_every_n_steps: PositiveInt | None = None,
+        retry_after_minutes: NonNegativeFloat = 5.0,
         requeue: bool = True,
     ) -> None:
-        positive = {
-            "every_n_steps": every_n_steps,
-            "every_minutes": every_minutes,
-            "keep_last": keep_last,
-            "keep_every_n_steps": keep_every_n_steps,
-        }
-        for name, value in positive.items():
-            if value is not None and value <= 0:
-                raise ValueError(f"callbacks.checkpoint.{name} must be positive, got {value}.")
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
@@ -119,50 +65,43 @@ class Checkpoints(Checkpoint):
         self._is_answer_old = False
         self._leaving = 0
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Begin to listen.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Install the signal handlers and remove incomplete files of killed processes.
 
         Raises:
-            ValueError: if the processes go on from different steps.
+            ValueError: if the processes resume from different steps.
         """
         self.signals.install()
         self._is_training = True
         self._step = self._saved_step = trainer.global_step
         if trainer.is_global_zero and self.folder.is_dir():
-            for left in self.folder.glob(PATTERN + PART):  # by a process that was killed
+            for left in self.folder.glob(TEMPORARY):
                 left.unlink()
         self._wait(self.every_minutes)
         if trainer.world_size == 1:
             return
         self._agreement = Agreement(pl_module.device)
-        # Lightning asks all processes at every batch and waits for the answer.
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        skip_signal_broadcast(trainer)
         steps: list[int] = [0] * trainer.world_size
         dist.all_gather_object(steps, trainer.global_step)
         if len(set(steps)) > 1:
             raise ValueError(
-                f"the processes would go on from different steps ({sorted(set(steps))}): "
+                f"the processes would resume from different steps ({sorted(set(steps))}): "
                 f"{self.folder} has to be on a file system that all nodes see."
             )
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time, or if asked to stop."""
+        """Save a checkpoint if it is due, or if a signal asked to stop."""
         step = trainer.global_step
-        if step == self._step:  # a batch of an accumulation
+        if step == self._step:  # within an accumulation
             return
         self._step = step
-        signum, is_due = self.signals.received, self._due_at is not None and self._is_late()
+        signum = self.signals.received
+        is_due = self._due_at is not None and time.monotonic() >= self._due_at
         if self._agreement is not None:
-            signum, is_due = self._agreed(step, signum, is_due)
+            signum, is_due = self._agree(self._agreement, step, signum, is_due)
         is_turn = self.every_n_steps is not None and step % self.every_n_steps == 0
         if signum or is_due or is_turn:
             self.save(trainer)
@@ -170,126 +109,72 @@ class Checkpoints(Checkpoint):
             self._leaving = signum
 
     def on_train_batch_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Leave, now that the last step's figures are logged.
-
-        Raises:
-            Stopped: after a signal.
-        """
+        """Raise :class:`Stopped` after a signal; the metrics of the last step are logged now."""
         self._leave(trainer)
 
-    def on_validation_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """The same: validation may take longer than the time that is left.
-
-        Raises:
-            Stopped: after a signal.
-        """
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise :class:`Stopped` after a signal; validation might take too long."""
         self._leave(trainer)
 
-    def _leave(self, trainer: lightning.Trainer) -> None:
+    def _leave(self, trainer: Trainer) -> None:
         if not self._leaving:
             return
         if self.requeue and self._leaving == signal.SIGUSR1 and trainer.is_global_zero:
-            requeue_in_slurm()
-        trainer.strategy.barrier("leave")  # else the first to go may have the others killed
+            requeue_job()
+        # The launcher may kill the others as soon as the first process has exited.
+        trainer.strategy.barrier("leave")
         raise Stopped(self._leaving)
 
-    def on_train_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """The last one."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last checkpoint."""
         self.save(trainer)
 
     def on_exception(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        exception: BaseException,
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save what one process has; of several, the others may hang or be gone."""
+        """Save between two steps, if there is one process: others might hang or have exited."""
         if isinstance(exception, Stopped) or trainer.world_size > 1 or not self._is_training:
             return
-        if _is_between_steps(trainer, pl_module):
+        # Within an accumulation, its gradients would be lost.
+        batches = batches_per_step(trainer, pl_module)
+        if trainer.global_step > 0 and batch_counter(pl_module) % batches == 0:
             self.save(trainer)
 
-    def save(self, trainer: lightning.Trainer) -> None:
-        """Save this step's, unless that was done; then remove what is too old."""
+    def save(self, trainer: Trainer) -> None:
+        """Save a checkpoint of this step, unless there is one, and remove the oldest ones."""
         step = trainer.global_step
         if step == self._saved_step:
             return
-        path = self.folder / f"step_{step:08d}.ckpt"
+        path = checkpoint_path(self.folder, step)
         trainer.save_checkpoint(path)
         is_saved = bool(trainer.strategy.broadcast(path.is_file()))
         self._wait(self.every_minutes if is_saved else self.retry_after_minutes)
-        self._is_answer_old = True  # that of the question asked before this
+        self._is_answer_old = True
         if is_saved:
             self._saved_step = step
             if trainer.is_global_zero:
                 self._remove_old()
 
-    def _agreed(self, step: int, signum: int, is_due: bool) -> tuple[int, bool]:
-        if self._agreement is None or step % AGREE_EVERY:
+    def _agree(
+        self, agreement: Agreement, step: int, signum: int, is_due: bool
+    ) -> tuple[int, bool]:
+        """Return the signal and whether a checkpoint is due, the same for all processes."""
+        if step % AGREE_EVERY:
             return 0, False
-        agreed, due = self._agreement.ask(signum, int(is_due))
+        agreed, due = agreement.ask(signum, int(is_due))
+        # An answer to a question from before the last checkpoint is out of date.
         is_due, self._is_answer_old = bool(due) and not self._is_answer_old, False
         return agreed, is_due
-
-    def _is_late(self) -> bool:
-        return self._due_at is not None and time.monotonic() >= self._due_at
 
     def _wait(self, minutes: float | None) -> None:
         self._due_at = None if minutes is None else time.monotonic() + minutes * MINUTE
 
     def _remove_old(self) -> None:
+        if self.keep_last is None:
+            return
         for path in saved_checkpoints(self.folder)[self.keep_last :]:
             every = self.keep_every_n_steps
-            if every is None or _step_of(path) % every:
+            if every is None or step_of(path) % every:
                 path.unlink(missing_ok=True)
-
-
-def _is_between_steps(trainer: lightning.Trainer, module: lightning.LightningModule) -> bool:
-    """Whether no gradients of a broken-off accumulation would be lost."""
-    size = max(trainer.accumulate_grad_batches, getattr(module, "accumulate_grad_batches", 1))
-    return trainer.global_step > 0 and batch_counter(module) % size == 0
-
-
-def _step_of(path: Path) -> int:
-    return int(path.stem.removeprefix("step_"))
-
-
-def saved_checkpoints(folder: Path) -> list[Path]:
-    """Those of a run, the newest first."""
-    return sorted((p for p in folder.glob(PATTERN) if p.stem[5:].isdigit()), key=_step_of)[::-1]
-
-
-def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; warns about newer ones that can't."""
-    for path in saved_checkpoints(folder):
-        problem = what_is_wrong(path)
-        if problem is None:
-            return path
-        log.warning("passing over %s: %s", path, problem)
-    return None
-
-
-def what_is_wrong(path: Path) -> str | None:
-    """Why training can't go on from a file, or None; reads its structure, not its tensors."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return f"it is cut off ({path.stat().st_size:,} bytes)"
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a broken file makes of the reader
-        return f"it can't be read ({type(error).__name__})"
-    missing = [name for name in NEEDED if name not in content]
-    return f"it has no {', '.join(missing)}" if missing else None

@@ -1,44 +1,46 @@
-"""Stops a run that has gone wrong, while its last good weights are still there."""
+"""The callback that ends a run whose discriminator is of no use any more."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import lightning
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+
+from bigr.schema import NonNegativeFloat, PositiveInt, checked
 
 LOGITS = ("train/logits_real", "train/logits_fake")
 
 
 class CollapseError(ValueError):
-    """Training has gone wrong; says how and what to try."""
+    """Training has failed for good. The message says how, and what to try."""
 
 
 class StopOnCollapse(Callback):
-    """Ends the run when the discriminator has won, or tells nothing apart any more, for long.
+    """Ends the run if the discriminator always wins, or cannot tell images apart, for long.
 
     Args:
-        window: optimiser steps that it has to be so without a break.
-        won_above: difference of the mean logits of real and reconstructed images; the hinge loss
-            has no gradient for differences that come from logits beyond 1 and -1.
-        dead_below: difference of the mean logits, either way.
-        every_n_steps: how often to look, for looking waits for the device.
+        window: number of optimiser steps for which one of the limits has to be exceeded.
+        won_above: limit of the difference between the mean logits of real and reconstructed
+            images; the hinge loss has no gradient for logits beyond 1 and -1.
+        dead_below: limit of the absolute difference below which nothing is told apart.
+        every_n_steps: steps between two looks at the logits, each of which waits for the device.
 
     Raises:
-        ValueError: if the limits contradict each other.
+        ValueError: unless dead_below < won_above.
     """
 
+    @checked
     def __init__(
         self,
-        window: int = 2000,
-        won_above: float = 10.0,
-        dead_below: float = 1e-4,
-        every_n_steps: int = 50,
+        window: PositiveInt = 2000,
+        won_above: NonNegativeFloat = 10.0,
+        dead_below: NonNegativeFloat = 1e-4,
+        every_n_steps: PositiveInt = 50,
     ) -> None:
-        if not 0 <= dead_below < won_above or window < 1 or every_n_steps < 1:
+        if dead_below >= won_above:
             raise ValueError(
-                "callbacks.collapse needs 0 <= dead_below < won_above, and positive window and "
-                f"every_n_steps; got {dead_below}, {won_above}, {window} and {every_n_steps}."
+                f"callbacks.collapse.dead_below={dead_below} must be below won_above={won_above}."
             )
         self.window = window
         self.won_above = won_above
@@ -47,17 +49,12 @@ class StopOnCollapse(Callback):
         self._since: dict[str, int] = {}
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the logits.
+        """Compare the logits with the limits.
 
         Raises:
-            CollapseError: if it has lasted too long.
+            CollapseError: if one has been exceeded for ``window`` steps.
         """
         step = trainer.global_step
         metrics = trainer.callback_metrics
@@ -72,20 +69,19 @@ class StopOnCollapse(Callback):
             if not holds:
                 self._since.pop(state, None)
                 continue
-            since = self._since.setdefault(state, step)
-            if step - since >= self.window:
+            if step - self._since.setdefault(state, step) >= self.window:
                 raise CollapseError(
                     f"the discriminator has {state}: for {self.window} steps its mean logits have "
-                    f"been about {real:.2f} for images and {fake:.2f} for reconstructions. Go on "
+                    f"been about {real:.2f} for images and {fake:.2f} for reconstructions. Resume "
                     "from an earlier checkpoint with task.gan.diffaugment=[color,translation], a "
                     "lower task.gan.optimizer.lr or a later task.gan.start_step; "
-                    "callbacks.collapse=null doesn't look."
+                    "callbacks.collapse=null turns this check off."
                 )
 
     def state_dict(self) -> dict[str, int]:
-        """Since when."""
+        """Return the step since which each limit has been exceeded."""
         return dict(self._since)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on counting."""
+        """Continue counting from there."""
         self._since = dict(state_dict)

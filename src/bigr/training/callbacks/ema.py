@@ -1,41 +1,37 @@
-"""Exponential moving average of the weights."""
+"""The callback that averages the weights."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import lightning
 import torch
+from annotated_types import Ge, Lt
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from bigr.schema import PositiveInt, checked
 from bigr.training.sharding import is_sharded, load_whole, local, reshard, whole_weights
 
 CURRENT = "current_model_state"
-"""Where a checkpoint holds the raw weights; its ``state_dict`` is the average."""
+"""Key of the raw weights in a checkpoint, whose ``state_dict`` holds the average."""
 
 
 class EMA(Callback):
-    """Exponential moving average of all trained weights; validation and what fit leaves use it.
+    """Exponential moving average of all trained weights, used by validation and after ``fit``.
 
-    e <- decay e + (1 - decay) w, from the weights at the first update on. Lightning's own callback
-    reads a counter back from the device at every update; this one never waits.
+    e <- decay e + (1 - decay) w, starting with the weights at the first update. Lightning's own
+    callback reads a counter back from the device at each update; this one never waits for it.
 
     Args:
-        decay: share of the old average kept per update.
-        every_n_steps: optimiser steps between updates.
-
-    Raises:
-        ValueError: if one of them is out of range.
+        decay: share of the old average that each update keeps.
+        every_n_steps: optimiser steps between two updates.
     """
 
-    def __init__(self, decay: float = 0.9999, every_n_steps: int = 1) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}.")
-        if every_n_steps < 1:
-            raise ValueError(
-                f"callbacks.ema.every_n_steps must be at least 1, got {every_n_steps}."
-            )
+    @checked
+    def __init__(
+        self, decay: Annotated[float, Ge(0), Lt(1)] = 0.9999, every_n_steps: PositiveInt = 1
+    ) -> None:
         self.decay = decay
         self.every_n_steps = every_n_steps
         self._average: dict[str, Tensor] = {}
@@ -43,14 +39,9 @@ class EMA(Callback):
         self._is_swapped = False
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update after every n-th optimiser step, counted from the last update."""
+        """Update the average, if ``every_n_steps`` have passed since the last update."""
         step = trainer.global_step
         if step - self._last_step < self.every_n_steps:
             return
@@ -62,63 +53,41 @@ class EMA(Callback):
             average = [self._average[name] for name in weights]
             torch._foreach_lerp_(average, list(weights.values()), 1 - self.decay)
 
-    def on_validation_epoch_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """Put the average in."""
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the average into the module."""
         self._swap(pl_module)
 
-    def on_validation_epoch_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """Take it out."""
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the raw weights back."""
         self._swap(pl_module)
 
-    def on_train_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """Leave the average in the module, and keep the raw weights for a late checkpoint."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the module, and keep the raw weights for the last checkpoint."""
         self._leave_average(pl_module)
 
-    def on_fit_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """The same where no step was left to train: ``on_train_end`` isn't called then."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do the same if there was no step left, when ``on_train_end`` is not called."""
         self._leave_average(pl_module)
 
     def on_exception(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-        exception: BaseException,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Undo the swap of a validation run that broke off."""
+        """Put the raw weights back if validation was interrupted."""
         if self._is_swapped:
             self._swap(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """When it was last updated."""
+        """Return the step of the last update. The average itself is in the weights."""
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there; earlier versions used Lightning's name."""
+        """Restore that step. Earlier versions used the key of Lightning's callback."""
         self._last_step = state_dict.get("last_step", state_dict.get("latest_update_step", 0))
 
     def on_save_checkpoint(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Average under ``state_dict``, raw weights under ``current_model_state``."""
+        """Store the average as ``state_dict`` and the raw weights as ``current_model_state``."""
         if not self._average:
             return
         if is_sharded(pl_module):
@@ -129,18 +98,15 @@ class EMA(Callback):
             average, raw = pair if self._is_swapped else pair[::-1]
             checkpoint["state_dict"], checkpoint[CURRENT] = average, raw
             return
-        # While they are swapped, the module holds the average and this object the raw weights.
+        # While they are swapped, the module holds the average, and this callback the raw weights.
         module, ours = checkpoint["state_dict"], {**checkpoint["state_dict"], **self._average}
         average, raw = (module, ours) if self._is_swapped else (ours, module)
         checkpoint["state_dict"], checkpoint[CURRENT] = average, raw
 
     def on_load_checkpoint(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Both sets of weights; Lightning has already loaded ``state_dict`` into the module."""
+        """Restore both; Lightning has already loaded ``state_dict`` into the module."""
         self._average = {}
         if CURRENT not in checkpoint:
             return
@@ -152,23 +118,19 @@ class EMA(Callback):
             self._average = {name: average[name] for name in names if name in average}
         load_whole(pl_module, checkpoint[CURRENT])
 
-    def on_train_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,
-    ) -> None:
-        """Move a loaded average to where the weights are."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move a restored average to the device of the weights."""
         if self._average:
             self._average = {
                 name: self._average[name].to(weight) if name in self._average else weight.clone()
                 for name, weight in _trained(pl_module).items()
             }
 
-    def _leave_average(self, module: lightning.LightningModule) -> None:
+    def _leave_average(self, module: LightningModule) -> None:
         if not self._is_swapped:
             self._swap(module)
 
-    def _swap(self, module: lightning.LightningModule) -> None:
+    def _swap(self, module: LightningModule) -> None:
         if not self._average:
             return
         weights = _trained(module)
@@ -179,7 +141,7 @@ class EMA(Callback):
         self._is_swapped = not self._is_swapped
 
 
-def _trained(module: lightning.LightningModule) -> dict[str, Tensor]:
-    """This process's part of every trained parameter."""
+def _trained(module: LightningModule) -> dict[str, Tensor]:
+    """Return every trained parameter by name, of sharded ones this process's shard."""
     reshard(module)
     return {name: local(p.detach()) for name, p in module.named_parameters() if p.requires_grad}

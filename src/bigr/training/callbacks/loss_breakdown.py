@@ -1,15 +1,16 @@
-"""The generator's loss and bit accuracy by noise level and by share of masked tokens."""
+"""The callback that logs the generator's loss by noise level and by share of masked tokens."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import lightning
 import torch
 import torch.distributed as dist
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from bigr.schema import PositiveInt, checked
 from bigr.training.base_module import is_logged
 from bigr.training.generator_module import GeneratorModule
 
@@ -17,35 +18,27 @@ METRICS = ("loss", "bit_accuracy")
 
 
 class LossBreakdown(Callback):
-    """Means since the last time that figures were logged, over all devices.
+    """Logs means over all devices since the last logged step, for a :class:`GeneratorModule`.
 
     ``train/loss_by_noise/0-25`` is the mean loss of masked tokens whose noise level is in the
     lowest quarter of 1..T, ``train/loss_by_masked/75-100`` that of batches with more than three
-    quarters of their tokens masked; ``bit_accuracy`` likewise. Sums stay on the device until then.
+    quarters of their tokens masked, and ``bit_accuracy`` accordingly. The sums stay on the device
+    until they are logged.
 
     Args:
-        num_bins: of each kind.
-
-    Raises:
-        ValueError: unless that is positive.
+        num_bins: number of ranges of noise levels, and of shares of masked tokens.
     """
 
-    def __init__(self, num_bins: int = 4) -> None:
-        if num_bins < 1:
-            raise ValueError(f"callbacks.breakdown.num_bins must be positive, got {num_bins}.")
+    @checked
+    def __init__(self, num_bins: PositiveInt = 4) -> None:
         self.num_bins = num_bins
         self._sums: Tensor | None = None
         self._last_step = 0
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up, and log if it is time."""
+        """Add the losses of the batch to the sums, and log them if metrics are logged now."""
         if not isinstance(pl_module, GeneratorModule):
             return
         self._add(pl_module)

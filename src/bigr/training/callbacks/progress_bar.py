@@ -1,4 +1,4 @@
-"""One progress bar for the whole run, with the figures that are logged for it."""
+"""The progress bar of training: one for the whole run."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import sys
 import time
 from typing import Any
 
-import lightning
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+
+from bigr.schema import PositiveInt, checked
 
 log = logging.getLogger(__name__)
 
 
-class ProgressBar(LightningProgressBar):
-    """Optimiser steps of the run, time left, loss and bit accuracy.
+class RunProgressBar(ProgressBar):
+    """Shows the optimiser steps of the run, the time left, and the metrics logged for it.
 
-    Where the output isn't a terminal, a line at every tenth of the run instead.
+    Without a terminal it writes log lines at regular parts of the run instead.
 
     Args:
-        num_lines: how many lines that makes.
+        num_lines: number of those lines.
     """
 
-    def __init__(self, num_lines: int = 10) -> None:
+    @checked
+    def __init__(self, num_lines: PositiveInt = 10) -> None:
         super().__init__()
         self.num_lines = num_lines
         self._bar: tqdm[Any] | None = None
@@ -33,67 +36,50 @@ class ProgressBar(LightningProgressBar):
         self._last = -1
 
     def disable(self) -> None:
-        """Called by Lightning on all processes but the first."""
+        """Turn it off; Lightning does so on all processes but the first."""
         self._is_enabled = False
 
     def enable(self) -> None:
-        """The opposite."""
+        """Turn it on, which it is at the start."""
         self._is_enabled = True
 
-    def on_train_start(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """Open the bar at the step that a resumed run continues from."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar, for a resumed run at its step."""
         self._first = trainer.global_step
         self._started = time.monotonic()
         if self._is_enabled and sys.stderr.isatty():
-            total = self._total(trainer)
+            total = _total_steps(trainer)
             self._bar = tqdm(total=total, initial=self._first, unit="step", dynamic_ncols=True)
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on."""
-        step, total = trainer.global_step, self._total(trainer)
-        if step == self._last:  # a batch of an accumulation
+        """Advance the bar after each optimiser step, or write a line if one is due."""
+        step, total = trainer.global_step, _total_steps(trainer)
+        if step == self._last or not self._is_enabled:
             return
         self._last = step
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
-            if step % 10 == 0 or step == total:  # reading the figures waits for the device
-                self._bar.set_postfix_str(self._figures(trainer, pl_module))
-        elif (
-            self._is_enabled
-            and total
-            and step * self.num_lines // total != ((step - 1) * self.num_lines // total)
-        ):
+            if step % 10 == 0 or step == total:  # reading the metrics waits for the device
+                self._bar.set_postfix_str(self._metrics(trainer, pl_module))
+        elif total and step * self.num_lines // total != (step - 1) * self.num_lines // total:
             rate = (step - self._first) / max(1e-9, time.monotonic() - self._started)
-            figures = self._figures(trainer, pl_module)
-            log.info("step %d/%d, %.1f steps/s, %s", step, total, rate, figures)
+            metrics = self._metrics(trainer, pl_module)
+            log.info("step %d/%d, %.1f steps/s, %s", step, total, rate, metrics)
 
-    def teardown(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        stage: str,  # noqa: ARG002
-    ) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar, also after an exception."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    def _total(self, trainer: lightning.Trainer) -> int | None:
-        total = trainer.estimated_stepping_batches
-        return None if total == float("inf") else int(total)
+    def _metrics(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        metrics = self.get_metrics(trainer, pl_module)
+        shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
-    def _figures(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> str:
-        figures = self.get_metrics(trainer, pl_module)
-        named = {name: value for name, value in figures.items() if isinstance(value, float)}
-        return ", ".join(f"{name} {value:.3f}" for name, value in named.items())
+
+def _total_steps(trainer: Trainer) -> int | None:
+    total = trainer.estimated_stepping_batches
+    return None if total == float("inf") else int(total)

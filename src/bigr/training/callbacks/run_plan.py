@@ -1,32 +1,34 @@
-"""What a run is about to do, said before its first step."""
+"""The callback that logs what a run is about to do."""
 
 from __future__ import annotations
 
 import logging
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import lightning
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 import bigr
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
-from bigr.training.callbacks.throughput import GIGA, TERA, step_flops
+from bigr.schema import PositiveInt, checked
+from bigr.training.base_module import batches_per_step
+from bigr.training.callbacks.ema import EMA
+from bigr.training.callbacks.throughput import GIGA, TERA, flops_per_image
 from bigr.training.generator_module import GeneratorModule
 
 log = logging.getLogger(__name__)
 
 MEGA = 1e6
 PER_WEIGHT = {"weights": 4, "gradients": 4, "optimiser": 8}
-"""Bytes for every trained parameter; matrix products have their bf16 copies for a moment only."""
+"""Bytes per trained parameter. The bf16 copies of autocast are short-lived and not counted."""
 
 
 def code_version() -> str:
-    """The package's version, and the commit where it is a checkout with git at hand."""
+    """Return the version of the package, with the commit if it is a git checkout."""
     folder = Path(str(bigr.__file__)).parents[2]
     version = bigr.__version__
     try:
@@ -43,10 +45,12 @@ def code_version() -> str:
 
 
 def activation_bytes(config: BiGRConfig, *, recomputes: bool = False) -> int:
-    """What the backward pass of one image keeps in float32, from a trial without values.
+    """Return the bytes of float32 that one image keeps for the backward pass.
+
+    They are measured with tensors on the meta device, which have no values.
 
     Args:
-        config: of the generator.
+        config: sizes of the generator.
         recomputes: whether transformer layers keep their inputs only.
     """
     seen: dict[int, int] = {}
@@ -55,7 +59,7 @@ def activation_bytes(config: BiGRConfig, *, recomputes: bool = False) -> int:
         storage = tensor.untyped_storage()
         if not isinstance(tensor, nn.Parameter) and storage._cdata not in weights:
             seen[storage._cdata] = storage.nbytes()
-        kept.append(tensor)  # alive, lest another storage gets the same address
+        kept.append(tensor)  # keeps it alive, so that no other storage gets the same address
         return tensor
 
     kept: list[Tensor] = []
@@ -69,70 +73,81 @@ def activation_bytes(config: BiGRConfig, *, recomputes: bool = False) -> int:
     return sum(seen.values())
 
 
-class Plan(Callback):
+class RunPlan(Callback):
     """Logs sizes, batches, arithmetic and memory before the first step.
 
+    Arithmetic, activations and attention are known for a :class:`GeneratorModule` only.
+
     Args:
-        keep_last: checkpoints kept, for their size.
+        keep_last: number of checkpoints that are kept; None is all of them.
     """
 
-    def __init__(self, keep_last: int = 2) -> None:
+    @checked
+    def __init__(self, keep_last: PositiveInt | None = 2) -> None:
         self.keep_last = keep_last
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Say it, once for all processes."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the lines, on one process."""
         if trainer.is_global_zero:
             for line in self.lines(trainer, pl_module):
                 log.info("%s", line)
 
-    def lines(self, trainer: lightning.Trainer, module: Any) -> list[str]:
-        """What there is to say."""
+    def lines(self, trainer: Trainer, module: LightningModule) -> list[str]:
+        """Return the plan of a run.
+
+        Args:
+            trainer: about to train ``module``.
+            module: of any class.
+        """
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        has_average = any(type(c).__name__ == "EMA" for c in trainer.callbacks)  # type: ignore[attr-defined]
-        saved = trained * (4 + 8 + 4 * has_average)
-        accumulated = max(
-            trainer.accumulate_grad_batches, getattr(module, "accumulate_grad_batches", 1)
-        )
-        size = getattr(trainer.datamodule, "batch_size", 0)  # type: ignore[attr-defined]
-        together = size * trainer.world_size * accumulated
+        has_average = any(isinstance(c, EMA) for c in trainer.callbacks)  # type: ignore[attr-defined]
+        kind = getattr(module, "kind", type(module).__name__)
+        # 1. What runs where.
         lines = [
             f"bigr {code_version()}, torch {torch.__version__}, {_device_name(module.device)} x "
             f"{trainer.world_size}, {trainer.precision}",
-            f"{module.kind}: {trained / MEGA:,.1f} M trained parameters",
-            f"batch: {together} = {trainer.world_size} devices x {size} images x {accumulated} "
-            "accumulated",
+            f"{kind}: {trained / MEGA:,.1f} M trained parameters",
         ]
-        batches = trainer.num_training_batches
-        if batches != float("inf"):
-            per_epoch = -(-int(batches) // trainer.accumulate_grad_batches)
+        # 2. Batches and steps.
+        accumulated = batches_per_step(trainer, module)
+        size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+        together = (size or 0) * trainer.world_size * accumulated
+        if size is not None:
+            lines.append(
+                f"batch: {together} = {trainer.world_size} devices x {size} images x "
+                f"{accumulated} accumulated"
+            )
+        if trainer.num_training_batches != float("inf"):
+            per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
             total = trainer.estimated_stepping_batches
             lines.append(f"{per_epoch:,} steps per epoch, {total:,} in all")
-        flops = step_flops(module)
+        # 3. Arithmetic and memory.
+        flops = flops_per_image(module)
         if flops is not None:
             lines.append(
                 f"{flops / TERA:.3g} TFLOP per image, {flops * together / TERA:,.3g} per step"
             )
-        lines.append(self._memory(trainer, module, trained, has_average, size))
-        lines.append(f"checkpoints: {_in_words(saved)} each, {self.keep_last} are kept")
-        if isinstance(module, GeneratorModule):
-            lines.append(_attention(module))
-        return lines
-
-    def _memory(self, trainer: Any, module: Any, trained: int, has_average: bool, size: int) -> str:
         fixed = trained * (sum(PER_WEIGHT.values()) + 4 * has_average)
-        text = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
+        memory = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
+        saved = _in_words(trained * (4 + 8 + 4 * has_average))
+        kept = "all" if self.keep_last is None else self.keep_last
+        checkpoints = f"checkpoints: {saved} each, {kept} are kept"
         if not isinstance(module, GeneratorModule):
-            return text
-        half = str(trainer.precision).startswith(("bf16", "16"))
-        recomputes = module.model.transformer.recomputes
-        kept = activation_bytes(module.model.config, recomputes=recomputes) / (1 + half) * size
-        return f"{text}, about {_in_words(kept)} for activations (an estimate)"
+            return [*lines, memory, checkpoints]
+        activations = _in_words(_activations(trainer, module) * (size or 0))
+        memory += f", about {activations} for activations (an estimate)"
+        return [*lines, memory, checkpoints, _attention(module)]
+
+
+def _activations(trainer: Trainer, module: GeneratorModule) -> float:
+    """Return the bytes that one image's activations need in the trainer's precision."""
+    half = str(trainer.precision).startswith(("bf16", "16"))
+    recomputes = module.model.transformer.recomputes
+    return activation_bytes(module.model.config, recomputes=recomputes) / (1 + half)
 
 
 def _in_words(size: float) -> str:
-    """Bytes with a fitting unit."""
+    """Return a number of bytes with its unit."""
     return f"{size / GIGA:.3g} GB" if size >= GIGA / 10 else f"{size / MEGA:.3g} MB"
 
 
@@ -141,7 +156,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _attention(module: GeneratorModule) -> str:
-    """Which kernel attention runs on, as PyTorch itself would choose."""
+    """Return which attention kernel PyTorch will choose."""
     config, device = module.model.config, module.device
     if device.type != "cuda":
         return "attention: PyTorch's own for the CPU"

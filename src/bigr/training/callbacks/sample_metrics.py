@@ -1,12 +1,13 @@
-"""FID and IS of samples while training."""
+"""The callback that measures FID and IS of samples during training."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import lightning
 import torch
 import torch.distributed as dist
+from annotated_types import Ge
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
@@ -18,27 +19,29 @@ from bigr.inference.processes import Processes
 from bigr.metrics.feature_networks import Features, load_network
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
+from bigr.schema import PositiveInt, checked
 from bigr.training.generator_module import GeneratorModule
 
 
 class SampleMetrics(Callback):
-    """Samples at validation, when the weights are the averaged ones, and compares them.
+    """Compares samples with a reference at validation, when the weights are the averaged ones.
 
-    The figures are logged as ``val/fid_5k`` and ``val/is_5k``: a few samples score worse than
-    50,000, so that their number belongs to the name. The samples are shared among the processes.
+    Logs ``val/fid_5k`` and ``val/is_5k`` for 5,000 samples: the number is part of the name because
+    few samples score worse than 50,000. All processes share the samples.
 
     Args:
-        sampler: settings.
-        execution: precision and mode of the computation.
+        sampler: sampling settings.
         reference: see :class:`~bigr.evaluation.fidelity.FidelityEvaluation`.
-        reference_split: of a folder.
-        network: in whose feature space.
-        inception_file: Inception's weights; None is torch's hub cache.
-        count: samples.
-        batch_size: of them, on each device at a time.
-        every_n_steps: at the first validation after so many steps since the last time.
+        execution: precision and mode of the computation.
+        reference_split: split of a reference that is a folder.
+        network: name of the network whose features are compared.
+        inception_file: weights of Inception; None looks in torch's hub cache.
+        count: number of samples.
+        batch_size: samples per device.
+        every_n_steps: minimum number of steps between two measurements.
     """
 
+    @checked
     def __init__(
         self,
         sampler: SamplerConfig,
@@ -48,14 +51,10 @@ class SampleMetrics(Callback):
         reference_split: str = "val",
         network: str = "inception",
         inception_file: str | None = None,
-        count: int = 5000,
-        batch_size: int = 64,
-        every_n_steps: int = 10_000,
+        count: Annotated[int, Ge(2)] = 5000,
+        batch_size: PositiveInt = 64,
+        every_n_steps: PositiveInt = 10_000,
     ) -> None:
-        if count < 2:
-            raise ValueError(
-                f"callbacks.sample_metrics.count={count}: a covariance needs 2 images."
-            )
         self.sampler = sampler
         self.execution = execution
         self.reference_name = reference
@@ -67,88 +66,86 @@ class SampleMetrics(Callback):
         self._reference: Reference | None = None
         self._last_step: int | None = None
 
-    def check(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Raise ``ValueError`` if this module, in this trainer, can't draw samples."""
-        if not isinstance(pl_module, GeneratorModule) or pl_module.autoencoder is None:
-            raise ValueError(
-                "sample_metrics needs task.autoencoder: without a B-AE there are no images."
-            )
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise ``ValueError`` if this module cannot draw samples with this trainer."""
+        _models(pl_module)
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise ValueError(
-                "sample_metrics doesn't go with strategy=fsdp: no process has all the weights."
+                "sample_metrics doesn't work with strategy=fsdp: no process has all weights."
             )
 
-    def setup(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
-    ) -> None:
-        """Read or compute the reference, before training starts.
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Read or compute the reference before training starts.
 
         Raises:
-            ValueError: if it doesn't fit; see also :meth:`check`.
+            ValueError: if it does not fit; see also :meth:`check`.
         """
         if stage != "fit" or self._reference is not None:
             return
         self.check(trainer, pl_module)
-        assert isinstance(pl_module, GeneratorModule)
-        assert pl_module.autoencoder is not None
         strategy = trainer.strategy
         processes = Processes(
             trainer.global_rank, trainer.world_size, strategy.barrier, strategy.broadcast
         )
-        device = strategy.root_device
-        self.network.to(device)
+        self.network.to(strategy.root_device)
         self._reference = load_reference(
             self.reference_name,
             self.network,
-            pl_module.autoencoder.config.image_size,
+            _models(pl_module).autoencoder.config.image_size,
             split=self.reference_split,
             processes=processes,
-            device=device,
+            device=strategy.root_device,
         )
 
     def on_validation_batch_end(
         self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """With the first batch: sample, compare, log."""
+        """Sample, compare and log, after the first batch if enough steps have passed."""
         step = trainer.global_step
         is_due = self._last_step is None or step - self._last_step >= self.every_n_steps
         if trainer.sanity_checking or batch_idx or dataloader_idx or not is_due:
             return
-        assert isinstance(pl_module, GeneratorModule)
         self._last_step = step
-        figures = self.figures(pl_module, trainer.global_rank, trainer.world_size)
+        figures = self.figures(_models(pl_module), trainer.global_rank, trainer.world_size)
         short = f"{self.count // 1000}k" if self.count % 1000 == 0 else str(self.count)
         for name, value in figures.items():
-            # The same in all processes already.
+            # All processes have the same values.
             pl_module.log(f"val/{metric_name(name, self.network)}_{short}", value, batch_size=1)
 
     @torch.inference_mode()
-    def figures(self, module: GeneratorModule, rank: int, num_ranks: int) -> dict[str, float]:
-        """FID, sFID and IS of the samples of all processes."""
-        assert module.autoencoder is not None
+    def figures(self, models: Models, rank: int, num_ranks: int) -> dict[str, float]:
+        """Return FID, sFID and IS of the samples of all processes.
+
+        Args:
+            models: the generator and its B-AE.
+            rank: index of this process.
+            num_ranks: number of processes, all of which have to call it.
+        """
         assert self._reference is not None
-        labels = class_labels(self.count, module.model.config.num_classes, "balanced", seed=0)
-        starts = list(range(0, self.count, self.batch_size))
+        # 1. Features of this process's share of the batches.
+        labels = class_labels(self.count, models.generator.config.num_classes, "balanced", seed=0)
+        starts = range(0, self.count, self.batch_size)
         mine: dict[int, Features] = {}
         for start in starts[rank::num_ranks]:
             images = generate(
-                Models(module.model, module.autoencoder),
+                models,
                 self.sampler,
                 labels[start : start + self.batch_size],
-                execution=self.execution,
                 seed=start,
                 batch_size=self.batch_size,
+                execution=self.execution,
             )
-            features = self.network(to_uint8(images).to(module.device))
+            features = self.network(to_uint8(images).to(models.generator.device))
             spatial = None if features.spatial is None else features.spatial.cpu()
             mine[start] = Features(features.pool.cpu(), features.logits.cpu(), spatial)
-        parts = [mine]
+        # 2. The features of all processes, in the order of one process.
+        parts: list[dict[int, Features]] = [mine]
         if num_ranks > 1:
             parts = [{} for _ in range(num_ranks)]
             dist.all_gather_object(parts, mine)
@@ -156,4 +153,14 @@ class SampleMetrics(Callback):
         statistics = FeatureStatistics(split_size=self.count, keeps_points=False)
         for start in starts:
             statistics.update(whole[start])
-        return compare(statistics, self._reference, with_manifold=False, device=module.device)
+        device = models.generator.device
+        return compare(statistics, self._reference, with_manifold=False, device=device)
+
+
+def _models(module: LightningModule) -> Models:
+    """Return what draws samples, or raise ``ValueError`` if the module has no B-AE."""
+    if not isinstance(module, GeneratorModule) or module.autoencoder is None:
+        raise ValueError(
+            "sample_metrics needs task.autoencoder: without a B-AE there are no images."
+        )
+    return Models(module.model, module.autoencoder)

@@ -1,4 +1,4 @@
-"""How fast it goes: images, tokens and FLOP per second, waiting for data, memory."""
+"""The callback that logs how fast training is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 import time
 from typing import Any
 
-import lightning
 import torch
-from lightning.fabric.utilities.throughput import Throughput, get_available_flops
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.callbacks import Callback
 
 from bigr.models.flops import mean_masked_share, training_flops
 from bigr.training.base_module import is_logged
+from bigr.training.data.batch import batch_size_of
 from bigr.training.generator_module import GeneratorModule
 
 log = logging.getLogger(__name__)
@@ -24,15 +25,15 @@ TERA = 1e12
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most bytes in use so far: of the GPU, or of this process."""
+    """Return the most bytes in use so far: on the GPU, or by this process."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(kilobytes) * (1 if sys.platform == "darwin" else 1024)
 
 
-def step_flops(module: lightning.LightningModule) -> float | None:
-    """Model FLOP per image, whatever shortcuts or recomputation there are; None if unknown."""
+def flops_per_image(module: LightningModule) -> float | None:
+    """Return the FLOP of the model for one image, without recomputation; None if unknown."""
     if not isinstance(module, GeneratorModule):
         return None
     config = module.model.config
@@ -40,129 +41,92 @@ def step_flops(module: lightning.LightningModule) -> float | None:
 
 
 class ThroughputLogger(Callback):
-    """Logs, whenever the other figures are logged, how fast the steps since the last time were.
+    """Logs the speed since the last logged step, without the time of validation.
 
-    ``perf/images_per_second`` and ``perf/tokens_per_second`` are of all devices together,
-    ``perf/teraflops`` (TFLOP/s, the model's, without recomputation) and ``perf/mfu`` of one;
-    ``perf/data_wait`` is the share of the time spent waiting for a batch, ``perf/peak_memory_gb``
-    what was in use at most. Validation doesn't count.
+    ``perf/images_per_second`` and ``perf/tokens_per_second`` are of all devices together;
+    ``perf/teraflops`` (TFLOP/s of the model) and ``perf/mfu`` (the share of the device's bf16
+    peak) are of one device. ``perf/data_wait`` is the share of the time spent waiting for a batch,
+    and ``perf/peak_memory_gb`` the most memory that was in use. Tokens and FLOP are known for a
+    :class:`GeneratorModule` only.
     """
 
     def __init__(self) -> None:
-        self._throughput: Throughput | None = None
-        self._clock = 0.0
+        self._peak: float | None = None
+        self._since: float | None = None  # None until the first logged step
         self._paused_at: float | None = None
         self._batch_end: float | None = None
         self._waited = 0.0
         self._images = 0
-        self._batches = 0
-        self._last_images = 0
         self._last_step = 0
         self._has_told = False
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Start the clock."""
-        is_gpu = pl_module.device.type == "cuda"
-        peak = get_available_flops(pl_module.device, torch.bfloat16) if is_gpu else None
-        self._throughput = Throughput(peak, trainer.world_size, window_size=2)
-        self._clock = self._now()
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look up the peak of the device."""
+        if pl_module.device.type == "cuda":
+            self._peak = get_available_flops(pl_module.device, torch.bfloat16)
         self._last_step = trainer.global_step
 
-    def on_validation_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """Stop it."""
-        self._paused_at = self._now()
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._paused_at = time.perf_counter()
 
-    def on_validation_end(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-    ) -> None:
-        """Go on."""
-        if self._paused_at is not None:
-            self._clock += self._now() - self._paused_at
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Continue the clock."""
+        if self._paused_at is not None and self._since is not None:
+            self._since += time.perf_counter() - self._paused_at
         self._paused_at = self._batch_end = None
 
     def on_train_batch_start(
-        self,
-        trainer: lightning.Trainer,  # noqa: ARG002
-        pl_module: lightning.LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The batch is there."""
+        """Add up the time between two steps, which is spent waiting for a batch."""
         if self._batch_end is not None:
-            self._waited += self._now() - self._batch_end
+            self._waited += time.perf_counter() - self._batch_end
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, and log if it is time."""
-        self._images += len(batch.labels)
-        self._batches += 1
+        """Count the images, and log if metrics are logged now."""
+        self._images += batch_size_of(batch)
         step = trainer.global_step
         if step != self._last_step and is_logged(trainer, step):
-            self._log(trainer, pl_module)
+            self._log(trainer, pl_module, batch_size_of(batch))
         self._last_step = step
-        self._batch_end = self._now()
+        self._batch_end = time.perf_counter()
 
-    def _log(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        if self._throughput is None:
-            return
+    def _log(self, trainer: Trainer, module: Any, batch_size: int) -> None:
         if module.device.type == "cuda":
-            torch.cuda.synchronize(module.device)  # the figures about to be logged wait, too
-        flops = step_flops(module)
-        images, self._last_images = self._images - self._last_images, self._images
-        tokens = module.model.config.seq_len if isinstance(module, GeneratorModule) else None
-        elapsed = self._now() - self._clock
-        self._throughput.update(
-            time=elapsed,
-            batches=self._batches,
-            samples=self._images,
-            lengths=None if tokens is None else self._images * tokens,
-            flops=None if flops is None else int(flops * images),
-        )
-        figures = self._throughput.compute()
-        seconds = self._throughput._time[-1] - self._throughput._time[0]
-        waited, self._waited = self._waited, 0.0
-        if "device/samples_per_sec" not in figures:
+            torch.cuda.synchronize(module.device)  # the metrics about to be logged wait as well
+        now, since = time.perf_counter(), self._since
+        images, waited = self._images, self._waited
+        self._since, self._images, self._waited = now, 0, 0.0
+        if since is None:  # the first steps are slower: not reported
             return
-        rate = figures["device/samples_per_sec"] * trainer.world_size
-        named = {
-            "images_per_second": rate,
-            "data_wait": min(1.0, waited / seconds),
+        rate = images / (now - since)  # of one device
+        figures = {
+            "images_per_second": rate * trainer.world_size,
+            "data_wait": min(1.0, waited / (now - since)),
             "peak_memory_gb": peak_memory(module.device) / GIGA,
         }
-        if tokens is not None:
-            named["tokens_per_second"] = rate * tokens
-        if "device/flops_per_sec" in figures:
-            named["teraflops"] = figures["device/flops_per_sec"] / TERA
-        if "device/mfu" in figures:
-            named["mfu"] = figures["device/mfu"]
-        module.log_dict({f"perf/{name}": float(value) for name, value in named.items()})
-        self._tell(trainer, rate)
+        flops = flops_per_image(module)
+        if flops is not None:
+            seq_len = module.model.config.seq_len
+            figures["tokens_per_second"] = figures["images_per_second"] * seq_len
+            figures["teraflops"] = flops * rate / TERA
+            if self._peak:
+                figures["mfu"] = flops * rate / self._peak
+        module.log_dict({f"perf/{name}": value for name, value in figures.items()})
+        self._tell(trainer, rate, batch_size)
 
-    def _tell(self, trainer: lightning.Trainer, rate: float) -> None:
-        """Once it has been measured: what an epoch takes."""
-        order = getattr(getattr(trainer, "datamodule", None), "_train_order", None)
-        if self._has_told or order is None or not trainer.is_global_zero:
+    def _tell(self, trainer: Trainer, rate: float, batch_size: int) -> None:
+        """Log once how long an epoch takes, if its length is known."""
+        batches = trainer.num_training_batches
+        if self._has_told or batches == float("inf") or not trainer.is_global_zero:
             return
         self._has_told = True
-        hours = order.num_samples / rate / 3600
-        unit = "GPU-hours" if trainer.strategy.root_device.type == "cuda" else "hours"
-        devices = trainer.world_size if unit == "GPU-hours" else 1
-        log.info("%.4g images/s: an epoch takes %.3g %s", rate, hours * devices, unit)
-
-    @staticmethod
-    def _now() -> float:
-        return time.perf_counter()
+        hours = batches * batch_size / rate / 3600
+        unit, devices = "hours", 1
+        if trainer.strategy.root_device.type == "cuda":
+            unit, devices = "GPU-hours", trainer.world_size
+        total = rate * trainer.world_size
+        log.info("%.4g images/s: an epoch takes %.3g %s", total, hours * devices, unit)

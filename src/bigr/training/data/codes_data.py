@@ -1,4 +1,4 @@
-"""The DataModule of packed codes: nothing is decoded or encoded, the generator never waits."""
+"""The data module of packed codes. Nothing is decoded or encoded during training."""
 
 from __future__ import annotations
 
@@ -13,98 +13,90 @@ from torch.utils.data import DataLoader, Dataset
 from bigr.data.codes_store import CodesStore, PackedCodes, StoreError
 from bigr.data.packing import unpack_codes
 from bigr.data.released_codes import ReleasedCodes, has_released
+from bigr.schema import PositiveInt, checked
 from bigr.training.data.batch import Batch
-from bigr.training.data.image_data import ResumableDataModule
+from bigr.training.data.resumable_data import ResumableDataModule
 
 SPLITS = ("train", "val")
 
 
 class CodesDataModule(ResumableDataModule):
-    """Codes made by ``python -m bigr.tokenize``, or the released trainer's ``.bin`` files.
+    """Codes made by ``python -m bigr.tokenize``, or ``.bin`` files for the released trainer.
 
-    Each epoch takes one view and draw of every training image, and the first of every validation
-    image. Batches are fetched at once and unpacked on the device.
+    An epoch takes one view and draw of each training image, and the first of each validation
+    image. Batches are read at once and unpacked on the device.
 
     Args:
         root: folder of the store, or of ``train_ids.bin``.
         code_dim: bits per token that the generator learns; None accepts those of a store.
-        grid_size: tokens per side that it learns; None accepts those of a store.
-        num_classes: that the labels may have.
-        batch_size: per device.
-        num_workers: loader processes; reading is so cheap that none is needed.
-        seed: of the order and the choice of views.
-
-    Raises:
-        StoreError: if there are no codes, or others.
+        grid_size: tokens per side that the generator learns; None accepts those of a store.
+        **common: see :class:`ResumableDataModule`; reading is so cheap that ``num_workers=0`` is
+            enough.
     """
 
+    provides = "codes"
+
+    @checked
     def __init__(
         self,
         *,
         root: str,
-        code_dim: int | None = None,
-        grid_size: int | None = None,
-        num_classes: int,
-        batch_size: int,
-        num_workers: int = 0,
-        seed: int = 0,
+        code_dim: PositiveInt | None = None,
+        grid_size: PositiveInt | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            num_classes=num_classes, batch_size=batch_size, num_workers=num_workers, seed=seed
-        )
+        super().__init__(**common)
         self.root = Path(root).expanduser()
         self.code_dim = code_dim
         self.grid_size = grid_size
         self.tokenizer_sha256: str | None = None
-        """Of the B-AE that made the codes, once set up; the released files don't say."""
+        """Hash of the B-AE that made the codes, after ``setup``; None for released files."""
         self._sets: dict[str, _CodesSet] = {}
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    def setup(self, stage: str) -> None:
         """Open both splits.
 
         Raises:
-            StoreError: if they aren't what the generator learns.
+            StoreError: if there are no codes, or not those that the generator learns.
         """
         if self._sets:
             return
         self.is_packed = not has_released(self.root)
         splits = self._open_store() if self.is_packed else self._open_released()
         for name, codes in splits.items():
-            if len(codes) and codes.labels.max() >= self.num_classes:
+            if len(codes) == 0:
+                raise StoreError(f"data.root={self.root} has no {name} codes.")
+            if codes.labels.max() >= self.num_classes:
                 raise StoreError(
                     f"data.root={self.root} has labels up to {codes.labels.max()}, but "
                     f"data.num_classes is {self.num_classes}."
                 )
-            if len(codes) == 0:
-                raise StoreError(f"data.root={self.root} has no {name} codes.")
         self._sets = {name: _CodesSet(codes) for name, codes in splits.items()}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches; every process gets its own share."""
+        """Return this process's training batches."""
         train = self._sets["train"]
-        order = self._order(len(train.codes), num_views=train.codes.num_entries)
-        return self._loader(train, order, _as_is)
+        order = self.train_order(len(train.codes), num_views=train.codes.num_entries)
+        return self.loader(train, order, _identity)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches, in order; every process gets its own share."""
+        """Return this process's validation batches; none if there is no such split."""
         if "val" not in self._sets:
-            return self._loader(self._sets["train"], [], _as_is)
-        codes = self._sets["val"].codes
-        share = [[i * codes.num_entries for i in batch] for batch in self._share(len(codes))]
-        return self._loader(self._sets["val"], share, _as_is)
+            return self.loader(self._sets["train"], [], _identity)
+        return self.ordered_loader("val", self.validation_order(self.num_images("val")))
 
     def num_images(self, split: str) -> int:
-        """Images of ``train`` or ``val``, once set up; 0 if there is no such split."""
+        """Return the number of images of ``train`` or ``val``; 0 if there is no such split."""
         return len(self._sets[split].codes) if split in self._sets else 0
 
     def ordered_loader(self, split: str, batches: Sequence[Sequence[int]]) -> DataLoader[Batch]:
-        """Batches of these images of ``train`` or ``val``: the first view and draw."""
+        """Return batches of the given images of a split: of each, the first view and draw."""
         codes = self._sets[split]
         indices = [[i * codes.codes.num_entries for i in batch] for batch in batches]
-        return self._loader(codes, indices, _as_is)
+        return self.loader(codes, indices, _identity)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        """Bytes to bits (B, N, K), on the device."""
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Unpack bytes to bits (B, N, K), on the device."""
         if batch.codes is None or batch.codes.dtype != torch.uint8:
             return batch
         assert self.code_dim is not None  # known since setup
@@ -123,7 +115,7 @@ class CodesDataModule(ResumableDataModule):
             elif theirs != ours:
                 raise StoreError(
                     f"data.root={self.root} has codes with {name} {theirs}, and the generator "
-                    f"learns {ours}: choose another {fix}=… or other codes."
+                    f"learns {ours}: choose another {fix}=…, or other codes."
                 )
         if settings.num_classes != self.num_classes:
             raise StoreError(
@@ -132,7 +124,7 @@ class CodesDataModule(ResumableDataModule):
             )
         self.tokenizer_sha256 = settings.tokenizer_sha256
         if "train" not in store.shards:
-            raise StoreError(f"data.root={self.root} has no train split: tokenize that, too.")
+            raise StoreError(f"data.root={self.root} has no train split: tokenize it as well.")
         return {name: store.split(name) for name in SPLITS if name in store.shards}
 
     def _open_released(self) -> dict[str, ReleasedCodes]:
@@ -150,7 +142,7 @@ class CodesDataModule(ResumableDataModule):
 
 
 class _CodesSet(Dataset[Batch]):
-    """Fetches a batch at once."""
+    """The entries of a split. A whole batch is read at once."""
 
     def __init__(self, codes: PackedCodes | ReleasedCodes) -> None:
         self.codes = codes
@@ -168,5 +160,5 @@ class _CodesSet(Dataset[Batch]):
         return Batch(labels, codes=torch.from_numpy(self.codes.take(chosen)))
 
 
-def _as_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch

@@ -39,5 +39,5 @@ def test_only_what_lasts_stops(real: float, fake: float, state: str | None) -> N
 
 
 def test_impossible_limits() -> None:
-    with pytest.raises(ValueError, match=r"callbacks\.collapse needs 0 <= dead_below < won_above"):
+    with pytest.raises(ValueError, match=r"dead_below=2\.0 must be below won_above"):
         StopOnCollapse(won_above=1.0, dead_below=2.0)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 
 from bigr import BiGR, BiGRConfig
-from bigr.training.callbacks.run_plan import activation_bytes
+from bigr.training.callbacks.ema import EMA
+from bigr.training.callbacks.run_plan import RunPlan, activation_bytes
+from bigr.training.generator_module import GeneratorModule
+from bigr.training.optimizers import adamw
 from tests.models import TINY
+from tests.tiny_training import LinearModule, tiny_trainer
 
 
 def test_activations_are_what_autograd_keeps() -> None:
@@ -38,3 +46,40 @@ def test_activations_are_what_autograd_keeps() -> None:
 def test_recomputing_keeps_a_fraction() -> None:
     config = BiGRConfig(**{**TINY, "dim": 64, "num_layers": 12})
     assert activation_bytes(config, recomputes=True) < 0.3 * activation_bytes(config)
+
+
+def test_plan_of_any_module() -> None:
+    seen: list[str] = []
+
+    class Keep(RunPlan):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            seen.extend(self.lines(trainer, pl_module))
+
+    trainer = tiny_trainer(3, Keep(None), EMA())
+    trainer.fit(LinearModule())
+    text = "\n".join(seen)
+    assert "LinearModule: 0.0 M trained parameters" in text
+    assert "6 steps per epoch, 3 in all" in text
+    assert "checkpoints: 9.6e-05 MB each, all are kept" in text  # 6 weights of 4 + 8 + 4 bytes
+    assert "batch:" not in text
+
+
+def test_plan_of_a_generator() -> None:
+    config = BiGRConfig(**TINY)
+    module = GeneratorModule(config, functools.partial(adamw, lr=1e-3))
+    trainer: Any = SimpleNamespace(
+        callbacks=[],
+        world_size=2,
+        precision="32-true",
+        accumulate_grad_batches=3,
+        datamodule=SimpleNamespace(batch_size=5),
+        num_training_batches=30,
+        estimated_stepping_batches=100,
+    )
+    lines = RunPlan(2).lines(trainer, module)
+    parameters = sum(p.numel() for p in module.parameters()) / 1e6
+    assert f"generator: {parameters:,.1f} M trained parameters" in lines
+    assert "batch: 30 = 2 devices x 5 images x 3 accumulated" in lines
+    assert "10 steps per epoch, 100 in all" in lines
+    megabytes = activation_bytes(config) * 5 / 1e6
+    assert any(f"about {megabytes:.3g} MB for activations" in line for line in lines)

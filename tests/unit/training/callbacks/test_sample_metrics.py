@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
 
+from bigr.checkpoints.native import save_autoencoder
 from bigr.sampling.sampler_config import SamplerConfig
 from bigr.training.callbacks.sample_metrics import SampleMetrics
 from bigr.training.generator_module import GeneratorModule
@@ -15,18 +17,23 @@ from bigr.training.optimizers import adamw
 from tests.models import tiny_autoencoder, tiny_generator
 
 
-def check(strategy: Any, *, has_autoencoder: bool) -> None:
-    module = GeneratorModule(tiny_generator().config, adamw)
-    if has_autoencoder:
-        module._frozen.module = tiny_autoencoder()
+def check(strategy: Any, autoencoder: Path | None) -> None:
+    path = None if autoencoder is None else str(autoencoder)
+    module = GeneratorModule(tiny_generator().config, adamw, autoencoder=path)
     metrics = SampleMetrics(SamplerConfig(), "digits", network="digits", count=4)
     trainer: Any = SimpleNamespace(strategy=strategy)
     metrics.check(trainer, module)
 
 
-def test_what_it_needs() -> None:
-    check(SingleDeviceStrategy("cpu"), has_autoencoder=True)
+def test_what_it_needs(tmp_path: Path) -> None:
+    saved = save_autoencoder(tiny_autoencoder(), tmp_path / "a.safetensors")
+    check(SingleDeviceStrategy("cpu"), saved)
     with pytest.raises(ValueError, match=r"needs task\.autoencoder"):
-        check(SingleDeviceStrategy("cpu"), has_autoencoder=False)
-    with pytest.raises(ValueError, match="doesn't go with strategy=fsdp"):
-        check(ModelParallelStrategy(), has_autoencoder=True)
+        check(SingleDeviceStrategy("cpu"), None)
+    with pytest.raises(ValueError, match="doesn't work with strategy=fsdp"):
+        check(ModelParallelStrategy(), saved)
+
+
+def test_too_few_samples() -> None:
+    with pytest.raises(ValueError, match=r"SampleMetrics\.count must be an integer of at least 2"):
+        SampleMetrics(SamplerConfig(), "digits", network="digits", count=1)

@@ -1,0 +1,149 @@
+"""Builds a training run from its configuration: the Trainer, the module and the data."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig
+
+from bigr.cli.configuration import ConfigError, resolved
+
+
+class Run(NamedTuple):
+    """The objects of a run, and its resolved configuration. The classes may be a user's own."""
+
+    trainer: Any
+    module: Any
+    data: Any
+    settings: dict[str, Any]
+
+
+def build_run(config: DictConfig, resume: str | None) -> Run:
+    """Build everything up to the first step, and check that it belongs together.
+
+    Args:
+        config: composed from ``conf/train.yaml``.
+        resume: path of the checkpoint to resume from.
+
+    Raises:
+        ValueError: if something does not fit.
+    """
+    import lightning
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from bigr.training.base_module import TrainingModule
+    from bigr.training.callbacks.run_plan import code_version
+    from bigr.training.checkpoint_files import check_sizes
+
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    try:
+        # 1. The size of the batches, from which other settings may follow.
+        world_size = lightning.Fabric(
+            accelerator=config.trainer.accelerator,
+            devices=config.trainer.devices,
+            num_nodes=config.trainer.num_nodes,
+        ).world_size
+        config = _with_batches(config, world_size)
+        # 2. All objects.
+        data, module = _build(config.data), _build(config.task)
+        settings = {**resolved(config), "version": code_version()}
+        callbacks = _build_all(config.get("callbacks"))
+        loggers = _build_all(config.get("logger"))
+        trainer = _build_trainer(config.trainer, module, world_size, callbacks, loggers)
+        # 3. What only the objects know. A user's own classes need not have checks.
+        data.prepare_data()
+        data.setup("fit")
+        if isinstance(module, TrainingModule):
+            module.run_config = settings
+            module.check(data)
+            check_sizes(resume, module.kind, module.network_config)
+        for callback in callbacks:
+            if hasattr(callback, "check"):
+                callback.check(trainer, module)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    return Run(trainer, module, data, settings)
+
+
+def check_codes(config: DictConfig) -> None:
+    """Compare the sizes of the B-AE and the generator, before Lightning is imported.
+
+    Raises:
+        ValueError: if the generator cannot learn this B-AE's codes.
+    """
+    path, model = config.task.get("autoencoder"), config.task.get("model")
+    if not isinstance(path, str) or not isinstance(model, DictConfig):
+        return
+    from bigr.checkpoints.load import autoencoder_config
+    from bigr.checkpoints.read import read_checkpoint
+
+    sizes = autoencoder_config(read_checkpoint(path, "autoencoder"))
+    for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
+        ours, theirs = model[name], getattr(sizes, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"task.autoencoder={path} makes codes with {name} {theirs}, but model.{name} is "
+                f"{ours}: choose another {fix}=… or another B-AE."
+            )
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level with dotted names, which suits dashboards."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        nested = isinstance(value, dict)
+        found.update(flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value})
+    return found
+
+
+def _build(node: Any) -> Any:
+    """Build a node with plain lists and dicts; return other values as they are."""
+    return instantiate(node, _convert_="all") if isinstance(node, DictConfig) else node
+
+
+def _build_all(nodes: Any) -> list[Any]:
+    return [_build(node) for node in (nodes or {}).values() if node]
+
+
+def _with_batches(config: DictConfig, world_size: int) -> DictConfig:
+    """Return the configuration with the global batch split over devices and accumulation."""
+    from bigr.training.data.batch import split_batch
+
+    if config.global_batch_size is None:
+        return config
+    if config.trainer.accumulate_grad_batches != 1:
+        raise ConfigError(
+            "trainer.accumulate_grad_batches follows from global_batch_size: leave it out, or set "
+            "global_batch_size=null."
+        )
+    if config.data.get("batch_size") is None:
+        raise ConfigError(
+            f"global_batch_size={config.global_batch_size} needs data.batch_size, which this data "
+            "module does not have: set global_batch_size=null."
+        )
+    config = config.copy()
+    size, steps = split_batch(config.global_batch_size, world_size, config.data.batch_size)
+    config.data.batch_size, config.trainer.accumulate_grad_batches = size, steps
+    return config
+
+
+def _build_trainer(
+    node: DictConfig, module: Any, world_size: int, callbacks: list[Any], loggers: list[Any]
+) -> Any:
+    """Build the Trainer with the settings that the module asks for.
+
+    A strategy may be a partial function: it is called with ``world_size``.
+    """
+    from bigr.training.checkpoint_files import DurableCheckpointIO
+    from bigr.training.slurm import slurm_plugins
+
+    settings = {str(key): _build(value) for key, value in node.items() if key != "_target_"}
+    if isinstance(settings["strategy"], functools.partial):
+        settings["strategy"] = settings["strategy"](world_size=world_size)
+    if hasattr(module, "configure_trainer"):
+        settings = module.configure_trainer(settings, world_size)
+    settings["callbacks"], settings["logger"] = callbacks, loggers or False
+    settings["plugins"] = [DurableCheckpointIO(), *slurm_plugins()]
+    return get_method(node["_target_"])(**settings)

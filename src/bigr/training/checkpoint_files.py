@@ -1,0 +1,126 @@
+"""The checkpoint files of a run: writing them safely, and finding the one to resume from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from bigr.checkpoints.read import read_checkpoint
+from bigr.data.files import replacing
+
+log = logging.getLogger(__name__)
+
+PATTERN = "step_*.ckpt"
+TEMPORARY = f".{PATTERN}.*.part"
+"""The files that :func:`bigr.data.files.replacing` leaves if the process is killed."""
+REQUIRED = ("state_dict", "loops", "optimizer_states", "global_step")
+AUTO = "auto"
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under a temporary name, flushes it to disk, and renames it.
+
+    If that fails, for example because the disk is full, it logs an error and the run continues
+    without that checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write ``checkpoint`` to ``path``, or log an error."""
+        target = Path(path)
+        try:
+            with replacing(target) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+        # PyTorch's writer turns some errors of the operating system into its own.
+        except (OSError, RuntimeError) as error:
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            log.error("CHECKPOINT NOT SAVED: %s: %s", target, reason)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of an optimiser step."""
+    return folder / f"step_{step:08d}.ckpt"
+
+
+def step_of(path: Path) -> int:
+    """Return the optimiser step of a checkpoint, from its name."""
+    return int(path.stem.removeprefix("step_"))
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in ``folder``, the newest first."""
+    return sorted((p for p in folder.glob(PATTERN) if p.stem[5:].isdigit()), key=step_of)[::-1]
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """Return the newest readable checkpoint in ``folder``; warn about each unreadable newer one."""
+    for path in saved_checkpoints(folder):
+        problem = what_is_wrong(path)
+        if problem is None:
+            return path
+        log.warning("skipping %s: %s", path, problem)
+    return None
+
+
+def what_is_wrong(path: Path) -> str | None:
+    """Return why training cannot resume from a file, or None. Tensors are not read."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return f"it is cut off ({path.stat().st_size:,} bytes)"
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a broken file can make the reader raise anything
+        return f"it can't be read ({type(error).__name__})"
+    missing = [name for name in REQUIRED if name not in content]
+    return f"it has no {', '.join(missing)}" if missing else None
+
+
+def find_checkpoint(resume: str | None, folder: Path) -> str | None:
+    """Return the checkpoint to resume from, or None for a new run.
+
+    Args:
+        resume: a path, ``auto`` for the newest readable checkpoint in ``folder``, or None.
+        folder: the checkpoints of this run.
+
+    Raises:
+        ValueError: if the checkpoint at the path cannot be used.
+    """
+    if resume is None:
+        return None
+    if resume == AUTO:
+        found = newest_whole(folder)
+        log.info("resuming from %s", found) if found else log.info("no checkpoint to resume from")
+        return None if found is None else str(found)
+    path = Path(resume).expanduser()
+    problem = what_is_wrong(path)
+    if problem is not None:
+        raise ValueError(f"resume={path}: {problem}. Give another checkpoint, or resume=auto.")
+    return str(path)
+
+
+def check_sizes(resume: str | None, kind: str, config: Any) -> None:
+    """Raise ``ValueError`` unless a checkpoint was trained with the sizes of this run.
+
+    Args:
+        resume: path of the checkpoint; None is not checked.
+        kind: ``generator`` or ``autoencoder``.
+        config: dataclass with the sizes of this run's network.
+    """
+    if resume is None:
+        return
+    saved = read_checkpoint(resume, kind).config or {}
+    for name, value in dataclasses.asdict(config).items():
+        # A checkpoint holds lists or tuples, depending on how it was saved.
+        before = saved.get(name)
+        before = tuple(before) if isinstance(before, list) else before
+        if before != value:
+            raise ValueError(
+                f"resume={resume} was trained with {name}={before}, and this run has "
+                f"{name}={value}: use the settings of its run (config.yaml beside checkpoints/)."
+            )

@@ -1,0 +1,32 @@
+"""The lines that stand for a progress bar where there is no terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bigr.training.callbacks.progress_bar import RunProgressBar
+from tests.tiny_training import LinearModule, tiny_trainer
+
+
+def test_a_line_at_each_part_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    tiny_trainer(8, RunProgressBar(num_lines=4), enable_progress_bar=True).fit(LinearModule())
+    lines = [line for line in caplog.messages if line.startswith("step ")]
+    assert [line.split(",")[0] for line in lines] == [
+        "step 2/8",
+        "step 4/8",
+        "step 6/8",
+        "step 8/8",
+    ]
+    assert all(re.search(r"steps/s, train/loss \d+\.\d{3}$", line) for line in lines)
+
+
+def test_other_processes_write_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    bar = RunProgressBar(num_lines=4)
+    trainer = tiny_trainer(4, bar, enable_progress_bar=True)
+    bar.disable()  # as Lightning does on all processes but the first
+    trainer.fit(LinearModule())
+    assert not [line for line in caplog.messages if line.startswith("step ")]
