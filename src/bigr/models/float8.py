@@ -1,8 +1,8 @@
 """Linear layers whose matrix product is in float8, for sampling.
 
-Values are scaled so that the largest of a row becomes the largest float8 (e4m3: 448, three bits
-after the point), and the product is scaled back: every token by its own, so that it doesn't
-matter what else is in the batch.
+Each row is scaled so that its largest value becomes the largest float8 (e4m3: 448, three mantissa
+bits), and the product is scaled back. Every token has its own scale, so that the result does not
+depend on the batch.
 
 Shapes: M rows, I and O widths in and out.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
 MULTIPLE = 16
-"""Of which the products' widths must be."""
+"""Widths of the products must be multiples of this."""
 SMALLEST_SCALE = 1e-12
 MIN_CAPABILITY = (8, 9)
 """CUDA compute capability: Ada, Hopper and later."""
@@ -27,7 +27,7 @@ PROBE_TOLERANCE = 0.02
 
 
 def float8_missing(device: torch.device) -> str | None:
-    """Why ``device`` can't multiply in float8, or None if it can (a CPU does it slowly)."""
+    """Return why ``device`` does not support float8 products, or None; a CPU emulates them."""
     if not hasattr(F, "scaled_mm"):
         return f"torch {torch.__version__} has no float8 products"
     if device.type == "cpu":
@@ -43,7 +43,7 @@ def float8_missing(device: torch.device) -> str | None:
 
 
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """``x`` (M, I) as float8 (M, I) times scales (M, 1) in float32."""
+    """Return float8 values (M, I) and float32 scales (M, 1) whose product is ``x`` (M, I)."""
     x = x.float()
     scales = (x.abs().amax(dim=-1, keepdim=True) / LARGEST).clamp(min=SMALLEST_SCALE)
     return (x / scales).to(FLOAT8), scales
@@ -51,7 +51,7 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def takes_row_scales(device: torch.device) -> bool:
-    """Whether the product itself can scale rows on ``device``; some GPUs' can't, or do it wrong."""
+    """Return whether products on ``device`` can scale rows; on some GPUs they fail or are wrong."""
     rows = torch.arange(1.0, 33.0, device=device)[:, None].expand(32, 64)
     x, scales = quantize_rows(rows)
     try:
@@ -103,14 +103,14 @@ class Float8Linear(nn.Module):
 
 
 def fits_float8(weight: Tensor) -> bool:
-    """Whether a layer's weight (O, I) can be a :class:`Float8Linear`'s."""
+    """Return whether a weight (O, I) has widths that :class:`Float8Linear` supports."""
     return all(width % MULTIPLE == 0 for width in weight.shape)
 
 
 def with_float8(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` with its linear layers in float8, where their widths fit.
+    """Return a copy of ``module`` with its linear layers in float8 where their widths fit.
 
-    Everything else is shared with ``module``.
+    All other parameters are shared with ``module``.
     """
     if isinstance(module, nn.Linear):
         return Float8Linear(module.weight, module.bias) if fits_float8(module.weight) else module

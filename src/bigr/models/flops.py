@@ -15,7 +15,7 @@ from bigr.models.training_draws import training_mask_count
 
 
 def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> float:
-    """Of the transformer's forward pass for one image.
+    """Operations of the transformer's forward pass for one image.
 
     Per layer 2 A (3 D^2 + D^2 + 3 D F) for the projections and 4 A L D for attention; besides
     2 N K D for the tokens and 12 D^2 for the shared modulation.
@@ -31,7 +31,7 @@ def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> fl
 
 
 def denoiser_flops(config: BiGRConfig) -> float:
-    """Of the denoiser's forward pass for one token.
+    """Operations of the denoiser's forward pass for one token.
 
     2 W (K + D + 256 + W) for its inputs, 2 W (2 W + 3 W) per block, 2 W (2 W + K) for its output.
     """
@@ -42,7 +42,7 @@ def denoiser_flops(config: BiGRConfig) -> float:
 
 
 def chain_flops(config: BiGRConfig, num_steps: int) -> float:
-    """Of the denoiser for one token at inference, with one class: the condition enters once.
+    """Operations of the denoiser for one token at inference; the condition enters once.
 
     2 W D, and in each of ``num_steps`` steps 2 W K and 2 W (2 W + 3 W) per block and 2 W (2 W + K).
     """
@@ -58,10 +58,10 @@ def mean_masked_share(config: BiGRConfig) -> float:
 
 
 def training_flops(config: BiGRConfig, *, masked_share: float = 1.0) -> float:
-    """Of a training step for one image: the backward pass costs twice the forward pass.
+    """Operations of a training step for one image.
 
-    Except for inputs that need no gradient: bits (of the transformer and of the denoiser) and
-    frequencies.
+    The backward pass costs twice the forward pass, except for inputs that need no gradient: bits
+    and frequencies.
 
     Args:
         config: of the generator.

@@ -1,6 +1,6 @@
-"""Keys and values that a transformer remembers, to compute some of its positions only.
+"""Stored keys and values, so that a transformer can compute only some of its positions.
 
-Shapes: B batch, L positions, A of them that are computed, H heads, C head width, D width.
+Shapes: B batch, L positions, A computed positions, H heads, C head width, D width.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class LayerMemory:
-    """One layer's keys and values of all positions, as they were when last computed."""
+    """Keys and values of one layer for all positions, each as it was last computed."""
 
     def __init__(self, owner: Memory) -> None:
         self.owner = owner
@@ -18,7 +18,7 @@ class LayerMemory:
         self.value: Tensor | None = None
 
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember new ones (B, H, A, C); gives those of all positions (B, H, L, C)."""
+        """Store new keys and values (B, H, A, C); return those of all positions (B, H, L, C)."""
         positions = self.owner.positions
         if self.key is None or self.value is None or positions is None:
             self.key, self.value = key, value
@@ -30,11 +30,7 @@ class LayerMemory:
 
 
 class Memory:
-    """Of all layers.
-
-    Args:
-        num_layers: of the transformer.
-    """
+    """Keys and values of all ``num_layers`` layers of a transformer."""
 
     def __init__(self, num_layers: int) -> None:
         self.layers = [LayerMemory(self) for _ in range(num_layers)]
@@ -43,10 +39,10 @@ class Memory:
         self._was_masked: Tensor | None = None
 
     def begin(self, is_masked: Tensor) -> None:
-        """Before a pass: compute what was masked in the last one, and so may have changed.
+        """Choose the positions of the next pass: those that were masked in the last one.
 
-        The class token, position 0, is always among them. Images with fewer such tokens have others
-        computed as well, which does no harm.
+        The class token, position 0, is always computed. Images with fewer masked tokens than
+        others compute some of their other tokens again.
 
         Args:
             is_masked: (B, N) bool of this pass; tokens may only be unmasked from pass to pass.
@@ -63,17 +59,17 @@ class Memory:
 
     @property
     def num_computed(self) -> int | None:
-        """A, or None for all."""
+        """Number A of positions that the last pass computed, or None for all."""
         return None if self.positions is None else self.positions.shape[1]
 
     def take(self, x: Tensor) -> Tensor:
-        """What of (B, L, D) is computed, (B, A, D)."""
+        """Return the computed positions (B, A, D) of ``x`` (B, L, D)."""
         if self.positions is None:
             return x
         return x.gather(1, self.positions[..., None].expand(-1, -1, x.shape[-1]))
 
     def put_back(self, x: Tensor, num_positions: int) -> Tensor:
-        """(B, A, D) at their positions of (B, L, D), zeros elsewhere."""
+        """Return ``x`` (B, A, D) at its positions in (B, L, D), with zeros elsewhere."""
         if self.positions is None:
             return x
         full = x.new_zeros(x.shape[0], num_positions, x.shape[-1])

@@ -1,4 +1,4 @@
-"""The randomness of a training step, drawn at once: the loss itself has none.
+"""All random numbers of a training step; given these, the loss is deterministic.
 
 Shapes: B batch, N tokens, K bits.
 """
@@ -15,7 +15,7 @@ from bigr.models.config import BiGRConfig
 
 
 class TrainingDraws(NamedTuple):
-    """What is masked, noised and dropped."""
+    """Which tokens are masked, how they are noised, and which labels are dropped."""
 
     num_masked: int
     """Tokens hidden in every image; known on the host, so that shapes may depend on it."""
@@ -29,11 +29,11 @@ class TrainingDraws(NamedTuple):
     """(B, N, K) uniform in [0, 1): a noisy bit is 1 where it lies below q(x_t = 1 | x_0)."""
 
     def rows(self, rows: slice) -> TrainingDraws:
-        """Those of some of the images."""
+        """Return the draws of some of the images."""
         return TrainingDraws(self.num_masked, *(tensor[rows] for tensor in self[1:]))
 
     def masked_first(self) -> Tensor:
-        """(B, num_masked) positions of the masked tokens, in their order; nothing waits."""
+        """Return the positions of the masked tokens, (B, num_masked), in ascending order."""
         order = (~self.is_masked).to(torch.uint8).argsort(dim=1, stable=True)
         return order[:, : self.num_masked]
 
@@ -57,7 +57,7 @@ def draw_training(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainingDraws:
-    """Everything that a training step leaves to chance but dropout.
+    """Draw all random numbers of a training step except dropout.
 
     Args:
         config: of the generator.
@@ -65,7 +65,7 @@ def draw_training(
         num_masked: tokens to hide in every image, from :func:`draw_num_masked`: one for the whole
             batch, uniformly chosen in each image.
         generator: on ``device``; None uses the global one.
-        device: of the result. Nothing here waits for it.
+        device: of the result; the host does not wait for it.
     """
     size = (batch_size, config.seq_len)
     levels = config.num_diffusion_steps

@@ -20,14 +20,14 @@ POSTERIOR_CLAMP = 1e-6
 
 
 class BitLoss(NamedTuple):
-    """Training loss and hits of every bit, both (M, K)."""
+    """Training loss of every bit and whether its prediction is correct, both (M, K)."""
 
     loss: Tensor
     is_correct: Tensor
 
 
 class BinaryTranscoder(nn.Module):
-    """Denoiser plus the three objectives of the paper's Table 2."""
+    """The denoiser with the three objectives of the paper's Table 2."""
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
@@ -36,20 +36,20 @@ class BinaryTranscoder(nn.Module):
         self.denoiser = Denoiser(config)
 
     def signed_input(self, x_t: Tensor) -> Tensor:
-        """The denoiser's input 2 x_t - 1; zeros (no information) without diffusion."""
+        """Return the denoiser's input 2 x_t - 1, or zeros with the objective ``direct``."""
         if self.config.objective == "direct":
             return torch.zeros_like(x_t)
         return 2.0 * x_t - 1.0
 
     def clean_logits(self, bit_logits: Tensor, signs: Tensor) -> Tensor:
-        """Logits of x_0 = 1 from the denoiser's output and its input signs (M, K).
+        """Return the logits of x_0 = 1 from the denoiser's output and its input signs (M, K).
 
-        With flip prediction a bit that is 1 turns the meaning of its logit around.
+        With flip prediction, the sign of the logit changes where the noisy bit is 1.
         """
         return -signs * bit_logits if self.config.objective == "flip" else bit_logits
 
     def noised(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t ~ q(x_t | x_0).
+        """Draw x_t ~ q(x_t | x_0).
 
         Args:
             x_0: (M, K) bits.
