@@ -10,7 +10,8 @@ import torch
 
 from tests.inception import accept_any_inception, save_random_inception
 
-CONFORMANCE = Path(__file__).parent / "conformance" / "data"
+REPOSITORY = Path(__file__).parents[1]
+CONFORMANCE = REPOSITORY / "tests" / "conformance" / "data"
 
 
 @pytest.fixture(scope="session")

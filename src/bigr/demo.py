@@ -30,7 +30,7 @@ ADVICE = (
 
 
 @dataclasses.dataclass(kw_only=True)
-class Settings:
+class DemoSettings:
     """The values at the top level of ``conf/demo.yaml``."""
 
     pretrained: str
@@ -46,8 +46,8 @@ class Settings:
 
 
 def main() -> None:
-    """Run the command line."""
-    cli.run("demo", job, settings=Settings)
+    """Run the command from its arguments."""
+    cli.run("demo", job, settings=DemoSettings)
 
 
 def job(config: DictConfig) -> None:

@@ -11,7 +11,7 @@ from bigr.cli.evaluations import EvaluationSettings, evaluate
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command from its arguments."""
     cli.run("evaluate", evaluate, settings=EvaluationSettings, after_sweep=sweeps.finish)
 
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
-class Settings(cli.ProcessSettings):
+class SampleSettings(cli.ProcessSettings):
     """The values at the top level of ``conf/sample.yaml``."""
 
     generator: ExistingPath
@@ -36,8 +36,8 @@ class Settings(cli.ProcessSettings):
 
 
 def main() -> None:
-    """Run the command line."""
-    cli.run("sample", job, settings=Settings, after_sweep=draw_sweep)
+    """Run the command from its arguments."""
+    cli.run("sample", job, settings=SampleSettings, after_sweep=draw_sweep)
 
 
 def job(config: DictConfig) -> None:

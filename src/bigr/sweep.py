@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command from its arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m bigr.sweep",
         description="Write sweep.csv, sweep.md and plots of a sweep's jobs, finished or not.",

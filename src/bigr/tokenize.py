@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
-class Settings:
+class TokenizeSettings:
     """The values at the top level of ``conf/tokenize.yaml``."""
 
     autoencoder: ExistingPath
@@ -34,8 +34,8 @@ class Settings:
 
 
 def main() -> None:
-    """Run the command line."""
-    cli.run("tokenize", job, settings=Settings)
+    """Run the command from its arguments."""
+    cli.run("tokenize", job, settings=TokenizeSettings)
 
 
 def job(config: DictConfig) -> None:
@@ -64,8 +64,8 @@ def job(config: DictConfig) -> None:
         left_out = manifest["left_out"][split]
         report = f" (see {BROKEN_REPORT})" if left_out else ""
         log.info("%s: %d images, %d left out%s", split, count, left_out, report)
-    size = sum(path.stat().st_size for path in writer.folder.iterdir())
-    log.info("%.1f MB, %d entries per image", size / 1e6, writer.settings.entries)
+    megabytes = sum(path.stat().st_size for path in writer.folder.iterdir()) / 1e6
+    log.info("%.1f MB, %d entries per image", megabytes, writer.settings.entries)
 
 
 def build(config: DictConfig) -> tuple[Any, Any]:
@@ -81,7 +81,8 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.training.tokenization import TokenizeModule, store_settings
 
     # 1. What the settings alone can contradict.
-    views, splits = check_views(_listed(config.views)), _listed(config.splits)
+    listed = [[v] if isinstance(v, str) else list(v) for v in (config.views, config.splits)]
+    views, splits = check_views(listed[0]), listed[1]
     if not splits or not set(splits) <= {"train", "val"} or len(set(splits)) < len(splits):
         raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
@@ -101,20 +102,16 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     data.setup("predict")
     pictures = {split: getattr(data, f"{split}_set") for split in splits}
     # 3. The store, and what fills it.
-    given = {name: config[name] for name in ("num_draws", "deterministic", "seed", "shard_size")}
-    given["precision"] = str(config.trainer.precision)
+    names = ("num_draws", "deterministic", "seed", "shard_size")
+    given = {**{n: config[n] for n in names}, "precision": str(config.trainer.precision)}
     settings = store_settings(autoencoder, data, pictures, views, **given)
     writer = StoreWriter(Path(config.output).expanduser(), settings)
-    sizes = {"batch_size": config.batch_size, "num_workers": data.num_workers}
-    module = TokenizeModule(autoencoder, writer, pictures, **sizes)
+    module = TokenizeModule(
+        autoencoder, writer, pictures, batch_size=config.batch_size, num_workers=data.num_workers
+    )
     callbacks = [ShardWriter(writer, data.max_broken_share), TokenizeProgress()]
     options = {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
     return module, instantiate(config.trainer, **options)
-
-
-def _listed(value: Any) -> list[str]:
-    """Return a list, also for ``splits=train``."""
-    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
 if __name__ == "__main__":

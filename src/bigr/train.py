@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
-class Settings:
+class TrainSettings:
     """The values at the top level of ``conf/train.yaml``."""
 
     seed: NonNegativeInt
@@ -30,8 +30,8 @@ class Settings:
 
 
 def main() -> None:
-    """Run the command line."""
-    cli.run("train", job, settings=Settings)
+    """Run the command from its arguments."""
+    cli.run("train", job, settings=TrainSettings)
 
 
 def job(config: DictConfig) -> float | None:

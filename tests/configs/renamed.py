@@ -13,7 +13,11 @@ WORDS = {
 }
 """Overrides."""
 
-CLASSES: dict[str, str] = {}
+CLASSES = {
+    "Plan": "RunPlan",
+    "ProgressBar": "RunProgressBar",
+    "ContinuedCSVLogger": "ResumableCSVLogger",
+}
 """Targets, without their modules: classes may move."""
 
 KEYS = (
@@ -30,6 +34,19 @@ REMOVED = (
     ("evaluate", r"evaluation\.inpainting_sampler\.(precision|execution)"),
     # A probe takes the sizes of the B-AE from its checkpoint, and those of codes from the store.
     ("probe", r"code\..+|data\.(code_dim|grid_size)"),
+    # A probe is an evaluation like the others, whose sweeps end with a table.
+    ("probe", r"hydra\.callbacks"),
+    # The target says which application it is: a method of the pipeline.
+    ("sample", r"application\.name"),
+    # A function builds Lightning's strategy, because the number of devices has to be known first.
+    (
+        "train",
+        r"(trainer\.)?strategy\.(_target_|data_parallel_size|tensor_parallel_size|save_dist.*)",
+    ),
+    (
+        "tokenize",
+        r"(trainer\.)?strategy\.(_target_|data_parallel_size|tensor_parallel_size|save_dist.*)",
+    ),
 )
 """Commands and keys that no longer exist there, or are computed."""
 

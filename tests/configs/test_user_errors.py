@@ -176,7 +176,7 @@ OTHERS = [
     ("sample", "generator=g.safetensors autoencoder=junk.pt", "junk.pt is not a checkpoint"),
     ("sample", "generator=no.pt autoencoder=junk.pt", "generator=no.pt: there is no such file"),
     ("sample", "generator=null autoencoder=junk.pt", "generator must be a string, got null"),
-    ("sample", MODELS, "this generator has the classes 0..2 (3 is the null class)"),
+    ("sample", MODELS, "class 207: this generator has the classes 0..2"),
     ("sample", f"{MODELS} batch_size=null", "batch_size must be a positive integer, got null"),
     ("sample", f"{MODELS} batch_size=1.5", "batch_size must be a positive integer, got 1.5"),
     ("sample", f"{MODELS} device=meta", "device=meta: it can be auto, cpu, cuda"),
@@ -187,8 +187,8 @@ OTHERS = [
     (
         "sample",
         f"application=edit {MODELS}",
-        "still needed: application.image (a picture of any size; the centre square is worked on) "
-        "and application.class_name (what to paint, number or name)",
+        "still needed: application.image (a picture of any size; the centre square is edited) "
+        "and application.class_name (the class to paint, as a number or a name)",
     ),
     ("sample", f"application=inpaint application.image=no.png {MODELS}", "there is no file no.png"),
     (

@@ -20,7 +20,6 @@ from bigr.cli.entry import quote_numbers
 from bigr.cli.messages import RENAMED
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
-from bigr.sampling.sampler_config import SamplerConfig
 from tests.conftest import REPOSITORY
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -106,19 +105,21 @@ def test_pipeline_examples(code: str, tmp_path: Path, monkeypatch: pytest.Monkey
     pipeline = BiGRPipeline(
         tiny_generator(num_classes=1000, num_layers=11), tiny_autoencoder(), device="cpu"
     )
-    settings = pipeline._settings
-
-    def few(sampler: object, default: SamplerConfig, given: dict[str, Any]) -> SamplerConfig:
-        return settings(sampler, default, {**given, "num_iterations": 2, "num_denoise_steps": 2})
-
-    monkeypatch.setattr(pipeline, "_settings", few)
     monkeypatch.setattr(BiGRPipeline, "from_pretrained", lambda *_, **__: pipeline)
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     for name in ("photo.jpg", "small.jpg"):
         Image.fromarray(noise).save(name)
     Image.new("L", (400, 300), 255).save("mask.png")
-    exec(code, {})
+    before = set(tmp_path.iterdir())
+    names: dict[str, Any] = {}
+    exec(code, names)
+    # Every picture that the code makes has the size of the original, or of the model.
+    written = [Image.open(path) for path in set(tmp_path.iterdir()) - before]
+    kept = [one for value in names.values() if isinstance(value, list) for one in value]
+    pictures = [*written, *(one for one in kept if isinstance(one, Image.Image))]
+    assert pictures
+    assert {picture.size for picture in pictures} <= {(400, 300), (8, 8)}
 
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

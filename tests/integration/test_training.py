@@ -25,8 +25,8 @@ from bigr.training.autoencoder_module import AutoencoderModule
 from bigr.training.base_module import TrainingModule
 from bigr.training.callbacks.checkpointing import Checkpoints
 from bigr.training.callbacks.ema import EMA
-from bigr.training.callbacks.export import ExportWeights
 from bigr.training.callbacks.pictures import ReconstructionGrid, SampleGrid
+from bigr.training.callbacks.weight_export import ExportWeights
 from bigr.training.checkpoint_files import saved_checkpoints
 from bigr.training.data.image_data import DigitsDataModule
 from bigr.training.gan import GANConfig

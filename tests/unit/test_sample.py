@@ -111,7 +111,7 @@ def test_applications_of_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("target", "arguments", "more", "message"),
     [
-        ("stream", {"classes": ["dog"]}, {}, "class 'dog': there is none of this name"),
+        ("stream", {"classes": ["dog"]}, {}, "class 'dog': no class has this name"),
         ("stream", {"classes": [7]}, {}, r"this generator has the classes 0\.\.2"),
         ("interpolate", {"first": 0, "second": 1}, {"devices": 2}, "use one"),
         ("inpaint", {"image": "none.png"}, {}, "there is no file none.png"),

@@ -105,7 +105,7 @@ class Actions:
         return picture.resize(size, method)  # type: ignore[arg-type]
 
     def generate(self, classes: Sequence[int], num_per_class: int, knobs: Knobs) -> Iterator[Step]:
-        """Generate images of classes."""
+        """Generate images of the chosen classes."""
         if not classes:
             raise ValueError("Choose at least one class.")
         self._check_count(len(classes) * int(num_per_class))

@@ -28,6 +28,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -69,9 +70,7 @@ class SignatureSource(ConfigSource):
         config = OmegaConf.create(text) if text.strip() else OmegaConf.create()
         plain: Any = OmegaConf.to_container(config)
         if "/" not in config_path:
-            choices = [item for item in plain.get("defaults", []) if isinstance(item, dict)]
-            groups = {name for choice in choices for name in choice}
-            SignatureSource.primary_keys = plain.keys() - groups
+            SignatureSource.primary_keys = self._keys(plain)
         if config_path.split("/")[0] not in OVERLAYS:
             config = OmegaConf.create(completed(plain, self._packages()))
         return ConfigResult(
@@ -80,6 +79,16 @@ class SignatureSource(ConfigSource):
             provider=self.provider,
             header=self._get_header_dict(text[:512]),
         )
+
+    def _keys(self, primary: dict[str, Any]) -> set[str]:
+        """Return the keys of a primary configuration, and of those that it inherits from."""
+        keys = set(primary)
+        for item in primary.get("defaults", []):
+            if isinstance(item, dict):
+                keys -= item.keys()
+            elif self.is_config(item):
+                keys |= self._keys(yaml.safe_load(self._file(item).read_text(encoding="utf-8")))
+        return keys
 
     def is_group(self, config_path: str) -> bool:
         """Return whether ``config_path`` is a folder, and no key of the primary configuration."""

@@ -123,7 +123,7 @@ class FeatureChunks:
             yield Features(tensors["pool"], tensors["logits"], tensors.get("spatial"))
 
     def remove(self) -> None:
-        """Delete the folder."""
+        """Delete the folder with all its files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -45,7 +45,7 @@ class HeadSettings:
         seed: seed of the order.
     """
 
-    learning_rates: Sequence[PositiveFloat] = (0.1,)
+    learning_rates: Sequence[PositiveFloat] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     optimizer: Literal["sgd", "lars"] = "lars"
     epochs: PositiveInt = 90
     warmup_epochs: NonNegativeInt = 10

@@ -16,7 +16,7 @@ from bigr.data.image_dataset import ImageSet, MemoryImages
 
 
 class ReferenceImages(Protocol):
-    """Real images as uint8."""
+    """Real images as uint8 arrays, read piece by piece."""
 
     def __len__(self) -> int: ...
 

@@ -42,7 +42,7 @@ class BiGR(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return self.transformer.position_table.device
 
     def check_codes(self, codes: Tensor) -> None:

@@ -55,19 +55,19 @@ def takes_row_scales(device: torch.device) -> bool:
     rows = torch.arange(1.0, 33.0, device=device)[:, None].expand(32, 64)
     x, scales = quantize_rows(rows)
     try:
-        product = _scaled_by_rows(x, scales, x, scales)
+        product = scaled_by_rows(x, scales, x, scales)
     except RuntimeError:
         return False
     expected = rows @ rows.t()
     return bool((product.float() / expected - 1.0).abs().max() < PROBE_TOLERANCE)
 
 
-def _scaled_by_rows(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+def scaled_by_rows(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
     by_row = F.ScalingType.RowWise
     return F.scaled_mm(x, weight.t(), x_scales, by_row, scales.t(), by_row)
 
 
-def _scaled_afterwards(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+def scaled_afterwards(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
     one, whole = torch.ones((), device=x.device), F.ScalingType.TensorWise
     product = F.scaled_mm(x, weight.t(), one, whole, one, whole, output_dtype=torch.float32)
     return (product * x_scales * scales.t()).bfloat16()
@@ -91,7 +91,7 @@ class Float8Linear(nn.Module):
         self.register_buffer("weight", rounded)
         self.register_buffer("scales", scales)
         self.register_buffer("bias", None if bias is None else bias.detach().bfloat16())
-        self.product = _scaled_by_rows if takes_row_scales(weight.device) else _scaled_afterwards
+        self.product = scaled_by_rows if takes_row_scales(weight.device) else scaled_afterwards
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""

@@ -25,7 +25,7 @@ class Recorder:
         self._is_finished = True
 
     def __call__(self, progress: Progress) -> None:
-        """Record one iteration."""
+        """Record what was decided in this iteration."""
         is_masked = progress.is_masked.cpu()
         confidence = progress.confidence.float().cpu()
         if progress.iteration == 1 or self._was_masked is None:

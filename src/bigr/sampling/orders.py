@@ -42,7 +42,7 @@ class ConfidenceOrder(SamplingOrder):
 
 @dataclass(frozen=True)
 class RandomOrder(SamplingOrder):
-    """Tokens in random order."""
+    """All tokens in a random order."""
 
     def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor:  # noqa: ARG002
         return uniforms

@@ -72,7 +72,7 @@ class SeededNoise:
         self.bit_words = torch.arange(1, code_dim + 1, device=device) * GOLDEN
 
     def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
-        """See :meth:`Noise.bit_uniforms`."""
+        """Return numbers as :meth:`Noise.bit_uniforms` describes them."""
         words = draw_words(BITS_PURPOSE, iteration, draws)
         keys = self.token_words.flatten()[tokens] + words[:, None]
         numbers = splitmix64(keys[..., None] + self.bit_words) >> (64 - UNIFORM_BITS)

@@ -28,7 +28,7 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 class Configuration(Protocol):
-    """A frozen dataclass."""
+    """A dataclass, as far as the type checker needs it."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 

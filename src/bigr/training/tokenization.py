@@ -188,7 +188,7 @@ class TokenizeModule(LightningModule):
         return plan_jobs(self.writer, self.batch_size, rank=rank, num_ranks=num_ranks)
 
     def predict_dataloader(self) -> DataLoader[TokenizeBatch]:
-        """Return this process's batches."""
+        """Return the batches of this process."""
         views: Any = self.writer.settings.views
         return DataLoader(
             TokenizeSet(self.pictures, self.jobs(), views),

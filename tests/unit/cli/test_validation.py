@@ -53,7 +53,9 @@ def check(command: str, *overrides: str, is_filled: bool = True) -> None:
     for key, value in leaves(container):
         if value == "???" and is_filled:
             OmegaConf.update(config, key, ".")
-    validate(config, importlib.import_module(f"bigr.{command}").Settings)
+    entry = importlib.import_module(f"bigr.{command}")
+    (settings,) = [value for name, value in vars(entry).items() if name.endswith("Settings")]
+    validate(config, settings)
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

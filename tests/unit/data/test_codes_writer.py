@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import shutil
@@ -68,7 +69,7 @@ def test_unwritable_folder(tmp_path: Path) -> None:
 
 def test_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """19 images x 6 entries x 12 bytes; half of it done leaves less to do."""
-    usage = shutil._ntuple_diskusage  # type: ignore[attr-defined]
+    usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6, 1300))
     with pytest.raises(StoreError, match=r"are to be written, and 0.0 MB are free"):
         StoreWriter(tmp_path, SETTINGS)

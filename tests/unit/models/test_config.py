@@ -39,7 +39,7 @@ def test_generator_values_out_of_range(change: dict[str, object], message: str) 
         ({"code_dim": 0}, "code_dim must be a positive integer"),
         (
             {"channel_multipliers": ()},
-            "channel_multipliers must be a list in which each",
+            "channel_multipliers must be a non-empty list in which each",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_rows_of_zeros_and_huge_numbers() -> None:
     assert values[2].isnan().any()
 
 
-@pytest.mark.parametrize("product", [float8._scaled_by_rows, float8._scaled_afterwards])
+@pytest.mark.parametrize("product", [float8.scaled_by_rows, float8.scaled_afterwards])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_linear(product: Callable[..., Tensor], has_bias: bool) -> None:
     x, weight = random(6, 32), random(48, 32, seed=1)
@@ -94,10 +94,10 @@ def test_products_that_do_not_scale_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert float8.takes_row_scales(CPU)
     for broken in (fails, wrong):
-        monkeypatch.setattr(float8, "_scaled_by_rows", broken)
+        monkeypatch.setattr(float8, "scaled_by_rows", broken)
         float8.takes_row_scales.cache_clear()
         assert not float8.takes_row_scales(CPU)
-        assert Float8Linear(random(16, 16)).product is float8._scaled_afterwards
+        assert Float8Linear(random(16, 16)).product is float8.scaled_afterwards
     monkeypatch.undo()
     float8.takes_row_scales.cache_clear()
 

@@ -245,7 +245,8 @@ def test_compiled(caplog: pytest.LogCaptureFixture) -> None:
     config = SamplerConfig(**BASE)
     sampler = Sampler(config, ExecutionConfig(mode="compiled"))
     first = sampler.sample(model, CLASSES, seeds=[3, 4, 5])
-    assert not warnings_of(caplog)  # the recording was not given up
+    own = [record for record in warnings_of(caplog) if record.name.startswith("bigr")]
+    assert own == []  # the recording was not given up
     same = (first.double() == plain_codes(model, config, [3, 4, 5])).double().mean()
     assert same > 0.98
     alone = sampler.sample(model, CLASSES[:1], seeds=[3])

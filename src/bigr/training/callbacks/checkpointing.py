@@ -128,7 +128,7 @@ class Checkpoints(Checkpoint):
         raise Stopped(self._leaving)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last checkpoint."""
+        """Save a checkpoint of the last step."""
         self.save(trainer)
 
     def on_exception(

@@ -83,5 +83,5 @@ class StopOnCollapse(Callback):
         return dict(self._since)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue counting from there."""
+        """Continue counting from the saved state."""
         self._since = dict(state_dict)

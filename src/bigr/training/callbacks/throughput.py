@@ -67,11 +67,11 @@ class ThroughputLogger(Callback):
         self._last_step = trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock during validation."""
         self._paused_at = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue the clock."""
+        """Let the clock continue after validation."""
         if self._paused_at is not None and self._since is not None:
             self._since += time.perf_counter() - self._paused_at
         self._paused_at = self._batch_end = None

@@ -30,7 +30,7 @@ class ExportWeights(Callback):
         self.folder = folder
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file."""
+        """Write the weights after the last step."""
         found = [getattr(pl_module, name, None) for name in ("model", "autoencoder")]
         network = next((n for n in found if isinstance(n, BiGR | BinaryAutoencoder)), None)
         if isinstance(network, BiGR) and is_sharded(pl_module):

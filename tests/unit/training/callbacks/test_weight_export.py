@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bigr import load_autoencoder, load_generator
-from bigr.training.callbacks.export import ExportWeights
+from bigr.training.callbacks.weight_export import ExportWeights
 from tests.models import tiny_autoencoder, tiny_generator
 from tests.tiny_training import LinearModule
 
