@@ -9,8 +9,6 @@ import torch
 
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.inference.generate import Models
-from bigr.sampling.sampler import Sampler
-from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,17 +26,10 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"device={name} can't be used here ({str(error).splitlines()[0]}); "
-            "device=auto takes what there is."
+            f"device={name} cannot be used here ({str(error).splitlines()[0]}); "
+            "device=auto takes what is available."
         ) from error
     return device
-
-
-def check_sampler(
-    models: Models, sampler: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
-) -> None:
-    """Raise ``ValueError`` if the generator cannot be sampled with these settings."""
-    Sampler(sampler, execution).check(models.generator)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:

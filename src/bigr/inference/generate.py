@@ -157,7 +157,7 @@ def generate(
 def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> Tensor:
     """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
     device = autoencoder.last_weight.device
-    parts = images.split(_images_per_pass(device, batch_size))
+    parts = images.split(1 if device.type == "cpu" else batch_size)  # see decode
     bit_probs = torch.cat([autoencoder.encode(part.to(device)) for part in parts])
     return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
 
@@ -177,16 +177,10 @@ def decode(
         batch_size: images at a time.
         dtype: of the convolutions; bfloat16 changes a pixel by half a grey level on average.
     """
-    parts = tokens_to_grid(codes).split(_images_per_pass(codes.device, batch_size))
-    with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
+    # On a CPU, convolutions round differently with the size of the batch, and an image must not
+    # depend on that; one image at a time takes hardly any longer there.
+    kind = codes.device.type
+    parts = tokens_to_grid(codes).split(1 if kind == "cpu" else batch_size)
+    with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
         images = torch.cat(list(map(autoencoder.decode, parts)))
     return images.float().clamp(0, 1)
-
-
-def _images_per_pass(device: torch.device, batch_size: int) -> int:
-    """Return the number of images that the B-AE processes at a time: one on a CPU.
-
-    Convolutions on a CPU round differently with the size of the batch, and an image must not
-    depend on that; one image at a time costs next to nothing there.
-    """
-    return 1 if device.type == "cpu" else batch_size

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bigr.models.adaln import RMSNorm
 from bigr.models.config import BiGRConfig
 from bigr.models.key_value_memory import Memory
-from bigr.models.layers import RMSNorm, TransformerLayer
+from bigr.models.layers import TransformerLayer
 from bigr.models.rope import rotary_table
 
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
 from bigr.inference.generate import generate_batches
-from bigr.pipeline.base import ClassName, to_pictures
+from bigr.pipeline.base import ClassName
 from bigr.pipeline.repainting import RepaintingPipeline
 from bigr.sampling.conditioning import (
     ENRICHMENT,
@@ -99,7 +100,7 @@ class BiGRPipeline(RepaintingPipeline):
         return (
             GeneratedPicture(int(labels[index]), seed + index, picture)
             for batch in batches
-            for index, picture in zip(batch.indices, to_pictures(batch.images), strict=True)
+            for index, picture in zip(batch.indices, map(to_pil, batch.images), strict=True)
         )
 
     @checked
@@ -129,7 +130,7 @@ class BiGRPipeline(RepaintingPipeline):
             self.models, self._prepare(sampler, INTERPOLATION, settings), classes,
             seeds=[seed] * len(ratios), batch_size=self.batch_size, on_iteration=on_iteration,
         )  # fmt: skip
-        return [picture for batch in batches for picture in to_pictures(batch.images)]
+        return [to_pil(image) for batch in batches for image in batch.images]
 
     @checked
     def enrich(
@@ -173,4 +174,4 @@ class BiGRPipeline(RepaintingPipeline):
                 seeds=[int(torch.randint(2**62, (), generator=draw)) for draw in draws],
                 on_iteration=on_iteration,
             )
-        return to_pictures(self.decode(codes))
+        return list(map(to_pil, self.decode(codes)))

@@ -22,7 +22,7 @@ from bigr.data.user_pictures import (
     seamless,
 )
 from bigr.inference.generate import generate_batches
-from bigr.pipeline.base import ClassName, PipelineBase, to_pictures
+from bigr.pipeline.base import ClassName, PipelineBase
 from bigr.sampling.conditioning import INPAINTING, MaskRule, token_mask
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
@@ -169,11 +169,8 @@ class RepaintingPipeline(PipelineBase):
         # 3. Put the results into the originals.
         results = []
         for batch in batches:
-            parts = zip(
-                batch.indices, batch.codes, batch.images, to_pictures(batch.images), strict=True
-            )
-            for index, codes, square, picture in parts:
-                place = index // num_variants
+            for index, codes, square in zip(batch.indices, batch.codes, batch.images, strict=True):
+                place, picture = index // num_variants, to_pil(square)
                 if blend == "poisson":
                     picture = seamless(to_pil(squares[place]), picture, to_pil(pixels[place]))
                 if blend != "none":
