@@ -114,6 +114,7 @@ def test_the_images_are_those_of_the_pipeline(tmp_path: Path) -> None:
     assert report.figures["digits_accuracy"] == (read == labels).double().mean().item()
 
 
+@dataclasses.dataclass(frozen=True)
 class FirstHalf(SamplingOrder):
     """Tokens of the upper half first."""
 
