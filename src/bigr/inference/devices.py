@@ -1,4 +1,4 @@
-"""Devices, and models on a device, ready to be used."""
+"""Finding a device, and loading models onto it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_models(generator: str, autoencoder: str, device: str) -> Models:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or of the processor where the system tells it."""
+    """Return the name of the GPU, or of the processor if the system reports it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     path = Path("/proc/cpuinfo")

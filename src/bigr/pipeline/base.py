@@ -1,4 +1,4 @@
-"""What all applications of a pipeline share: models, class names, and images to codes and back."""
+"""The part of a pipeline that all applications share: models, class names, encoding, decoding."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PipelineBase:
             )
         self.batch_size = batch_size
         self.sampler = Sampler(SamplerConfig(), execution)
-        """The sampler of the last call, reused as long as the settings are the same."""
+        """The sampler of the last call, which is reused while the settings stay the same."""
 
     @classmethod
     def from_files(
@@ -100,7 +100,7 @@ class PipelineBase:
         batch_size: int = 16,
         execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Self:
-        """Load weights from the hub, from a copy of the released files, or from an own folder.
+        """Load weights from the hub, or from a local folder.
 
         Args: see :func:`bigr.checkpoints.hub.find_pair`.
 
@@ -164,7 +164,7 @@ class PipelineBase:
         )
 
     def load(self, images: Picture | Sequence[Picture]) -> Tensor:
-        """Return ADM's centre crops of images, (B, 3, H, W) in [0, 1]."""
+        """Return the centre squares of images, as ADM crops them, (B, 3, H, W) in [0, 1]."""
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
         some: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
