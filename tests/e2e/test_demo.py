@@ -22,7 +22,7 @@ from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.data.digits import load_digits
-from bigr.pipeline import to_pictures
+from bigr.data.image_arrays import to_pil
 from tests.browser import browser, serving
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -138,7 +138,7 @@ def choose(panel: Any, label: str, text: str) -> None:
 def digit(label: int) -> Image.Image:
     """The held-out digit that the app has as an example."""
     digits = load_digits("test", 16)
-    return to_pictures(digits.images[(digits.labels == label).nonzero()[0]])[0]
+    return to_pil(digits.images[(digits.labels == label).nonzero()[0, 0]])
 
 
 def brush(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None:

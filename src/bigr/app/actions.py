@@ -12,9 +12,10 @@ from PIL import Image
 
 from bigr.app.steps import CANVAS_SIDE, COLUMNS, Step, steps_of
 from bigr.data.examples import example_pictures
+from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import read_picture
 from bigr.inference.preview import Film
-from bigr.pipeline import BiGRPipeline, Blend, to_pictures
+from bigr.pipeline import BiGRPipeline, Blend
 from bigr.sampling.conditioning import ENRICHMENT, INPAINTING, INTERPOLATION
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
@@ -208,10 +209,8 @@ class Actions:
     def reconstruct(self, picture: Image.Image) -> list[Image.Image]:
         """Return the centre square of an image, and its reconstruction by the B-AE."""
         square = self.pipeline.load(picture.convert("RGB"))
-        return [
-            *to_pictures(square),
-            *to_pictures(self.pipeline.decode(self.pipeline.encode(square))),
-        ]
+        decoded = self.pipeline.decode(self.pipeline.encode(square))
+        return [*map(to_pil, square), *map(to_pil, decoded)]
 
     def _check_count(self, count: int) -> None:
         if not 1 <= count <= self.limits.pictures:
@@ -243,7 +242,7 @@ class Actions:
     ) -> Iterator[Step]:
         """Run ``call``, which makes ``count`` images, and yield what there is to see."""
         film = Film(self.pipeline.models.autoencoder, count, COLUMNS)
-        described = {**settings, "sampler": dataclasses.asdict(sampler)}
+        described = {**settings, "sampler": sampler.to_dict()}
         return steps_of(call, film, described, animates_result=animates_result)
 
 

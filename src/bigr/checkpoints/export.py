@@ -31,7 +31,15 @@ def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
 
     The file is ``{"ema": weights}``. If the configuration does not follow from the shapes of the
     weights, the entry "bigr" contains it.
+
+    Raises:
+        ValueError: if the model has another noise schedule than the released code's.
     """
+    if model.config.noise_schedule != "linear":
+        raise ValueError(
+            "the released code knows the linear noise schedule only, and this generator has "
+            f"noise_schedule={model.config.noise_schedule}: save it as .safetensors instead."
+        )
     weights = generator_to_released(model.state_dict(), model.config.num_diffusion_steps)
     content: dict[str, Any] = {"ema": weights}
     if infer_generator_config(generator_from_released(weights)) != model.config:

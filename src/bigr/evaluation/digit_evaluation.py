@@ -78,7 +78,7 @@ class DigitsEvaluation:
                 "generated": dataclasses.asdict(generated),
                 "training_split": dataclasses.asdict(training),
                 "reader_accuracy": reading,
-                "sampler": dataclasses.asdict(context.sampler),
+                "sampler": context.sampler.to_dict(),
                 "seed": self.seed,
             },
             figures={

@@ -192,7 +192,7 @@ class EditEvaluation:
                 **figures,
                 "count": total,
                 **{name: getattr(self, name) for name in names},
-                "sampler": dataclasses.asdict(sampler),
+                "sampler": sampler.to_dict(),
             },
             figures=figures,
             rows=rows,

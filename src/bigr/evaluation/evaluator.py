@@ -27,12 +27,13 @@ import torch
 
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.evaluation.report import Report
-from bigr.inference.devices import check_sampler, pick_device
+from bigr.inference.devices import pick_device
 from bigr.inference.generate import Models
 from bigr.inference.processes import ALONE, Processes
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.pipeline import BiGRPipeline
+from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 OnBatch = Callable[[int], object]
@@ -90,9 +91,8 @@ class EvaluationContext:
         """
         if self.generator is None:
             raise ValueError("this evaluation needs a generator: add generator=… to the command.")
-        models = Models(self.generator, self.codec)
-        check_sampler(models, self.sampler, self.execution)
-        return models
+        Sampler(self.sampler, self.execution).check(self.generator)
+        return Models(self.generator, self.codec)
 
     def pipeline(self, batch_size: int) -> BiGRPipeline:
         """Return a pipeline with these models."""

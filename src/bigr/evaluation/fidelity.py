@@ -180,7 +180,7 @@ class FidelityEvaluation:
         return {
             "generator": weights_sha256(generator),
             "autoencoder": weights_sha256(autoencoder),
-            "sampler": dataclasses.asdict(context.sampler),
+            "sampler": context.sampler.to_dict(),
             "execution": dataclasses.asdict(context.execution),
             "network": self.extractor.identity,
             "labels": self.labels,

@@ -1,4 +1,4 @@
-"""Devices, and models on a device, ready to be used."""
+"""Finding a device, and loading models onto it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import torch
 
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.inference.generate import Models
-from bigr.sampling.sampler import Sampler
-from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,17 +26,10 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"device={name} can't be used here ({str(error).splitlines()[0]}); "
-            "device=auto takes what there is."
+            f"device={name} cannot be used here ({str(error).splitlines()[0]}); "
+            "device=auto takes what is available."
         ) from error
     return device
-
-
-def check_sampler(
-    models: Models, sampler: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
-) -> None:
-    """Raise ``ValueError`` if the generator cannot be sampled with these settings."""
-    Sampler(sampler, execution).check(models.generator)
 
 
 def load_models(generator: str, autoencoder: str, device: str) -> Models:
@@ -55,7 +46,7 @@ def load_models(generator: str, autoencoder: str, device: str) -> Models:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or of the processor where the system tells it."""
+    """Return the name of the GPU, or of the processor if the system reports it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     path = Path("/proc/cpuinfo")

@@ -1,8 +1,9 @@
 """The generation loop: class labels and seeds in, codes and images out, batch by batch.
 
-Image i depends on its own seed, class and known tokens only, never on the batch it is in or on the
-process that samples it. Everything in the package that generates images runs this loop.
-Shapes: n images in total, B of a batch, N tokens, K bits, D the width of the transformer.
+Image i depends only on its own seed, class and known tokens, not on its batch or on the process
+that samples it. Everything in the package that generates images uses this loop.
+
+Shapes: n images in total, B images of a batch, N tokens, K bits, D width of the transformer.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def class_labels(count: int, num_classes: int, order: LabelOrder, seed: int = 0)
     Args:
         count: number of images.
         num_classes: the labels are 0..num_classes - 1.
-        order: ``balanced`` has each class equally often (up to one image), in an order drawn from
-            ``seed``, so that the first images are a balanced sample, too; ``sorted`` has the same
+        order: ``balanced`` has each class equally often (up to one image) in a random order, so
+            that the first images are a random sample of all classes, too; ``sorted`` has the same
             labels class by class; ``random`` draws each label independently, as ADM does.
-        seed: of the order or the draws.
+        seed: seed of the order or of the labels.
     """
     generator = torch.Generator().manual_seed(seed)
     if order == "random":
@@ -77,22 +78,21 @@ def generate_batches(
 ) -> Iterator[Generated]:
     """Sample and decode n images, and yield each batch as soon as it is finished.
 
-    A batch that does not fit into the memory of the device is halved until it does, with a warning;
-    the images stay the same.
+    If a batch does not fit into the memory of the device, its size is halved until it does, and a
+    warning is logged. This does not change the images.
 
     Args:
         models: the generator and its B-AE.
-        sampler: with its settings; it counts its operations.
+        sampler: the sampler with its settings.
         class_ids: (n,) int64, or (n, D) class embeddings.
-        seed: seed of image 0; image i uses ``seed + i``.
-        seeds: n seeds instead.
-        batch_size: images at a time.
-        known_codes: (n, N, K), together with ``is_masked``: keep these codes where nothing is
-            masked.
-        is_masked: (n, N) bool, True = sample this token.
-        share: (rank, count): of ``count`` processes, this one samples the batches ``rank``,
-            ``rank + count``, ….
-        on_iteration: called after every iteration of every batch.
+        seed: seed of image 0; image i has seed ``seed + i``.
+        seeds: n seeds to use instead.
+        batch_size: number of images that are sampled at a time.
+        known_codes: (n, N, K) codes of tokens that are not to be sampled; needed with
+            ``is_masked``.
+        is_masked: (n, N) bool, True for tokens to sample; None samples all of them.
+        share: (rank, count): this process samples the batches rank, rank + count, ….
+        on_iteration: called after each iteration of each batch.
 
     Raises:
         torch.OutOfMemoryError: if not even one image fits.
@@ -123,7 +123,7 @@ def generate_batches(
                 waiting = waiting[len(batch) :]
                 yield Generated(batch, codes, images)
                 continue
-            # Outside of the handler, whose traceback keeps the memory in use.
+            # This is outside of the handler, because its traceback keeps the memory in use.
             log.warning("out of memory: continuing with batches of %d", size)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -157,7 +157,7 @@ def generate(
 def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> Tensor:
     """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
     device = autoencoder.last_weight.device
-    parts = images.split(_images_per_pass(device, batch_size))
+    parts = images.split(1 if device.type == "cpu" else batch_size)  # see decode
     bit_probs = torch.cat([autoencoder.encode(part.to(device)) for part in parts])
     return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
 
@@ -173,20 +173,14 @@ def decode(
 
     Args:
         autoencoder: on the device of ``codes``.
-        codes: bits.
-        batch_size: images at a time.
-        dtype: of the convolutions; bfloat16 changes a pixel by half a grey level on average.
+        codes: 0.0 and 1.0.
+        batch_size: number of images that are decoded at a time.
+        dtype: type of the convolutions; bfloat16 changes a pixel by half a grey level on average.
     """
-    parts = tokens_to_grid(codes).split(_images_per_pass(codes.device, batch_size))
-    with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
+    # On a CPU, convolutions round differently with the size of the batch, and an image must not
+    # depend on that; one image at a time takes hardly any longer there.
+    kind = codes.device.type
+    parts = tokens_to_grid(codes).split(1 if kind == "cpu" else batch_size)
+    with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
         images = torch.cat(list(map(autoencoder.decode, parts)))
     return images.float().clamp(0, 1)
-
-
-def _images_per_pass(device: torch.device, batch_size: int) -> int:
-    """Return the number of images that the B-AE processes at a time: one on a CPU.
-
-    Convolutions on a CPU round differently with the size of the batch, and an image must not
-    depend on that; one image at a time costs next to nothing there.
-    """
-    return 1 if device.type == "cpu" else batch_size

@@ -40,14 +40,15 @@ def preview(autoencoder: BinaryAutoencoder, progress: Progress) -> Tensor:
 
 
 class Film:
-    """A callback for ``on_iteration`` that draws one frame per iteration: all images in a grid.
+    """A callback for ``on_iteration`` that draws a frame per iteration: a grid of all images.
 
-    Batches fill their places one after the other. The rounds of enrichment use the same places.
+    Each batch takes the next places of the grid. After the last place, the first one is next, so
+    that the rounds of enrichment update the same places.
 
     Args:
         autoencoder: decodes the codes.
-        count: number of images; None for those of the first batch.
-        columns: images per row.
+        count: number of places; None means the size of the first batch.
+        columns: number of images per row.
     """
 
     def __init__(self, autoencoder: BinaryAutoencoder, count: int | None, columns: int) -> None:
@@ -55,7 +56,7 @@ class Film:
         self.columns = columns
         self.frames: list[Image.Image] = []
         self.is_over = False
-        """Set it to ignore all further iterations."""
+        """Set this to ignore all further iterations."""
         self._images = None if count is None else self._grey(count)
         self._places = range(0)
 
@@ -83,7 +84,7 @@ def heatmap(values: Tensor, side: int = MAP_SIDE) -> Image.Image:
 
     Args:
         values: (N,) in [0, 1], of a square grid.
-        side: of the picture in pixels, rounded up to a multiple of the side of the grid.
+        side: side of the picture in pixels, rounded up to a multiple of the grid's side.
     """
     grid_size = math.isqrt(values.numel())
     grid = values.detach().float().cpu().view(grid_size, grid_size)

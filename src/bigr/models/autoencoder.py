@@ -6,6 +6,7 @@ Shapes: B batch, K bits, (H, W) pixels, (h, w) tokens, C channels.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
@@ -60,37 +61,25 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        query, key, value = (
-            layer(normed).flatten(2).transpose(1, 2)[:, None]
-            for layer in (self.query, self.key, self.value)
-        )
+        # (B, C, H, W) to (B, 1, H W, C): one head.
+        query = self.query(normed).flatten(2).transpose(1, 2)[:, None]
+        key = self.key(normed).flatten(2).transpose(1, 2)[:, None]
+        value = self.value(normed).flatten(2).transpose(1, 2)[:, None]
         mixed = F.scaled_dot_product_attention(query, key, value)  # scaled by C^(-1/2)
         hidden: Tensor = self.out(mixed[:, 0].transpose(1, 2).reshape(x.shape))
         return x + hidden
 
 
-class Downsample(nn.Module):
-    """Halves the resolution: zero padding at right and bottom, then a 3x3 convolution, stride 2."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
-        return hidden
+def downsample(channels: int) -> nn.Module:
+    """Halve the resolution: zero padding at right and bottom, then a 3x3 convolution, stride 2."""
+    conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
+    return nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=conv))
 
 
-class Upsample(nn.Module):
-    """Doubles the resolution by nearest-neighbour interpolation, then a 3x3 convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = conv3x3(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return hidden
+def upsample(channels: int) -> nn.Module:
+    """Double the resolution by nearest-neighbour interpolation, then a 3x3 convolution."""
+    resize = nn.Upsample(scale_factor=2.0, mode="nearest")
+    return nn.Sequential(OrderedDict(resize=resize, conv=conv3x3(channels, channels)))
 
 
 def _stage(config: BinaryAutoencoderConfig, channels_in: int, index: int) -> list[nn.Module]:
@@ -114,18 +103,23 @@ def _middle(channels: int, groups: int) -> list[nn.Module]:
     ]
 
 
-def _run(blocks: nn.Sequential, x: Tensor, recomputes: bool) -> Tensor:
-    for block in blocks:
-        is_large = isinstance(block, ResidualBlock | AttentionBlock)
-        is_recomputed = recomputes and is_large and torch.is_grad_enabled()
-        x = checkpoint(block, x, use_reentrant=False) if is_recomputed else block(x)
-    return x
+class Blocks(nn.Module):
+    """The blocks of an encoder or decoder, one after the other."""
 
-
-class Encoder(nn.Module):
-    """Convolutional encoder of images (B, 3, H, W) to features (B, C, h, w)."""
-
+    blocks: nn.Sequential
     recomputes = False
+    """Whether the backward pass recomputes the activations inside large blocks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            is_large = isinstance(block, ResidualBlock | AttentionBlock)
+            is_recomputed = self.recomputes and is_large and torch.is_grad_enabled()
+            x = checkpoint(block, x, use_reentrant=False) if is_recomputed else block(x)
+        return x
+
+
+class Encoder(Blocks):
+    """Convolutional encoder of images (B, 3, H, W) to features (B, C, h, w)."""
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -136,18 +130,15 @@ class Encoder(nn.Module):
             blocks += _stage(config, channels, index)
             channels = config.base_channels * multiplier
             if index < last:
-                blocks.append(Downsample(channels))
+                blocks.append(downsample(channels))
         blocks += _middle(channels, config.norm_groups)
         # There is no activation between the last norm and the last convolution.
         blocks += [group_norm(channels, config.norm_groups), conv3x3(channels, config.embed_dim)]
         self.blocks = nn.Sequential(*blocks)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return _run(self.blocks, images, self.recomputes)
-
 
 class Quantizer(nn.Module):
-    """Converts features to bit probabilities, and bits to the input of the decoder."""
+    """Converts features to bit probabilities, and holds the embedding E_k of each bit."""
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -159,17 +150,9 @@ class Quantizer(nn.Module):
         bit_probs: Tensor = self.proj(features).sigmoid()
         return bit_probs
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Sum the embeddings E_k of the bits that are 1: codes (B, K, h, w) to (B, C, h, w)."""
-        embedded = torch.einsum("bkhw,kc->bchw", codes, self.embedding.weight)
-        # einsum returns a channels-last tensor, which would make every following GroupNorm slow.
-        return embedded.contiguous()
 
-
-class Decoder(nn.Module):
+class Decoder(Blocks):
     """Convolutional decoder of embedded codes (B, C, h, w) to images (B, 3, H, W)."""
-
-    recomputes = False
 
     def __init__(self, config: BinaryAutoencoderConfig) -> None:
         super().__init__()
@@ -185,16 +168,13 @@ class Decoder(nn.Module):
             blocks += _stage(config, channels, index)
             channels = config.base_channels * config.channel_multipliers[index]
             if index > 0:
-                blocks.append(Upsample(channels))
+                blocks.append(upsample(channels))
         blocks += [group_norm(channels, groups), conv3x3(channels, 3)]
         self.blocks = nn.Sequential(*blocks)
         # The released training code has this head; decoding does not use it.
         self.log_sigma = nn.Sequential(
             conv3x3(channels, channels), nn.ReLU(), nn.Conv2d(channels, 3, kernel_size=1)
         ).requires_grad_(False)
-
-    def forward(self, embedded: Tensor) -> Tensor:
-        return _run(self.blocks, embedded, self.recomputes)
 
 
 class AutoencoderOutput(NamedTuple):
@@ -282,7 +262,10 @@ class BinaryAutoencoder(nn.Module):
                 f"codes must have shape (batch, {self.config.code_dim}, h, w) for this "
                 f"autoencoder, got {tuple(codes.shape)}."
             )
-        images: Tensor = self.decoder(self.quantizer.embed(codes))
+        # Sum the embeddings of the bits that are 1.
+        embedded = torch.einsum("bkhw,kc->bchw", codes, self.quantizer.embedding.weight)
+        # einsum returns a channels-last tensor, which would make every following GroupNorm slow.
+        images: Tensor = self.decoder(embedded.contiguous())
         return images
 
     def forward(

@@ -1,6 +1,10 @@
-"""BiGR: masked transformer and binary transcoder as one model.
+"""The generator, BiGR (ICLR 2025, arXiv 2410.14672): a masked transformer and a binary transcoder.
 
-Paper: BiGR, ICLR 2025, arXiv 2410.14672. Shapes: B batch, N tokens, K bits, D width.
+An image is N tokens of K bits, some of which are masked, that is, unknown. From the other tokens
+and the class, the transformer computes a vector of width D for every token, its condition. From the
+condition of a masked token, the transcoder predicts the token's bits by Bernoulli diffusion.
+
+Shapes: B batch, N tokens, K bits, D width.
 """
 
 from __future__ import annotations
@@ -19,20 +23,20 @@ from bigr.models.transformer import MaskedTransformer
 
 
 class BiGRLoss(NamedTuple):
-    """Outcome of one training step; the per-token parts are detached, for logging."""
+    """Loss of one training step, with figures for logging; only ``loss`` has a gradient."""
 
     loss: Tensor
-    """Scalar, averaged over the bits of masked tokens."""
+    """Scalar: the mean over the bits of the masked tokens."""
     bit_accuracy: Tensor
-    """Scalar in [0, 1]: share of masked tokens' bits whose clean value is predicted."""
+    """Scalar in [0, 1]: share of these bits whose clean value is predicted correctly."""
     token_loss: Tensor
-    """(B, N) mean over bits."""
+    """(B, N): the mean over the bits of each token."""
     token_accuracy: Tensor
-    """(B, N) mean over bits."""
+    """(B, N): the share of correct bits of each token."""
 
 
 class BiGR(nn.Module):
-    """The generator: which bits belong to the masked tokens, given the others and the class."""
+    """The generator predicts the bits of masked tokens from the other tokens and the class."""
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
@@ -61,39 +65,34 @@ class BiGR(nn.Module):
         is_masked: Tensor,
         memory: Memory | None = None,
     ) -> Tensor:
-        """What the transformer knows about every token, for the transcoder.
+        """Run the transformer: return the condition of every token, (B, N, D) float32.
 
         Args:
-            codes: (B, N, K) bits as floats; values at masked positions don't matter.
-            class_ids: (B,) int64 in 0..num_classes (the last is the null class), or (B, D)
-                class embeddings, such as an interpolation of two rows of
+            codes: (B, N, K) bits as floats; the values of masked tokens are ignored.
+            class_ids: (B,) int64 in 0..num_classes, where the last is the null class, or (B, D)
+                class embeddings, such as a mixture of two rows of
                 ``transformer.class_embedding.weight``.
-            is_masked: (B, N) bool, True = to be predicted.
-            memory: see :meth:`MaskedTransformer.forward`.
-
-        Returns:
-            (B, N, D) float32.
+            is_masked: (B, N) bool, True for tokens whose bits are to be predicted.
+            memory: keys and values from the previous iterations of sampling the same images, see
+                :meth:`MaskedTransformer.forward`. Then only masked tokens get their condition.
 
         Raises:
-            ValueError: if ``codes`` doesn't fit this model.
+            ValueError: if the shape of ``codes`` does not fit this model.
         """
         self.check_codes(codes)
         condition: Tensor = self.transformer(codes, class_ids, is_masked, memory)
         return condition
 
     def features(self, codes: Tensor, class_ids: Tensor, layer: int) -> Tensor:
-        """Visual features: hidden states after ``layer``, nothing masked, class token dropped.
+        """Return visual features (B, N, D): the hidden states of unmasked tokens after ``layer``.
 
         Args:
             codes: (B, N, K) bits as floats.
             class_ids: (B,) int64; the paper's linear probe uses the null class.
-            layer: 0-based, negative counts from the end.
-
-        Returns:
-            (B, N, D).
+            layer: number of the layer, from 0; negative numbers count from the last one.
 
         Raises:
-            ValueError: if ``codes`` doesn't fit this model or there is no such layer.
+            ValueError: if the shape of ``codes`` does not fit, or there is no such layer.
         """
         self.check_codes(codes)
         depth = self.config.num_layers
@@ -102,18 +101,18 @@ class BiGR(nn.Module):
         return self.transformer.hidden_states(codes, class_ids, None, layer % depth + 1)[:, 1:]
 
     def pooled_features(self, codes: Tensor, class_ids: Tensor, layers: Sequence[int]) -> Tensor:
-        """Features of several layers in one pass, averaged over the tokens.
+        """Return the :meth:`features` of several layers, averaged over the tokens.
 
         Args:
             codes: (B, N, K) bits as floats.
             class_ids: (B,) int64; the paper's linear probe uses the null class.
-            layers: 0-based.
+            layers: numbers of the layers, from 0; one pass computes all of them.
 
         Returns:
             (B, len(layers), D) float32.
 
         Raises:
-            ValueError: if ``codes`` doesn't fit this model or there is no such layer.
+            ValueError: if the shape of ``codes`` does not fit, or there is no such layer.
         """
         self.check_codes(codes)
         missing = [layer for layer in layers if not 0 <= layer < self.config.num_layers]
@@ -129,12 +128,13 @@ class BiGR(nn.Module):
         return torch.stack([found[layer] for layer in layers], dim=1)
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> TrainingDraws:
-        """The randomness of one training step but dropout, on this model's device.
+        """Draw all random numbers of one training step except dropout, on this model's device.
 
         Args:
-            batch_size: images.
-            generator: on this model's device; None uses the global one. The number of masked
-                tokens comes from it if it is the CPU's, and from the CPU's global one otherwise.
+            batch_size: number of images.
+            generator: source of randomness on this model's device; None uses the global one. The
+                number of masked tokens is always drawn on the CPU, so that the host knows it: from
+                ``generator`` if that is one of the CPU, otherwise from the CPU's global one.
         """
         is_host = generator is not None and generator.device.type == "cpu"
         num_masked = draw_num_masked(self.config.seq_len, generator if is_host else None)
@@ -151,19 +151,20 @@ class BiGR(nn.Module):
         generator: torch.Generator | None = None,
         masked_only: bool = False,
     ) -> BiGRLoss:
-        """Training loss of one batch, averaged over the bits of masked tokens.
+        """Compute the training loss of one batch: the mean over the bits of masked tokens.
 
         Args:
             codes: (B, N, K) bits as floats.
-            class_ids: (B,) int64 in 0..num_classes-1; in training mode a share
-                ``config.class_dropout`` of them becomes the null class.
-            draws: what is masked and noised; None draws it, see :meth:`draw`.
-            generator: for that.
-            masked_only: leave the other tokens out of the transcoder: the same loss with less
-                arithmetic, but other shapes in each step.
+            class_ids: (B,) int64 in 0..num_classes-1; in training mode, a share of
+                ``config.class_dropout`` is replaced by the null class.
+            draws: which tokens are masked, and their noise; None calls :meth:`draw`.
+            generator: passed to :meth:`draw`.
+            masked_only: whether to run the transcoder on the masked tokens alone. The loss is the
+                same and takes less arithmetic, but the shapes change from step to step, which
+                ``torch.compile`` would have to compile anew.
 
         Raises:
-            ValueError: if ``codes`` doesn't fit this model.
+            ValueError: if the shape of ``codes`` does not fit this model.
         """
         self.check_codes(codes)
         draws = self.draw(len(codes), generator) if draws is None else draws
@@ -174,7 +175,7 @@ class BiGR(nn.Module):
         if masked_only:
             return self._masked_loss(codes, condition, draws)
         token_loss, token_accuracy = self._token_loss(codes, condition, draws)
-        # A multiplication instead of indexing: the shapes stay static and nothing syncs.
+        # Weights instead of indexing: shapes stay static, and the host does not wait.
         share = draws.is_masked.float() / draws.is_masked.sum()
         return BiGRLoss(
             loss=(token_loss * share).sum(),
@@ -184,7 +185,7 @@ class BiGR(nn.Module):
         )
 
     def _masked_loss(self, codes: Tensor, condition: Tensor, draws: TrainingDraws) -> BiGRLoss:
-        """The same from the masked tokens alone; per-token parts are zero elsewhere."""
+        """Compute the loss from the masked tokens alone; figures of other tokens are zero."""
         places = draws.masked_first()[..., None]
 
         def chosen(tensor: Tensor) -> Tensor:
@@ -205,7 +206,7 @@ class BiGR(nn.Module):
     def _token_loss(
         self, codes: Tensor, condition: Tensor, draws: TrainingDraws
     ) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy of every token, (B, n)."""
+        """Return the loss and the accuracy of each of n tokens per image, both (B, n)."""
         x_0, t = codes.flatten(0, 1), draws.timesteps.flatten()
         x_t = self.transcoder.noised(x_0, t, draws.noise.flatten(0, 1))
         bits = self.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
@@ -12,7 +12,6 @@ from annotated_types import Ge, MinLen
 from bigr.models.noise_schedule import NoiseSchedule, schedule_from_data, schedule_to_data
 from bigr.presets import from_preset
 from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields
-from bigr.schema import from_dict as from_dict
 
 Objective = Literal["flip", "x0", "direct"]
 
@@ -87,7 +86,7 @@ class BiGRConfig:
         check_fields(self)
         if self.dim % (4 * self.num_heads) != 0:
             raise ValueError(
-                f"BiGRConfig.dim={self.dim} and num_heads={self.num_heads} don't fit: dim / "
+                f"BiGRConfig.dim={self.dim} and num_heads={self.num_heads} do not fit: dim / "
                 "num_heads must be a multiple of 4, because the 2-D rotary embedding splits each "
                 "head into row and column pairs."
             )
@@ -192,43 +191,3 @@ class BinaryAutoencoderConfig:
     def grid_size(self) -> int:
         """Tokens along one side of the image."""
         return self.image_size // self.downsampling
-
-
-# The functions below check single attributes for classes that do not use bigr.schema yet.
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError(message)`` unless ``condition`` holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-def check_positive_ints(config: object, *names: str) -> None:
-    """Raise ``ValueError`` naming the first of ``names`` that isn't an integer of at least 1."""
-    for name in names:
-        value = getattr(config, name)
-        is_int = isinstance(value, int) and not isinstance(value, bool)
-        require(
-            is_int and value >= 1,
-            f"{type(config).__name__}.{name} must be a positive integer, got {value!r}.",
-        )
-
-
-def check_choice(config: object, name: str, choices: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless attribute ``name`` is one of ``choices``."""
-    value = getattr(config, name)
-    require(
-        value in choices,
-        f"{type(config).__name__}.{name} must be one of {', '.join(choices)}; got {value!r}.",
-    )
-
-
-def check_range(config: object, name: str, low: float, high: float = math.inf) -> None:
-    """Raise ``ValueError`` unless attribute ``name`` is a number in [``low``, ``high``]."""
-    value = getattr(config, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    bound = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}, and finite"
-    require(
-        is_number and math.isfinite(value) and low <= value <= high,
-        f"{type(config).__name__}.{name} must be a number {bound}, got {value!r}.",
-    )

@@ -1,8 +1,10 @@
-"""Floating-point operations of training and sampling, in closed form.
+"""Number of floating-point operations of training and sampling, in closed form.
 
-A multiplication and an addition are two operations; normalisation, activations and rotary
-embedding are left out (below 1% of the sum). Shapes: N tokens, L = N + 1 positions, D width, F
-hidden width of the feed-forward, W width of the denoiser, K bits.
+Only matrix products are counted, an addition and a multiplication as two operations. All the rest
+(normalisation, activations, rotary embedding) is below 1% of the total.
+
+Shapes: N tokens, L = N + 1 positions, D width of the transformer, F hidden width of its
+feed-forward networks, W width of the denoiser, K bits.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from bigr.models.training_draws import training_mask_count
 
 
 def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> float:
-    """Operations of the transformer's forward pass for one image.
+    """Return the operations of one forward pass of the transformer for one image.
 
-    Per layer 2 A (3 D^2 + D^2 + 3 D F) for the projections and 4 A L D for attention; besides
-    2 N K D for the tokens and 12 D^2 for the shared modulation.
+    Each layer takes 2 A (4 D^2 + 3 D F) for its linear layers and 4 A L D for attention. The
+    embedding of the tokens takes 2 N K D, and the modulation, which the layers share, 12 D^2.
 
     Args:
-        config: of the generator.
-        num_computed: A, positions that are computed; None for all L.
+        config: configuration of the generator.
+        num_computed: number A of positions that the pass computes, see
+            :mod:`bigr.models.key_value_memory`; None means all L.
     """
     positions, dim, hidden = config.seq_len + 1, config.dim, config.feed_forward_dim
     computed = positions if num_computed is None else num_computed
@@ -31,9 +34,10 @@ def transformer_flops(config: BiGRConfig, num_computed: int | None = None) -> fl
 
 
 def denoiser_flops(config: BiGRConfig) -> float:
-    """Operations of the denoiser's forward pass for one token.
+    """Return the operations of one forward pass of the denoiser for one token.
 
-    2 W (K + D + 256 + W) for its inputs, 2 W (2 W + 3 W) per block, 2 W (2 W + K) for its output.
+    These are 2 W (K + D + 256 + W) for the bits, the condition and the time, 2 W (2 W + 3 W) for
+    each block with its modulation, and 2 W (2 W + K) for the output with its modulation.
     """
     width, bits = config.denoiser_dim, config.code_dim
     inputs = 2 * width * (bits + config.dim + FREQUENCY_DIM + width)
@@ -42,9 +46,10 @@ def denoiser_flops(config: BiGRConfig) -> float:
 
 
 def chain_flops(config: BiGRConfig, num_steps: int) -> float:
-    """Operations of the denoiser for one token at inference; the condition enters once.
+    """Return the operations of a denoising chain of ``num_steps`` steps for one token.
 
-    2 W D, and in each of ``num_steps`` steps 2 W K and 2 W (2 W + 3 W) per block and 2 W (2 W + K).
+    As in :func:`denoiser_flops`, but the condition is embedded once for all steps (2 W D), and the
+    times are embedded once for all tokens, which is not counted.
     """
     width, bits = config.denoiser_dim, config.code_dim
     step = 2 * width * (bits + config.denoiser_blocks * 5 * width + 2 * width + bits)
@@ -52,20 +57,20 @@ def chain_flops(config: BiGRConfig, num_steps: int) -> float:
 
 
 def mean_masked_share(config: BiGRConfig) -> float:
-    """Expected share of masked tokens in training, about 2 / pi."""
+    """Return the expected share of masked tokens in training, about 2 / pi."""
     length = config.seq_len
     return math.fsum(training_mask_count(length, s) for s in range(length)) / length**2
 
 
 def training_flops(config: BiGRConfig, *, masked_share: float = 1.0) -> float:
-    """Operations of a training step for one image.
+    """Return the operations of one training step for one image.
 
-    The backward pass costs twice the forward pass, except for inputs that need no gradient: bits
-    and frequencies.
+    The backward pass takes twice as many as the forward pass, except in layers whose inputs need no
+    gradient: those of the bits and of the time.
 
     Args:
-        config: of the generator.
-        masked_share: share of the tokens that pass through the transcoder.
+        config: configuration of the generator.
+        masked_share: share of the tokens that the transcoder computes.
     """
     width, tokens = config.denoiser_dim, config.seq_len * masked_share
     unneeded = 2 * config.seq_len * config.code_dim * config.dim

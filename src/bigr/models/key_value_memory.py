@@ -1,4 +1,4 @@
-"""Stored keys and values, so that a transformer can compute only some of its positions.
+"""Stored keys and values, so that a pass of the transformer can skip tokens decided long ago.
 
 Shapes: B batch, L positions, A computed positions, H heads, C head width, D width.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class LayerMemory:
-    """Keys and values of one layer for all positions, each as it was last computed."""
+    """Keys and values of one layer: for each position, those of the last pass that computed it."""
 
     def __init__(self, owner: Memory) -> None:
         self.owner = owner

@@ -9,22 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigr.models.adaln import modulate
+from bigr.models.adaln import RMSNorm
 from bigr.models.key_value_memory import LayerMemory
 from bigr.models.rope import apply_rotary
-
-
-class RMSNorm(nn.Module):
-    """Root mean square normalisation x / rms(x) * weight, with statistics in float32."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = F.rms_norm(x.float(), (x.shape[-1],), eps=self.eps).to(x.dtype)
-        return normed * self.weight
 
 
 class FeedForward(nn.Module):
@@ -99,8 +86,7 @@ class TransformerLayer(nn.Module):
         """
         offsets = (modulation + self.modulation_offset)[:, :, None, :]
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = offsets.unbind(1)
-        normed = modulate(self.attention_norm(x), shift_attn, scale_attn)
-        mixed = self.attention(normed, rotary, memory)
-        x = x + gate_attn * mixed
-        fed = self.feed_forward(modulate(self.feed_forward_norm(x), shift_ff, scale_ff))
-        return x + gate_ff * fed
+        normed = self.attention_norm(x, shift_attn, scale_attn)
+        x = x + gate_attn * self.attention(normed, rotary, memory)
+        normed = self.feed_forward_norm(x, shift_ff, scale_ff)
+        return x + gate_ff * self.feed_forward(normed)

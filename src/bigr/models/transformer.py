@@ -1,6 +1,9 @@
-"""The masked, bidirectional, class-conditional transformer: codes in, conditions out.
+"""The masked transformer: from partly masked codes and a class to a condition for every token.
 
-Shapes: B batch, N tokens, L = 1 + N positions, K bits, D width.
+Attention is bidirectional and has no mask: every position sees every other one. "Masked" refers to
+the input: the bits of a masked token are replaced by one learned vector, the mask token.
+
+Shapes: B batch, N tokens, L = 1 + N positions (the class token comes first), K bits, D width.
 """
 
 from __future__ import annotations
@@ -14,22 +17,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bigr.models.adaln import RMSNorm
 from bigr.models.config import BiGRConfig
 from bigr.models.key_value_memory import Memory
-from bigr.models.layers import RMSNorm, TransformerLayer
+from bigr.models.layers import TransformerLayer
 from bigr.models.rope import rotary_table
 
 
 class MaskedTransformer(nn.Module):
-    """Llama-style transformer over [class token; N image tokens].
+    """A transformer like Llama over the class token and N image tokens.
 
-    The class enters twice: as the first token, and through adaLN with one projection shared by
-    all layers plus a learned offset per layer.
+    The class enters twice: as the first token, and through adaLN, whose projection is shared by all
+    layers while each layer adds a learned offset.
     """
 
     rotary: Tensor
     recomputes = False
-    """Keep no activations inside layers, compute them again in the backward pass."""
+    """Whether the backward pass recomputes the activations inside layers."""
 
     def __init__(self, config: BiGRConfig) -> None:
         super().__init__()
@@ -55,13 +59,16 @@ class MaskedTransformer(nn.Module):
         self.reset_parameters()
 
     def reset_buffers(self) -> None:
-        """Compute the buffers that checkpoints don't hold (needed after a meta-device build)."""
+        """Compute the buffers, which checkpoints do not contain; call it after a meta build."""
         head_dim = self.config.dim // self.config.num_heads
         table = rotary_table(self.config.grid_size, head_dim, self.config.rope_base)
         self.register_buffer("rotary", table, persistent=False)
 
     def reset_parameters(self) -> None:
-        """N(0, init_std) weights, zero biases and adaLN projection; the mask token is N(0, 1)."""
+        """Draw weights from N(0, init_std) and the mask token from N(0, 1).
+
+        Biases and the weights of the adaLN projection are zero; offsets are from N(0, 1/sqrt(D)).
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.init_std)
@@ -75,13 +82,13 @@ class MaskedTransformer(nn.Module):
         nn.init.normal_(self.position_table, std=self.config.init_std)
 
     def with_layers(self, change: Callable[[nn.Module], nn.Module]) -> MaskedTransformer:
-        """The same transformer, weights shared, with ``change(layers)`` in their place."""
+        """Return a copy that has ``change(layers)`` as its layers and shares all other weights."""
         other = copy.copy(self)
         other.__dict__["_modules"] = {**self._modules, "layers": change(self.layers)}
         return other
 
     def embed_classes(self, class_ids: Tensor) -> Tensor:
-        """Class ids (B,) to embeddings (B, D); embeddings (B, D) pass through."""
+        """Return the embeddings (B, D) of class ids (B,); embeddings are returned as they are."""
         if class_ids.is_floating_point():
             return class_ids
         embedding: Tensor = self.class_embedding(class_ids)
@@ -97,20 +104,20 @@ class MaskedTransformer(nn.Module):
         memory: Memory | None = None,
         on_layer: Callable[[int, Tensor], object] | None = None,
     ) -> Tensor:
-        """Compute hidden states after the first ``num_layers`` layers.
+        """Compute the hidden states of all positions after the first ``num_layers`` layers.
 
         Args:
             codes: see :meth:`forward`.
             class_ids: see :meth:`forward`.
-            is_masked: see :meth:`forward`; None masks nothing.
-            num_layers: layers to run.
-            memory: compute only those of the L positions that it asks for.
-            on_layer: called with the index of each layer and its hidden states.
+            is_masked: see :meth:`forward`; None masks no token.
+            num_layers: number of layers to run.
+            memory: see :meth:`forward`.
+            on_layer: called with the number of each layer, from 0, and its hidden states.
 
         Returns:
-            (B, L, D); with ``memory``, zeros where nothing was computed.
+            (B, L, D); with ``memory``, positions that were not computed are zero.
         """
-        # 1. Embed the class and the tokens; all layers share one modulation.
+        # 1. Embed the class and the tokens. All layers share one modulation.
         tokens = self.token_embedding(codes)
         if is_masked is not None:
             tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
@@ -118,12 +125,13 @@ class MaskedTransformer(nn.Module):
         modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
         x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
         num_positions, rotary = x.shape[1], self.rotary
-        # 2. With a memory, continue with the positions that have to be computed.
+        # 2. With a memory, keep only the positions that have to be computed: the class token and
+        # the tokens that were masked in the previous pass. The others are in the memory.
         if memory is not None and is_masked is not None:
             memory.begin(is_masked)
             x = memory.take(x)
             rotary = rotary if memory.positions is None else rotary[:, memory.positions]
-        # 3. Run the layers.
+        # 3. Run the layers. Each one adds its keys and values to its part of the memory.
         recomputes = self.recomputes and torch.is_grad_enabled()
         for index, layer in enumerate(self.layers[:num_layers]):
             if recomputes:
@@ -141,17 +149,23 @@ class MaskedTransformer(nn.Module):
         is_masked: Tensor,
         memory: Memory | None = None,
     ) -> Tensor:
-        """Condition of the transcoder for every token.
+        """Compute the condition of every token.
+
+        Sampling runs one pass per iteration, and each iteration decides some of the masked tokens.
+        With ``memory``, attention uses the stored keys and values of tokens that were decided
+        earlier, instead of computing them again. A token decided in the last iteration is computed
+        once more, now with its bits. This is an approximation: stored values do not see later
+        tokens.
 
         Args:
-            codes: (B, N, K) bits as floats; values at masked positions don't matter.
-            class_ids: (B,) int64 ids, or (B, D) embeddings such as an interpolation.
-            is_masked: (B, N) bool, True = to be predicted.
-            memory: of earlier passes over the same images, of which tokens were decided since:
-                what it holds of tokens decided before is used as it is.
+            codes: (B, N, K) bits as floats; the values of masked tokens are ignored.
+            class_ids: (B,) int64 ids, or (B, D) embeddings, such as mixtures of two classes.
+            is_masked: (B, N) bool, True for tokens whose bits are to be predicted.
+            memory: keys and values of earlier passes over the same images, which this pass
+                updates; None computes all positions.
 
         Returns:
-            (B, N, D) float32; with ``memory``, right for masked tokens only.
+            (B, N, D) float32; with ``memory``, only the conditions of masked tokens are valid.
         """
         depth = self.config.num_layers
         hidden = self.hidden_states(codes, class_ids, is_masked, depth, memory=memory)

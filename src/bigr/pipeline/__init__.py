@@ -1,7 +1,7 @@
 """Images in, images out: :class:`bigr.BiGRPipeline`."""
 
 from bigr.pipeline.applications import BiGRPipeline, GeneratedPicture
-from bigr.pipeline.base import ClassName, to_pictures
+from bigr.pipeline.base import ClassName
 from bigr.pipeline.repainting import Blend, Mask, Repainted
 
 __all__ = [
@@ -11,5 +11,4 @@ __all__ = [
     "GeneratedPicture",
     "Mask",
     "Repainted",
-    "to_pictures",
 ]

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
 from bigr.inference.generate import generate_batches
-from bigr.pipeline.base import ClassName, to_pictures
+from bigr.pipeline.base import ClassName
 from bigr.pipeline.repainting import RepaintingPipeline
 from bigr.sampling.conditioning import (
     ENRICHMENT,
@@ -35,20 +36,20 @@ class GeneratedPicture(NamedTuple):
 class BiGRPipeline(RepaintingPipeline):
     """Generate and edit images with a generator and its B-AE.
 
-    Every method that samples takes ``seed`` (image i uses ``seed + i``; the result depends on
-    nothing else), ``sampler`` (the paper's settings for the application by default) and
-    ``on_iteration``, which is called with a :class:`bigr.sampling.sampler.Progress` after each
-    iteration. Further keyword arguments such as ``guidance_scale=3.0`` replace single settings of
-    the sampler.
+    All methods that sample have these arguments in common: ``seed`` (image i has seed ``seed + i``,
+    which is its only source of randomness), ``sampler`` (settings; by default the paper's for the
+    application), and ``on_iteration``, a function that is called with a
+    :class:`bigr.sampling.sampler.Progress` after each iteration. Further keyword arguments, such as
+    ``guidance_scale=3.0``, replace single settings.
 
     Args:
         generator: the generator.
         autoencoder: the B-AE whose codes it generates.
         class_names: one name per class; by default ImageNet-1K's for 1,000 classes, and none for
             other numbers, so that classes are given by number.
-        device: ``auto``, ``cpu``, ``cuda``, ….
-        batch_size: images at a time; it does not change them.
-        execution: precision and mode of the computation.
+        device: where to compute, such as ``cpu``, ``cuda`` or ``auto``.
+        batch_size: number of images that are computed at a time; it does not affect the images.
+        execution: numerical precision, and how the denoising chain is run.
 
     Raises:
         ValueError: if the two models do not belong together, or the device does not exist.
@@ -72,20 +73,20 @@ class BiGRPipeline(RepaintingPipeline):
         on_iteration: ProgressCallback | None = None, share: tuple[int, int] = (0, 1),
         **settings: Any,
     ) -> Iterator[GeneratedPicture]:  # fmt: skip
-        """Generate the images of :meth:`generate` one after the other, without keeping them.
+        """Return an iterator over the images of :meth:`generate`, which samples as it advances.
 
         Args:
             classes: numbers or names; the number of classes stands for the null class.
-            num_per_class: images of each class.
+            num_per_class: number of images of each class.
             seed: seed of the first image.
-            sampler: settings; those of BiGR-L in the paper by default.
+            sampler: settings; by default those of the paper for BiGR-L.
             on_iteration: see the class.
             share: (rank, count) of this process among those that share the work; see
                 :func:`bigr.inference.generate.generate_batches`.
             settings: single settings to replace.
 
         Raises:
-            ValueError: for an unknown class, at once; sampling begins with the first image.
+            ValueError: for an unknown class or settings that do not fit; before sampling begins.
         """
         names = [classes] if isinstance(classes, int | str) else list(classes)
         if not names or num_per_class < 1:
@@ -99,7 +100,7 @@ class BiGRPipeline(RepaintingPipeline):
         return (
             GeneratedPicture(int(labels[index]), seed + index, picture)
             for batch in batches
-            for index, picture in zip(batch.indices, to_pictures(batch.images), strict=True)
+            for index, picture in zip(batch.indices, map(to_pil, batch.images), strict=True)
         )
 
     @checked
@@ -108,20 +109,20 @@ class BiGRPipeline(RepaintingPipeline):
         seed: int = 0, sampler: SamplerConfig | None = None,
         on_iteration: ProgressCallback | None = None, **settings: Any,
     ) -> list[Image.Image]:  # fmt: skip
-        """Go from one class to another, with one image per ratio, all from one seed.
+        """Generate images of mixtures of two classes, all from the same seed.
 
         Args:
-            first: class by number or name.
-            second: another class.
-            ratios: shares of the second class; None takes the paper's 27.
+            first: number or name of a class.
+            second: number or name of another class.
+            ratios: share of the second class in each image; None means the paper's 27 ratios.
             seed: seed of every image.
-            sampler: settings.
+            sampler: settings; by default those of the paper for BiGR-L.
             on_iteration: see the class.
             settings: single settings to replace.
         """
         ratios = INTERPOLATION_RATIOS if ratios is None else ratios
         if not ratios:
-            raise ValueError("ratios must have at least one number.")
+            raise ValueError("ratios must contain at least one number.")
         classes = class_mixtures(
             self.models.generator, self.class_id(first), self.class_id(second), ratios
         )
@@ -129,7 +130,7 @@ class BiGRPipeline(RepaintingPipeline):
             self.models, self._prepare(sampler, INTERPOLATION, settings), classes,
             seeds=[seed] * len(ratios), batch_size=self.batch_size, on_iteration=on_iteration,
         )  # fmt: skip
-        return [picture for batch in batches for picture in to_pictures(batch.images)]
+        return [to_pil(image) for batch in batches for image in batch.images]
 
     @checked
     def enrich(
@@ -138,14 +139,15 @@ class BiGRPipeline(RepaintingPipeline):
         seed: int = 0, sampler: SamplerConfig | None = None,
         on_iteration: ProgressCallback | None = None, **settings: Any,
     ) -> list[Image.Image]:  # fmt: skip
-        """Add the missing details to an image of half the model's resolution, enlarged twice.
+        """Enlarge an image of half the model's resolution to twice its size, and add details.
 
-        In each round a quarter of the tokens, one of every 2x2 cell, is sampled anew, given all
-        others. Four rounds renew every token once.
+        Each round samples a quarter of the tokens anew, one in every 2x2 cell, given all others.
+        Four rounds replace every token once.
 
         Args:
-            image: any size; its centre square is brought to half the resolution first.
-            class_name: its class, which makes guidance effective; None as in the paper.
+            image: image of any size; its centre square is first resized to half the resolution.
+            class_name: class of the image, which guidance needs; None, as in the paper, means no
+                guidance.
             num_variants: number of results, which have different seeds.
             num_rounds: number of rounds.
             seed: seed of the first variant.
@@ -158,7 +160,7 @@ class BiGRPipeline(RepaintingPipeline):
         codes = self.encode(enlarged).repeat_interleave(num_variants, dim=0)
         null = self.models.generator.config.null_class
         if class_name is None:
-            settings["guidance_scale"] = 1.0  # both halves of guidance are the same
+            settings["guidance_scale"] = 1.0  # without a class, guidance has no effect
         classes = torch.tensor([null if class_name is None else self.class_id(class_name)])
         prepared = self._prepare(sampler, ENRICHMENT, settings)
         draws = [torch.Generator().manual_seed(seed + index) for index in range(num_variants)]
@@ -169,8 +171,8 @@ class BiGRPipeline(RepaintingPipeline):
                 classes.expand(num_variants),
                 known_codes=codes,
                 is_masked=groups[number % len(groups)],
-                # Each round draws other random numbers.
+                # Every round needs new random numbers.
                 seeds=[int(torch.randint(2**62, (), generator=draw)) for draw in draws],
                 on_iteration=on_iteration,
             )
-        return to_pictures(self.decode(codes))
+        return list(map(to_pil, self.decode(codes)))

@@ -1,4 +1,4 @@
-"""What all applications of a pipeline share: models, class names, and images to codes and back."""
+"""The part of a pipeline that all applications share: models, class names, encoding, decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.class_names import default_names, find_class
 from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
-from bigr.inference.devices import check_sampler, load_models, pick_device
+from bigr.inference.devices import load_models, pick_device
 from bigr.inference.generate import Models, decode, encode
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
@@ -57,7 +57,7 @@ class PipelineBase:
             )
         self.batch_size = batch_size
         self.sampler = Sampler(SamplerConfig(), execution)
-        """The sampler of the last call, reused as long as the settings are the same."""
+        """The sampler of the last call, which is reused while the settings stay the same."""
 
     @classmethod
     def from_files(
@@ -100,7 +100,7 @@ class PipelineBase:
         batch_size: int = 16,
         execution: ExecutionConfig = DEFAULT_EXECUTION,
     ) -> Self:
-        """Load weights from the hub, from a copy of the released files, or from an own folder.
+        """Load weights from the hub, or from a local folder.
 
         Args: see :func:`bigr.checkpoints.hub.find_pair`.
 
@@ -140,14 +140,14 @@ class PipelineBase:
 
     def class_id(self, name: ClassName) -> int:
         """Return the number of a class, or of the null class, given by number or name."""
-        config = self.models.generator.config
-        if name == config.null_class:
-            return config.null_class
-        return find_class(name, config.num_classes, self.class_names)
+        num_classes = self.models.generator.config.num_classes
+        if name == num_classes:
+            return num_classes
+        return find_class(name, num_classes, self.class_names)
 
     def reconstruct(self, images: Picture | Sequence[Picture]) -> list[Image.Image]:
         """Encode images into bits and decode them again."""
-        return to_pictures(self.decode(self.encode(self.load(images))))
+        return list(map(to_pil, self.decode(self.encode(self.load(images)))))
 
     @torch.inference_mode()
     def features(self, images: Picture | Sequence[Picture], layer: int) -> Tensor:
@@ -164,7 +164,7 @@ class PipelineBase:
         )
 
     def load(self, images: Picture | Sequence[Picture]) -> Tensor:
-        """Return ADM's centre crops of images, (B, 3, H, W) in [0, 1]."""
+        """Return the centre squares of images, as ADM crops them, (B, 3, H, W) in [0, 1]."""
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
         some: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
@@ -191,13 +191,10 @@ class PipelineBase:
         for name in settings:
             if name not in SamplerConfig.__dataclass_fields__:
                 raise TypeError(f"{name}: there is no such argument, and no such sampler setting.")
-        config = dataclasses.replace(sampler or default, **settings)
-        check_sampler(self.models, config, self.sampler.execution)
+        config = sampler or default
+        if settings:
+            config = dataclasses.replace(config, **settings)
         if config != self.sampler.config:
             self.sampler = Sampler(config, self.sampler.execution)
+        self.sampler.check(self.models.generator)
         return self.sampler
-
-
-def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Return images (B, 3, H, W) in [0, 1] as PIL images."""
-    return list(map(to_pil, images))

@@ -1,4 +1,4 @@
-"""Inpainting, outpainting and editing: sample the masked tokens of images and keep the others."""
+"""Inpainting, outpainting and editing: sample some tokens of given images and keep the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bigr.data.user_pictures import (
     seamless,
 )
 from bigr.inference.generate import generate_batches
-from bigr.pipeline.base import ClassName, PipelineBase, to_pictures
+from bigr.pipeline.base import ClassName, PipelineBase
 from bigr.sampling.conditioning import INPAINTING, MaskRule, token_mask
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
@@ -34,7 +34,7 @@ Mask = Picture | Sequence[Box] | None
 
 @dataclass(frozen=True)
 class Repainted:
-    """One variant of a repainted image, with everything that it was made from."""
+    """A repainted image, with the codes and the mask that it was made from."""
 
     picture: Image.Image
     """The result in the size of the original, or the decoded square with ``blend="none"``."""
@@ -57,7 +57,7 @@ class RepaintingPipeline(PipelineBase):
         seed: int = 0, sampler: SamplerConfig | None = None,
         on_iteration: ProgressCallback | None = None, **settings: Any,
     ) -> list[Image.Image]:  # fmt: skip
-        """Repaint the masked part of an image; with ``class_name`` this is :meth:`edit`.
+        """Repaint the masked part of an image.
 
         Args:
             image: an image of any size; the model sees its centre square, as ADM crops it.
@@ -66,11 +66,11 @@ class RepaintingPipeline(PipelineBase):
                 sampled as a whole.
             class_name: the class to paint, or None for whatever fits (guidance has no effect then).
             num_variants: number of results, which have different seeds.
-            blend: ``paste`` puts the repainted pixels into the original, which keeps its size and
-                all other pixels; ``poisson`` also blends the seams with OpenCV; ``none`` returns
-                the decoded square, in which the known tokens look as the B-AE reconstructs them.
-            mask_rule: ``any`` samples each token that the mask touches, ``nearest`` is the rule of
-                the released code.
+            blend: ``paste`` puts the repainted pixels into the original, whose size and other
+                pixels stay the same; ``poisson`` also hides the seams, with OpenCV; ``none``
+                returns the decoded square, including the B-AE's reconstruction of known tokens.
+            mask_rule: ``any`` samples each token that the mask touches, ``nearest`` those whose
+                first pixel is masked, as the released code does.
             seed: seed of the first variant.
             sampler: settings; by default the linear mask schedule and 25 iterations.
             on_iteration: see the class.
@@ -91,12 +91,13 @@ class RepaintingPipeline(PipelineBase):
         seed: int = 0, sampler: SamplerConfig | None = None,
         on_iteration: ProgressCallback | None = None, **settings: Any,
     ) -> list[Image.Image]:  # fmt: skip
-        """Repaint everything but ``keep``: :meth:`inpaint` with the mask inverted.
+        """Repaint everything except ``keep``: :meth:`inpaint` with the mask inverted.
 
         Args:
             image: see :meth:`inpaint`.
-            keep: the part to keep, like the mask of :meth:`inpaint`; None keeps the middle quarter.
-            class_name: see :meth:`inpaint`, as for all that follow.
+            keep: the part to keep, in the forms of a mask of :meth:`inpaint`; None keeps the middle
+                half of each side.
+            class_name: see :meth:`inpaint`, also for the other arguments.
         """
         picture = read_picture(image)
         if keep is None:
@@ -104,7 +105,7 @@ class RepaintingPipeline(PipelineBase):
             keep = [[width // 4, height // 4, width - width // 4, height - height // 4]]
         kept = read_mask(keep, picture, "keep")
         if kept.getextrema()[0] >= WHITE:  # type: ignore[operator]
-            raise ValueError("keep is the whole image: nothing is left to be painted.")
+            raise ValueError("keep covers the whole image: nothing is left to be painted.")
         return self.inpaint(
             picture.convert("RGB"), kept.point(lambda v: 255 - v), class_name=class_name,
             num_variants=num_variants, blend=blend, mask_rule=mask_rule, seed=seed,
@@ -131,15 +132,15 @@ class RepaintingPipeline(PipelineBase):
         seed: int = 0, sampler: SamplerConfig | None = None,
         on_iteration: ProgressCallback | None = None, **settings: Any,
     ) -> list[Repainted]:  # fmt: skip
-        """Repaint several images in the same batches, and return all that is known of the results.
+        """Repaint several images in the same batches, and return codes and masks, too.
 
         Args:
-            images: n images; see :meth:`inpaint` for these and the other arguments.
+            images: n images; see :meth:`inpaint` for these and the arguments below.
             masks: one for each image.
             class_names: one for each image; either all or none of them are None.
 
         Returns:
-            n times ``num_variants`` results, image by image; number i has seed ``seed + i``.
+            n * ``num_variants`` results, image by image; number i has seed ``seed + i``.
         """
         if blend == "poisson":
             require_opencv()
@@ -153,7 +154,7 @@ class RepaintingPipeline(PipelineBase):
                 "the mask touches no token: it lies outside of the centre square "
                 f"{list(crop.box)}, which is all that the model sees of the image."
             )
-        # 2. Sample the masked tokens. Without classes both halves of guidance are the same.
+        # 2. Sample the masked tokens. Without a class, guidance has no effect.
         is_masked = token_mask(pixels, self.grid_size, mask_rule).repeat_interleave(num_variants, 0)
         squares = torch.stack([crop.image() for crop in crops])
         known = self.encode(squares).repeat_interleave(num_variants, 0)
@@ -169,11 +170,8 @@ class RepaintingPipeline(PipelineBase):
         # 3. Put the results into the originals.
         results = []
         for batch in batches:
-            parts = zip(
-                batch.indices, batch.codes, batch.images, to_pictures(batch.images), strict=True
-            )
-            for index, codes, square, picture in parts:
-                place = index // num_variants
+            for index, codes, square in zip(batch.indices, batch.codes, batch.images, strict=True):
+                place, picture = index // num_variants, to_pil(square)
                 if blend == "poisson":
                     picture = seamless(to_pil(squares[place]), picture, to_pil(pixels[place]))
                 if blend != "none":

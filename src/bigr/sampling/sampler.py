@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bigr.models.bigr import BiGR
+from bigr.models.config import BiGRConfig
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
 from bigr.models.key_value_memory import Memory
@@ -62,8 +64,9 @@ class Sampler:
     ) -> None:
         self.config = config
         self.execution = execution
-        self.flops = 0.0
-        """Floating-point operations of all calls so far, as counted in :mod:`models.flops`."""
+        # What has been computed so far, by the arguments of transformer_flops and chain_flops.
+        self._images: Counter[tuple[BiGRConfig, int | None]] = Counter()
+        self._rows: Counter[tuple[BiGRConfig, int]] = Counter()
         order, mask = config.order, config.mask_schedule
         noise, guidance = config.gumbel_schedule, config.guidance_schedule
         self.order = ORDERS[order] if isinstance(order, str) else order
@@ -75,6 +78,12 @@ class Sampler:
             guidance = GuidanceInterval(guidance, *config.guidance_interval)
         self.guidance_schedule = guidance
         self._networks: _Networks | None = None
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all calls so far; see :mod:`bigr.models.flops`."""
+        passes = sum(count * transformer_flops(*key) for key, count in self._images.items())
+        return passes + sum(count * chain_flops(*key) for key, count in self._rows.items())
 
     def check(self, model: BiGR) -> None:
         """Raise ``ValueError`` if ``model`` cannot be sampled with these settings on its device."""
@@ -182,7 +191,7 @@ class Sampler:
             left = remaining
             if on_iteration is not None:
                 on_iteration(Progress(iteration, n, codes, is_masked, certainty))
-        self.flops += denoiser.num_rows * chain_flops(model.config, len(denoiser.draws))
+        self._rows[model.config, len(denoiser.draws)] += denoiser.num_rows
         return codes
 
     def _conditions(
@@ -214,7 +223,7 @@ class Sampler:
         with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
             condition: Tensor = transformer(codes, classes, is_masked, memory)
         computed = None if memory is None else memory.num_computed
-        self.flops += len(condition) * transformer_flops(transformer.config, computed)
+        self._images[transformer.config, computed] += len(condition)
         if is_guided and num < batch:
             condition = torch.cat([condition[:batch], condition[batch:].expand(batch, -1, -1)])
         return condition.view(-1, batch * condition.shape[1], condition.shape[2])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import pytest
 import torch
 
 from bigr import load_generator
 from bigr.checkpoints.export import save_released_autoencoder, save_released_generator
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+from bigr.models.noise_schedule import LinearSchedule
 from tests.models import tiny_autoencoder, tiny_generator
+
+
+@dataclasses.dataclass(frozen=True)
+class Other(LinearSchedule):
+    """A schedule of a user, of which the released code knows nothing."""
 
 
 def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -42,3 +50,11 @@ def test_names_of_both_networks(tmp_path: Path) -> None:
     assert {name.split(".")[0] for name in content} <= {"ae", "disc", "bigr"}
     assert "ae.generator.logsigma.0.weight" in content
     assert [file.name for file in path.parent.iterdir()] == ["a.th"]
+
+
+def test_another_noise_schedule_is_refused(tmp_path: Path) -> None:
+    """The released code would sample with the linear one, without a word."""
+    generator = tiny_generator(num_diffusion_steps=8, noise_schedule=Other(8))
+    with pytest.raises(ValueError, match=r"linear noise schedule only.*test_export\.Other"):
+        save_released_generator(generator, tmp_path / "g.pt")
+    assert list(tmp_path.iterdir()) == []

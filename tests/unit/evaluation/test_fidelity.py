@@ -16,6 +16,7 @@ from bigr.evaluation.fidelity import FidelityEvaluation, metric_name, metric_tit
 from bigr.evaluation.report import Report
 from bigr.inference.generate import class_labels
 from bigr.metrics.digit_classifier import DigitFeatureNetwork
+from bigr.sampling.orders import SamplingOrder
 from tests.models import tiny_autoencoder, tiny_generator
 
 SETTINGS = SamplerConfig(num_iterations=2, num_denoise_steps=3)
@@ -111,6 +112,36 @@ def test_the_images_are_those_of_the_pipeline(tmp_path: Path) -> None:
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     read = DigitFeatureNetwork()(pixels).logits.argmax(dim=1)
     assert report.figures["digits_accuracy"] == (read == labels).double().mean().item()
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstHalf(SamplingOrder):
+    """Tokens of the upper half first."""
+
+    def scores(self, is_masked: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        return (torch.arange(is_masked.shape[1]) < 8).float().expand_as(uniforms)
+
+
+class SecondHalf(FirstHalf):
+    """Tokens of the lower half first."""
+
+    def scores(self, is_masked: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        return 1 - super().scores(is_masked, uniforms)
+
+
+def test_two_orders_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    """Features of one order are not continued with another one that has the same fields."""
+    evaluation = FidelityEvaluation(reference="digits", network="digits", count=4)
+    first, second = (
+        dataclasses.replace(context(tmp_path), sampler=dataclasses.replace(SETTINGS, order=order))
+        for order in (FirstHalf(), SecondHalf())
+    )
+    report = evaluation(first)
+    assert report is not None
+    assert report.metrics["sampler"]["order"] == {"class": f"{__name__}.FirstHalf"}
+    assert evaluation(first) is not None
+    with pytest.raises(ValueError, match="sampler"):
+        evaluation(second)
 
 
 def test_comparison_with_published_figures(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.processes import python
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dim": 30}, "dim=30 and num_heads=2 don't fit"),
+        ({"dim": 30}, "dim=30 and num_heads=2 do not fit"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
         ({"objective": "z0"}, "objective must be one of flip, x0, direct, got 'z0'"),
         ({"dropout": 1.5}, r"dropout must be a number between 0 and 1, got 1.5"),

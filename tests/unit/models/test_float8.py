@@ -9,13 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bigr import ExecutionConfig, SamplerConfig
-from bigr.inference.devices import check_sampler
-from bigr.inference.generate import Models
+from bigr import ExecutionConfig, Sampler, SamplerConfig
 from bigr.models import float8
 from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows, with_float8
 from bigr.sampling.sampler import compute_dtype
-from tests.models import tiny_autoencoder, tiny_generator
+from tests.models import tiny_generator
 
 CPU = torch.device("cpu")
 
@@ -156,13 +154,10 @@ def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigr.sampling.sampler.float8_missing", lambda _: "it has none")
-    models = Models(tiny_generator(), tiny_autoencoder())
-    settings = SamplerConfig(num_denoise_steps=4)
+    model, settings = tiny_generator(), SamplerConfig(num_denoise_steps=4)
     with pytest.raises(ValueError, match="precision=float8: it has none; use bfloat16 or auto"):
-        check_sampler(
-            models, SamplerConfig(num_denoise_steps=4), ExecutionConfig(precision="float8")
-        )
-    check_sampler(models, settings)
+        Sampler(settings, ExecutionConfig(precision="float8")).check(model)
+    Sampler(settings).check(model)
 
 
 def test_devices_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from bigr import BiGR, BiGRConfig, Sampler, SamplerConfig
-from bigr.models.config import from_dict
 from bigr.models.noise_schedule import (
     LinearSchedule,
     NoiseSchedule,
     noised_bit_probs,
     posterior_bit_probs,
 )
+from bigr.schema import from_dict
 from tests import plain
 from tests.models import TINY, tiny_generator
 

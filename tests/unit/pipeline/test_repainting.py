@@ -118,7 +118,7 @@ def test_what_is_known_of_a_result(pipeline: BiGRPipeline) -> None:
             "mask_rule must be any or nearest, got 'all'",
         ),
         (lambda p: p.inpaint(noise(40, 8), [[0, 0, 4, 4]]), r"centre square \[16, 0, 24, 8\]"),
-        (lambda p: p.outpaint(noise(), [[0, 0, 8, 8]]), "keep is the whole image"),
+        (lambda p: p.outpaint(noise(), [[0, 0, 8, 8]]), "keep covers the whole image"),
         (
             lambda p: p.inpaint(noise(), [[0, 0, 4, 4]], blend="soft"),
             "blend must be one of paste, poisson, none, got 'soft'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.call_counts import generate_call, in_sampling
 
-MAX_FUNCTIONS = 85
+MAX_FUNCTIONS = 70
 MAX_IN_SAMPLING = 30
 
 
