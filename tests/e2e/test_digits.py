@@ -354,7 +354,7 @@ def test_edits_of_a_data_set(trained: Path) -> None:
     bigr(
         trained,
         "evaluate",
-        *("evaluation=edits", "resolution=digits", "data=digits", "sampler=digits"),
+        *("evaluation=edits", "resolution=16", "data=digits", "sampler=digits"),
         *("sampler.num_iterations=2", "sampler.num_denoise_steps=2", "evaluation.count=20"),
         *("generator=generator", "autoencoder=autoencoder", "hydra.run.dir=edits"),
     )
