@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -127,15 +126,13 @@ class TrainingModule(LightningModule):
             data: any LightningDataModule, after ``setup("fit")``. Facts that it does not state as
                 attributes (``provides``, ``image_size``, ``num_classes``, …) are not compared.
         """
-        for name, factory in vars(self).items():
-            if isinstance(factory, functools.partial):
-                try:
-                    inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords)
-                except TypeError as error:
-                    key = f"task.{name.removesuffix('_factory')}"
-                    raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
-        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
-            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
+        try:
+            with contextlib.suppress(RuntimeError):  # a subclass may need its trainer
+                self.configure_optimizers()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"task.optimizer or task.lr_scheduler: {str(error).rstrip('.')}."
+            ) from error
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the part of the network whose gradient norm is logged."""
