@@ -60,7 +60,7 @@ TRAIN = [
     ("global_batch_size=0", "global_batch_size must be a positive integer or null, got 0"),
     ("optimized_metric=3", "optimized_metric must be a string or null, got 3"),
     ("resume=nowhere.ckpt", "resume=nowhere.ckpt: there is no such file"),
-    ("resume=true", "resume must be a string or null, got true"),
+    ("resume=true", "resume must be auto, a string or null, got true"),
     ("hydra.run.dir=run", "already holds a run: add resume=auto"),
 ]
 OTHERS = [
