@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hydra.types import RunMode
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.data.codes_writer import StoreWriter
@@ -67,6 +68,8 @@ class Command:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(folder)
+        # Hydra composes each configuration once more to find out that this is not a sweep.
+        monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: RunMode.RUN)
         for name in ("HYDRA_FULL_ERROR", "NODE_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
             monkeypatch.delenv(name, raising=False)
         self.monkeypatch = monkeypatch
