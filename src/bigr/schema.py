@@ -276,7 +276,7 @@ def _describe_range(noun: str, metadata: Sequence[Any]) -> str:
     if {"ge", "le"} <= bounds.keys():
         return f"{noun} between {bounds['ge']} and {bounds['le']}"
     limits = " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items())
-    return f"{noun} {limits}".strip().replace(" at ", " of at ", 1)
+    return f"{noun} {'of ' * limits.startswith('at ')}{limits}".strip()
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -7,14 +7,15 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry as cli
+from bigr.cli import reports
 from bigr.cli.configuration import ConfigError, resolved
 from bigr.cli.training_run import build_run, check_codes, flat
-from bigr.schema import NonNegativeInt, PositiveInt
+from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class TrainSettings:
 
     seed: NonNegativeInt
     global_batch_size: PositiveInt | None
-    resume: str | None
+    resume: Literal["auto"] | ExistingPath | None
     optimized_metric: str | None
 
 
@@ -70,20 +71,15 @@ def job(config: DictConfig) -> float | None:
     for name, value in sorted(trainer.callback_metrics.items()):
         log.info("%s: %.4f", name, float(value))
     with cli.user_errors():
-        return _metric(config.optimized_metric, trainer.callback_metrics)
+        return reports.figure(config.optimized_metric, {"figures": trainer.callback_metrics})
 
 
 def _check_run_folder(resume: str | None, output: Path) -> None:
-    """Raise ``ConfigError`` instead of overwriting a run, or if ``resume`` is not a file."""
+    """Raise ``ConfigError`` instead of overwriting a run."""
     if resume is None and any((output / "checkpoints").glob("step_*.ckpt")):
         raise ConfigError(
             f"{output} already holds a run: add resume=auto to resume it, or choose another "
             "hydra.run.dir."
-        )
-    if resume not in (None, "auto") and not Path(str(resume)).expanduser().is_file():
-        raise ConfigError(
-            f"resume={resume}: there is no such file. Give a Lightning checkpoint (.ckpt) of an "
-            "earlier run, or resume=auto."
         )
 
 
@@ -96,16 +92,6 @@ def _say_how_to_resume(signum: int, step: int, output: Path) -> None:
     else:
         how = f"resume with the same command and hydra.run.dir={output} resume=auto"
         log.info("%s at step %d; %s", what, step, how)
-
-
-def _metric(name: str | None, metrics: Any) -> float | None:
-    if name is None:
-        return None
-    if name not in metrics:
-        raise ConfigError(
-            f"optimized_metric={name}: this run logged {', '.join(sorted(metrics)) or 'nothing'}."
-        )
-    return float(metrics[name])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hydra.types import RunMode
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
+from bigr.data.codes_writer import StoreWriter
 from bigr.models.config import BiGRConfig
+from tests.codes_stores import SETTINGS, fill
+from tests.configs.user_errors import DIGITS, OTHERS, TRAIN, UNREADABLE
 from tests.models import tiny_autoencoder, tiny_generator
 from tests.processes import python
 
@@ -23,9 +27,7 @@ try:
 finally:
     print([name for name in ("torch", "lightning") if name in sys.modules])
 """
-DIGITS = "experiment=digits_autoencoder"
 TIMEOUT = 60
-MODELS = "generator=g.safetensors autoencoder=a.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files")
     save_autoencoder(tiny_autoencoder(), path / "a.safetensors")
     save_generator(tiny_generator(), path / "g.safetensors")
+    writer = StoreWriter(path / "codes", SETTINGS)
+    fill(writer)
+    writer.finish()
     (path / "junk.pt").write_text("junk")
     (path / "run" / "checkpoints").mkdir(parents=True)
     (path / "run" / "checkpoints" / "step_00000001.ckpt").write_text("precious")
@@ -63,6 +68,8 @@ class Command:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(folder)
+        # Hydra composes each configuration once more to find out that this is not a sweep.
+        monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: RunMode.RUN)
         for name in ("HYDRA_FULL_ERROR", "NODE_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
             monkeypatch.delenv(name, raising=False)
         self.monkeypatch = monkeypatch
@@ -85,138 +92,6 @@ class Command:
         return Result(code, error, output)
 
 
-UNREADABLE = [
-    ("trainer.max_step=5", "trainer.max_step: there is no such key. Did you mean trainer.max_st"),
-    ("trianer.max_steps=5", "trianer.max_steps: there is no such key. Did you mean trainer.max_"),
-    ("modle=l", "modle: there is no such key. Did you mean model"),
-    ("model=xxxl", "model=xxxl: there is no such option. Did you mean xxl"),
-    ("experiment=digit_generator", "Did you mean digits_generator"),
-    ("model=l", "still needed: data.root"),
-    ("model.dim=[", "cannot read 'model.dim=['"),
-]
-TRAIN = [
-    ("autoencoder.code_dim=many", "autoencoder.code_dim must be a"),
-    (
-        "+autoencoder.foo=1",
-        "autoencoder.foo: there is no such key. BinaryAutoencoderConfig takes",
-    ),
-    ("trainer.max_steps=10", "warmup_steps=50 must be"),
-    ("trainer.max_steps=ten", "trainer.max_steps must be an integer of at least -1, got 'ten'"),
-    ("trainer.precision=17", "trainer.precision must be one of"),
-    ("trainer=gpu", "trainer.accelerator=gpu, but PyTorch finds no GPU"),
-    ("trainer.num_nodes=4", "start the command on every node with srun"),
-    ("trainer.val_check_interval=0", "trainer.val_check_interval must be above 0 or null, got 0"),
-    ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps must be a positive integer"),
-    ("trainer.accumulate_grad_batches=null", "accumulate_grad_batches must be a positive integer"),
-    ("trainer.devices=1.5", "trainer.devices must be"),
-    ("trainer.enable_progress_bar=maybe", "enable_progress_bar must be true or false or null"),
-    ("data.batch_size=0", "batch_size must be a positive integer, got 0"),
-    ("data.batch_size=null", "data.batch_size must be a"),
-    ("data.num_workers=null", "data.num_workers must be an integer"),
-    ("task.optimizer.lr=fast", "task.optimizer.lr must be a number or a Tensor, got 'fast'"),
-    ("task.optimizer.lr=nan", "task.optimizer.lr must be a number or a Tensor, got nan"),
-    ("task.optimizer.lr=null", "task.optimizer.lr must be a number or a Tensor, got null"),
-    ("task.optimizer.fused=maybe", "task.optimizer.fused must be true or false or null, got 'may"),
-    ("+task.optimizer.learning_rate=1", "task.optimizer.learning_rate: there is no such key"),
-    ("+callbacks.mine._target_=my_lab.Nothing", "my_lab.Nothing: there is no such class or funct"),
-    ("seed=-1", "seed must be an integer of at least 0, got -1"),
-    ("seed=null", "seed must be an integer of at least 0, got null"),
-    ("seed=1.5", "seed must be an integer of at least 0, got 1.5"),
-    ("seed=true", "seed must be an integer of at least 0, got true"),
-    ("global_batch_size=0", "global_batch_size must be a positive integer or null, got 0"),
-    ("optimized_metric=3", "optimized_metric must be a string or null, got 3"),
-    ("resume=nowhere.ckpt", "resume=nowhere.ckpt: there is no such file"),
-    ("resume=true", "resume must be a string or null, got true"),
-    ("hydra.run.dir=run", "already holds a run: add resume=auto"),
-]
-OTHERS = [
-    ("train", "experiment=digits", "views: there is no such key in bigr.train"),
-    (
-        "train",
-        "experiment=digits_generator task.autoencoder=a.safetensors",
-        "makes codes with code",
-    ),
-    (
-        "train",
-        "experiment=digits_generator task.autoencoder=g.safetensors",
-        "is a generator (the format of this project), but a B-AE is needed here",
-    ),
-    (
-        "train",
-        "experiment=digits_generator task.autoencoder=nowhere.th",
-        "nowhere.th",
-    ),
-    (
-        "tokenize",
-        "experiment=digits",
-        "still needed: autoencoder (a released .th, or .safetensors or .ckpt from here) and output",
-    ),
-    (
-        "tokenize",
-        "experiment=digits autoencoder=a.safetensors output=o num_draws=0",
-        "num_draws must be a positive integer, got 0",
-    ),
-    (
-        "tokenize",
-        "experiment=digits autoencoder=a.safetensors output=null",
-        "output must be a string, got null",
-    ),
-    (
-        "tokenize",
-        "experiment=digits autoencoder=a.safetensors output=o splits=[test]",
-        "splits must be ",
-    ),
-    (
-        "tokenize",
-        "experiment=digits autoencoder=a.safetensors output=o deterministic=maybe",
-        "deterministic must be true or false, got 'maybe'",
-    ),
-    ("tokenize", "task=generator", "task: there is no such key. All keys: python -m bigr.tokenize"),
-    ("sample", "", "still needed: generator (a released .pt, or .safetensors or .ckpt from here)"),
-    ("sample", "generator=g.safetensors autoencoder=junk.pt", "junk.pt is not a checkpoint"),
-    ("sample", "generator=no.pt autoencoder=junk.pt", "generator=no.pt: there is no such file"),
-    ("sample", "generator=null autoencoder=junk.pt", "generator must be a string, got null"),
-    ("sample", MODELS, "class 207: this generator has the classes 0..2"),
-    ("sample", f"{MODELS} batch_size=null", "batch_size must be a positive integer, got null"),
-    ("sample", f"{MODELS} batch_size=1.5", "batch_size must be a positive integer, got 1.5"),
-    ("sample", f"{MODELS} device=meta", "device=meta: it can be auto, cpu, cuda"),
-    ("sample", f"{MODELS} device=null", "device must be a string, got null"),
-    ("sample", f"{MODELS} devices=0", "devices must be a positive integer, got 0"),
-    ("sample", f"{MODELS} num_nodes=2", "num_nodes=2, but nothing says which node this is"),
-    ("sample", f"{MODELS} animate=maybe", "animate must be true or false, got 'maybe'"),
-    (
-        "sample",
-        f"application=edit {MODELS}",
-        "still needed: application.image (a picture of any size; the centre square is edited) "
-        "and application.class_name (the class to paint, as a number or a name)",
-    ),
-    ("sample", f"application=inpaint application.image=no.png {MODELS}", "there is no file no.png"),
-    (
-        "sample",
-        f"application=interpolate application.first=0 application.second=tabby {MODELS}",
-        "class 'tabby': this generator has no names for its classes, 0..2",
-    ),
-    ("sample", f"application=enrich application.image=x devices=2 {MODELS}", "2 processes"),
-    ("sample", f"sampler.order=entropy {MODELS}", "sampler.order must be"),
-    ("sample", f"{MODELS} device=cuda", "device=cuda can't"),
-    (
-        "evaluate",
-        f"evaluation=digits {MODELS}",
-        "evaluation=digits needs a generator of 10 classes, this one has 3",
-    ),
-    (
-        "evaluate",
-        f"evaluation=digits confirm=0 {MODELS}",
-        "confirm must be a positive integer or n",
-    ),
-    ("evaluate", "evaluation=digit", "evaluation=digit: there is no such option. Did you mean dig"),
-    ("evaluate", "task=autoencoder", "task=autoencoder has been renamed: use evaluation=reconstr"),
-    ("evaluate", "application=inpaint", "application=inpaint has been renamed: use evaluation=edi"),
-    ("demo", "port=0", "port must be an integer between 1 and 65535, got 0"),
-    ("demo", "open_browser=maybe", "open_browser must be true or false, got 'maybe'"),
-    ("demo", "limits.iterations=null", "limits must be"),
-    ("probe", "data=digits generator=g.safetensors seed=null", "seed must be an integer of at le"),
-]
 CASES = [
     pytest.param(
         *("train", f"{DIGITS} model.dropout=2", "model.dropout must be a number between 0 and 1"),

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from bigr import load_autoencoder, load_generator
 from bigr.data.digits import load_digits
-from bigr.data.image_arrays import save_image
+from bigr.data.image_arrays import save_picture, to_pil
 from bigr.models.codes import grid_to_tokens
 from tests.conftest import REPOSITORY
 from tests.e2e.digits import SHORT, SMALL, SMALL_CODE, bigr, train
@@ -278,7 +278,7 @@ def test_finished_run_is_left_as_it_is(trained: Path) -> None:
 def test_applications(trained: Path) -> None:
     """Each of them from the command line; the known pixels of edits stay."""
     digit = load_digits("test", 16).images[0]
-    before = np.array(Image.open(save_image(digit, trained / "digit.png")))
+    before = np.array(Image.open(save_picture(to_pil(digit), trained / "digit.png")))
     models = ("generator=generator", "autoencoder=autoencoder", "sampler=digits")
     few = ("sampler.num_iterations=2", "sampler.num_denoise_steps=2")
 
@@ -327,7 +327,7 @@ def test_applications(trained: Path) -> None:
 )
 def test_scripts(trained: Path, name: str, arguments: tuple[str, ...]) -> None:
     """What each prepares for ``bigr.sample``, files of any name included; and without arguments."""
-    save_image(load_digits("test", 16).images[0], trained / "a digit, held out.png")
+    save_picture(to_pil(load_digits("test", 16).images[0]), trained / "a digit, held out.png")
     Image.new("L", (16, 16), 255).save(trained / "a mask, painted.png")
     script = str(REPOSITORY / "scripts" / "applications" / f"{name}.sh")
     few = ("sampler.num_iterations=2", "sampler.num_denoise_steps=2")
@@ -354,7 +354,7 @@ def test_edits_of_a_data_set(trained: Path) -> None:
     bigr(
         trained,
         "evaluate",
-        *("evaluation=edits", "resolution=digits", "data=digits", "sampler=digits"),
+        *("evaluation=edits", "resolution=16", "data=digits", "sampler=digits"),
         *("sampler.num_iterations=2", "sampler.num_denoise_steps=2", "evaluation.count=20"),
         *("generator=generator", "autoencoder=autoencoder", "hydra.run.dir=edits"),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import pydoc
 import re
 import shlex
 from pathlib import Path
@@ -15,11 +17,13 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 import bigr
+from bigr import BiGRPipeline
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
 from bigr.cli.messages import RENAMED
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.config import BinaryAutoencoderConfig
+from bigr.sampling.conditioning import INTERPOLATION_RATIOS
 from tests.conftest import REPOSITORY
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -97,29 +101,53 @@ def test_groups_are_all_choices() -> None:
             assert named >= {path.stem for path in folder.glob("*.yaml")}, group
 
 
-@pytest.mark.parametrize("code", [PIPELINE, APPLICATIONS[1].removeprefix("python")])
-def test_pipeline_examples(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a small model of 1,000 classes, and pictures of the names that are used."""
-    from bigr import BiGRPipeline
-
-    pipeline = BiGRPipeline(
-        tiny_generator(num_classes=1000, num_layers=11), tiny_autoencoder(), device="cpu"
-    )
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pictures of the examples, and a small model of 1,000 classes."""
+    model = tiny_generator(num_classes=1000, num_layers=11)
+    pipeline = BiGRPipeline(model, tiny_autoencoder(), device="cpu")
     monkeypatch.setattr(BiGRPipeline, "from_pretrained", lambda *_, **__: pipeline)
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     for name in ("photo.jpg", "small.jpg"):
         Image.fromarray(noise).save(name)
     Image.new("L", (400, 300), 255).save("mask.png")
-    before = set(tmp_path.iterdir())
+    return tmp_path
+
+
+def test_pipeline_example(example: Path) -> None:
+    exec(PIPELINE, {})
+    assert Image.open(example / "inpainted.png").size == (400, 300)
+
+
+@pytest.mark.usefixtures("example")
+def test_applications_example() -> None:
+    """Each call returns as many pictures as it says, of the size of the original or the model."""
+    imports, pipeline, *calls = ast.parse(APPLICATIONS[1].removeprefix("python")).body
     names: dict[str, Any] = {}
-    exec(code, names)
-    # Every picture that the code makes has the size of the original, or of the model.
-    written = [Image.open(path) for path in set(tmp_path.iterdir()) - before]
-    kept = [one for value in names.values() if isinstance(value, list) for one in value]
-    pictures = [*written, *(one for one in kept if isinstance(one, Image.Image))]
-    assert pictures
-    assert {picture.size for picture in pictures} <= {(400, 300), (8, 8)}
+    exec(compile(ast.Module([imports, pipeline], []), "docs", "exec"), names)
+    *results, features = [eval(ast.unparse(call), names) for call in calls]
+    generate, inpaint, poisson, outpaint, edit, interpolate, enrich, reconstruct = [
+        [picture.size for picture in pictures] for pictures in results
+    ]
+    assert generate == [(8, 8)] * 8
+    assert inpaint == [(400, 300)] * 8
+    assert poisson == outpaint == edit == [(400, 300)]
+    assert interpolate == [(8, 8)] * len(INTERPOLATION_RATIOS)
+    assert enrich == [(8, 8)]
+    assert reconstruct == [(8, 8)]
+    assert features.shape == (1, 16, 32)
+
+
+def test_mentioned_code_exists() -> None:
+    """Modules, classes and files that the documentation names have these names."""
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+    for page in [*pages, *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        text = page.read_text()
+        for name in re.findall(r"\bbigr(?:\.[A-Za-z]\w+)+", text):
+            assert pydoc.locate(name) is not None, (page.name, name)
+        for path in re.findall(r"\b(?:src/bigr|tests|bench|scripts|examples)/[\w./-]*\w", text):
+            assert (REPOSITORY / path).exists(), (page.name, path)
 
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_codes_are_the_tokenizers(inputs: Path, whole: Path) -> None:
 
 def test_the_number_of_classes_follows(inputs: Path, whole: Path) -> None:
     register_resolvers()
-    for data, root in (("imagenet", inputs), ("imagenet_codes", whole / "store")):
+    for data, root in (("images", inputs), ("codes", whole / "store")):
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = hydra.compose("train", [f"data={data}", f"data.root={root}", "paths.output=o"])
         assert config.model.num_classes == config.data.num_classes == 3
@@ -240,7 +240,7 @@ WRONG = {
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),
     "draws": (["deterministic=true"], "num_draws=2 with deterministic=true are all the same"),
     "broken": (["output={tmp}/new", "data.max_broken_share=0.03"], "of 56 images are broken"),
-    "split": (["splits=[test]"], "splits=['test']: give train, val or both"),
+    "split": (["splits=[test]"], "each value is train or val, got ['test']"),
 }
 
 

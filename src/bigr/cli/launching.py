@@ -9,12 +9,12 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig
 from pydantic import AfterValidator
 
 from bigr.cli.configuration import ConfigError
-from bigr.schema import PositiveInt, check_arguments
+from bigr.schema import NonNegativeFloat, PositiveInt, check_arguments
 
 if TYPE_CHECKING:
     from bigr.inference.processes import Processes
@@ -120,6 +120,8 @@ def _trainer_ranges(
     num_nodes: PositiveInt = 1,
     accumulate_grad_batches: PositiveInt = 1,
     check_val_every_n_epoch: PositiveInt | None = 1,
+    gradient_clip_val: NonNegativeFloat | None = None,
+    limit_train_batches: PositiveInt | Annotated[float, Gt(0), Le(1)] | None = None,
     log_every_n_steps: PositiveInt | None = None,
     max_epochs: Annotated[int, Ge(-1)] | None = None,
     max_steps: Annotated[int, Ge(-1)] = -1,

@@ -7,12 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import hydra
-from hydra.errors import (
-    InstantiationException,
-    OverrideParseException,
-)
-from omegaconf import OmegaConf
+from hydra.errors import InstantiationException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bigr.cli.configuration import config_dir
@@ -76,7 +72,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         return _no_such_option(option[1].split("@")[0], option[2], known)
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        return _no_such_key(key[1].split("@")[0], name, overrides)
+        return _no_such_key(error.__cause__, key[1].split("@")[0], name, overrides)
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -92,7 +88,7 @@ def _no_such_option(group: str, option: str, known: Sequence[str] | None) -> str
     )
 
 
-def _no_such_key(key: str, name: str, overrides: Sequence[str]) -> str:
+def _no_such_key(cause: BaseException | None, key: str, name: str, overrides: Sequence[str]) -> str:
     # 1. An old name, alone or with its value.
     words = [word.lstrip("+~") for word in overrides if word.lstrip("+~").startswith(key)]
     for old in (*(f"{name} {word}" for word in words), *words, key):
@@ -102,10 +98,14 @@ def _no_such_key(key: str, name: str, overrides: Sequence[str]) -> str:
         if key.startswith(f"{old}."):
             return f"{old} has been renamed: use {new}{key.removeprefix(old)}."
     # 2. A key or group that resembles it.
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        base = OmegaConf.to_container(hydra.compose(name), resolve=False)
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
-    known = [word for word in dict.fromkeys([*_keys(base), *groups]) if word != key]
+    known: list[str] = []
+    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+        parent = OmegaConf.to_container(cause.parent_node, resolve=False)
+        place = str(cause.full_key).rpartition(".")[0]
+        known += _keys(parent, place and f"{place}.")
+    if "." not in key:
+        known += [path.name for path in config_dir().iterdir() if path.is_dir()]
+    known = [w for w in dict.fromkeys(known) if w != key and not w.startswith("hydra.")]
     new = f" Add a new key with +{key}=…." if "." in key else ""
     return (
         f"{key}: there is no such key.{did_you_mean(key, known)} "

@@ -115,7 +115,7 @@ def figure(name: str | None, metrics: dict[str, Any]) -> float | None:
     for part in name.split(".") if value is metrics else ():
         if not isinstance(value, dict) or part not in value:
             raise ConfigError(
-                f"optimized_metric={name}: there is no such figure in metrics.json; there are "
+                f"optimized_metric={name}: there is no such figure; there are "
                 f"{', '.join(metrics['figures'])}."
             )
         value = value[part]

@@ -23,6 +23,7 @@ them as they are.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -67,14 +68,12 @@ class SignatureSource(ConfigSource):
         if not file.is_file():
             raise ConfigLoadError(f"{file}: there is no such file.")
         text = file.read_text(encoding="utf-8")
-        config = OmegaConf.create(text) if text.strip() else OmegaConf.create()
-        plain: Any = OmegaConf.to_container(config)
+        is_overlay = config_path.split("/")[0] in OVERLAYS
+        plain = _parsed(text, frozenset() if is_overlay else self._packages())
         if "/" not in config_path:
             SignatureSource.primary_keys = self._keys(plain)
-        if config_path.split("/")[0] not in OVERLAYS:
-            config = OmegaConf.create(completed(plain, self._packages()))
         return ConfigResult(
-            config=config,
+            config=OmegaConf.create(plain),
             path=self.full_path(),
             provider=self.provider,
             header=self._get_header_dict(text[:512]),
@@ -109,12 +108,12 @@ class SignatureSource(ConfigSource):
             self._list_add_result(found, f"{config_path}/{name}".lstrip("/"), name, results_filter)
         return sorted(set(found))
 
-    def _packages(self) -> set[str]:
+    def _packages(self) -> frozenset[str]:
         """Return the packages whose targets are completed."""
         parents = [
             folder for folder in Path(self.path).parents if (folder / "__init__.py").exists()
         ]
-        return {"bigr", *(folder.name for folder in parents[-1:])}
+        return frozenset(["bigr", *(folder.name for folder in parents[-1:])])
 
     def _file(self, config_path: str) -> Path:
         return Path(self.path, self._normalize_file_name(config_path))
@@ -134,6 +133,14 @@ def register_signatures() -> None:
     """Register both plugins with Hydra; may be called more than once."""
     for plugin in (SignatureSource, SignatureSearchPath):
         Plugins.instance().register(plugin)
+
+
+@functools.cache
+def _parsed(text: str, packages: frozenset[str]) -> dict[str, Any]:
+    """Return the completed values of a file; Hydra composes each configuration several times."""
+    config = OmegaConf.create(text) if text.strip() else OmegaConf.create()
+    values: dict[str, Any] = completed(OmegaConf.to_container(config), packages)
+    return values
 
 
 def completed(node: Any, packages: Collection[str]) -> Any:

@@ -6,9 +6,11 @@ Nothing is imported, so that this takes milliseconds where importing the module 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import functools
 import importlib.util
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,20 +187,6 @@ def _literal(module: str, node: ast.expr) -> Any:
     if found is not None and isinstance(found.statement, ast.Assign | ast.AnnAssign):
         value = found.statement.value
         return NOT_LITERAL if value is None else _literal(found.module, value)
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return NOT_LITERAL
-    return _yaml(value) if _is_yaml(value) else NOT_LITERAL
-
-
-def _is_yaml(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_yaml, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_yaml(item) for key, item in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _yaml(value: Any) -> Any:
-    return [_yaml(item) for item in value] if isinstance(value, list | tuple) else value
+    with contextlib.suppress(ValueError, TypeError):
+        return json.loads(json.dumps(ast.literal_eval(node)))  # tuples become lists
+    return NOT_LITERAL

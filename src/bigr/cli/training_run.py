@@ -32,6 +32,7 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
     """
     import lightning
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import LearningRateMonitor
 
     from bigr.training.base_module import TrainingModule
     from bigr.training.callbacks.run_plan import code_version
@@ -51,6 +52,11 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
         settings = {**resolved(config), "version": code_version()}
         callbacks = _build_all(config.get("callbacks"))
         loggers = _build_all(config.get("logger"))
+        if not loggers and any(isinstance(one, LearningRateMonitor) for one in callbacks):
+            raise ConfigError(
+                "logger=[]: callbacks.lr_monitor needs a logger. Choose one, such as logger=csv, "
+                "or add ~callbacks.lr_monitor to the command."
+            )
         trainer = _build_trainer(config.trainer, module, world_size, callbacks, loggers)
         # 3. What only the objects know. A user's own classes need not have checks.
         data.prepare_data()

@@ -7,7 +7,6 @@ declared by the class ``Settings`` of each entry point. No class is known here b
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.resources
 import pydoc
 import re
@@ -172,6 +171,8 @@ def _import(key: str, path: Any) -> Any:
 
 def install_advice(error: ImportError) -> str:
     """Return " (pip install …)" for an import that failed because a package is missing."""
+    import importlib.metadata
+
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return ""
     package = error.name.split(".")[0]

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import difflib
 import operator
-import re
 from collections.abc import Sequence
 
-WNID = re.compile(r"n\d{8}")
 IMAGENET_CLASSES = 1000
-
-
-def display_names(classes: Sequence[str]) -> list[str]:
-    """Return words for the 1,000 WordNet ids of ImageNet-1K, or the given names otherwise.
-
-    Args:
-        classes: names of class folders in the order of the labels.
-    """
-    if len(classes) != IMAGENET_CLASSES or not all(WNID.fullmatch(name) for name in classes):
-        return list(classes)
-    return default_names(IMAGENET_CLASSES) or []
 
 
 def default_names(num_classes: int) -> list[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 Decoder = Literal["torchvision", "pil"]
-DECODERS: tuple[str, ...] = get_args(Decoder)
 JPEG_START = b"\xff\xd8\xff"
 LIBRARY_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, TypeError, KeyError, IndexError)
 """Exceptions of Pillow and libjpeg for damaged files."""
@@ -22,13 +21,6 @@ LIBRARY_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, TypeError, Key
 
 class BrokenImageError(ValueError):
     """An image cannot be decoded; the message is the reason."""
-
-
-def check_decoder(name: str) -> Decoder:
-    """Return ``name``, or raise ``ValueError`` if there is no such decoder."""
-    if name not in DECODERS:
-        raise ValueError(f"data.decoder={name}: it must be {' or '.join(DECODERS)}.")
-    return cast(Decoder, name)
 
 
 def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool = False) -> Tensor:

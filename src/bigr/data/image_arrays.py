@@ -104,11 +104,6 @@ def load_picture(path: str | os.PathLike[str]) -> Image.Image:
         return picture
 
 
-def save_image(image: Tensor, path: str | os.PathLike[str]) -> Path:
-    """Write an image (3, H, W) as a PNG file without changing its size; return the path."""
-    return save_picture(to_pil(image), Path(path))
-
-
 def save_grid(images: Tensor, path: str | os.PathLike[str], columns: int) -> Path:
     """Write the :func:`grid_image` of ``images`` as a PNG file; return the path."""
     return save_picture(grid_image(images, columns), Path(path))

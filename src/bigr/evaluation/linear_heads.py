@@ -57,11 +57,11 @@ class HeadSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.learning_rates:
-            raise ValueError("head.learning_rates must have at least one number.")
+            raise ValueError("probe.head.learning_rates must have at least one number.")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"head.epochs={self.epochs} must be more than "
-                f"head.warmup_epochs={self.warmup_epochs}."
+                f"probe.head.epochs={self.epochs} must be more than "
+                f"probe.head.warmup_epochs={self.warmup_epochs}."
             )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
@@ -105,7 +106,7 @@ class ReconstructionEvaluation:
             usage.update(output.codes)
             if self.fid is not None:
                 self.fid.update(x, y)
-            for name, value in self._figures(x, y).items():
+            for name, value in reconstruction_figures(x, y, self.lpips).items():
                 means.setdefault(name, MeanMetric().to(device)).update(value, len(x))
             if start < ROWS * COLUMNS:
                 shown.append((x.cpu(), y.cpu()))
@@ -131,19 +132,26 @@ class ReconstructionEvaluation:
             pictures={"reconstructions.png": _pairs(shown)},
         )
 
-    def _figures(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return the means over a batch of originals and reconstructions (B, 3, H, W)."""
-        figures: dict[str, Any] = {
-            "l1": (x - y).abs().mean(),
-            "psnr": peak_signal_noise_ratio(
-                y, x, data_range=1.0, reduction="elementwise_mean", dim=IMAGE_DIMS
-            ),
-        }
-        if min(x.shape[-2:]) >= SSIM_WINDOW:
-            figures["ssim"] = structural_similarity_index_measure(y, x, data_range=1.0)
-        if self.lpips is not None:
-            figures["lpips"] = self.lpips.to(x.device)(x, y, normalize=True).mean()
-        return figures
+
+def reconstruction_figures(x: Tensor, y: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
+    """Return the mean errors of a batch of reconstructions.
+
+    Args:
+        x: originals (B, 3, H, W) in [0, 1].
+        y: their reconstructions.
+        lpips: the network of the perceptual distance; None omits that.
+    """
+    figures: dict[str, Any] = {
+        "l1": F.l1_loss(y, x),
+        "psnr": peak_signal_noise_ratio(
+            y, x, data_range=1.0, reduction="elementwise_mean", dim=IMAGE_DIMS
+        ),
+    }
+    if min(x.shape[-2:]) >= SSIM_WINDOW:
+        figures["ssim"] = structural_similarity_index_measure(y, x, data_range=1.0)
+    if lpips is not None:
+        figures["lpips"] = lpips.to(x.device)(x, y, normalize=True).mean()
+    return figures
 
 
 def _pairs(shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:

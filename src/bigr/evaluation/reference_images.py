@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,18 +12,6 @@ from torch import Tensor
 from bigr.data.files import sha256
 from bigr.data.image_arrays import to_uint8
 from bigr.data.image_dataset import ImageSet, MemoryImages
-
-
-class ReferenceImages(Protocol):
-    """Real images as uint8 arrays, read piece by piece."""
-
-    def __len__(self) -> int: ...
-
-    def fingerprint(self) -> str:
-        """Return a checksum that identifies these images."""
-
-    def batch(self, indices: range) -> Tensor:
-        """Return some of the images, (B, 3, H, W) uint8."""
 
 
 class DatasetImages:
@@ -78,3 +65,6 @@ class ArchivedImages:
         data = self.file.read(len(indices) * size)
         pixels = np.frombuffer(data, np.uint8).reshape(-1, *self.shape[1:])
         return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous()
+
+
+ReferenceImages = DatasetImages | ArchivedImages

@@ -9,14 +9,11 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from bigr.checkpoints.cached import CachedFileError
 from bigr.checkpoints.load import load_discriminator
 from bigr.checkpoints.transfer import load_for_finetuning
+from bigr.evaluation.reconstruction import reconstruction_figures
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
 from bigr.metrics.feature_networks import load_network
@@ -35,8 +32,6 @@ from bigr.training.data_checks import check_equal, check_kind
 from bigr.training.gan import Adversary, GANConfig, OptimizerFactory
 
 log = logging.getLogger(__name__)
-
-SSIM_WINDOW = 11
 
 
 class AutoencoderModule(TrainingModule):
@@ -200,18 +195,10 @@ class AutoencoderModule(TrainingModule):
         y = output.reconstruction.clamp(0, 1).float()
         probs = output.bit_probs.float()
         metrics = {
-            "l1": F.l1_loss(y, images),
+            **reconstruction_figures(images, y, self._lpips.on(self.device)),
             "mse": F.mse_loss(y, images),
-            "psnr": peak_signal_noise_ratio(
-                y, images, data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3)
-            ),
             "bit_entropy": F.binary_cross_entropy(probs, probs) / torch.log(probs.new_tensor(2)),
         }
-        if min(images.shape[-2:]) >= SSIM_WINDOW:
-            metrics["ssim"] = structural_similarity_index_measure(y, images, data_range=1.0)  # type: ignore[assignment]
-        lpips = self._lpips.on(self.device)
-        if lpips is not None:
-            metrics["lpips"] = lpips(y, images, normalize=True).mean()
         if self._fid is not None:
             self._fid.update(images, y)
         usage = self.bit_usage.on(self.device)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning import LightningModule, Trainer
@@ -20,17 +19,14 @@ from bigr.training.callbacks.collapse import CollapseError
 from bigr.training.gradient_guard import GradientGuard
 from bigr.training.lightning_private import batch_counter, rescale_batch_counters
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ALL_RANKS = -1
 """Replaces the rank in the seed of draws that are the same on all processes."""
 
 Network = TypeVar("Network", bound=nn.Module)
 SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
-
-
-class Configuration(Protocol):
-    """A dataclass, as far as the type checker needs it."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 class Frozen(Generic[Network]):
@@ -94,7 +90,7 @@ class TrainingModule(LightningModule):
     def __init__(
         self,
         kind: str,
-        config: Configuration,
+        config: DataclassInstance,
         lr_scheduler: SchedulerFactory | None,
         seed: int,
         max_skipped_steps: int = 10,
@@ -127,15 +123,13 @@ class TrainingModule(LightningModule):
             data: any LightningDataModule, after ``setup("fit")``. Facts that it does not state as
                 attributes (``provides``, ``image_size``, ``num_classes``, …) are not compared.
         """
-        for name, factory in vars(self).items():
-            if isinstance(factory, functools.partial):
-                try:
-                    inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords)
-                except TypeError as error:
-                    key = f"task.{name.removesuffix('_factory')}"
-                    raise ValueError(f"{key}: {factory.func.__name__} {error}.") from error
-        if self.lr_scheduler_factory is not None:  # its arguments may contradict each other
-            self.lr_scheduler_factory(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
+        try:
+            with contextlib.suppress(RuntimeError):  # a subclass may need its trainer
+                self.configure_optimizers()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"task.optimizer or task.lr_scheduler: {str(error).rstrip('.')}."
+            ) from error
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the part of the network whose gradient norm is logged."""
@@ -230,17 +224,14 @@ class TrainingModule(LightningModule):
         if before != now:
             rescale_batch_counters(checkpoint, before, now)
 
-    def place(self, batch_size: int) -> BatchPlace:
-        """Return the position of the current training batch in the global batch.
-
-        Args:
-            batch_size: images in the batch, equal for all processes and batches.
-        """
-        return batch_place(self.trainer, batch_size)
-
 
 def batch_place(trainer: Trainer, batch_size: int) -> BatchPlace:
-    """Return the position of the current training batch; see :meth:`TrainingModule.place`."""
+    """Return the position of the current training batch in the global batch.
+
+    Args:
+        trainer: in training.
+        batch_size: images in the batch, equal for all processes and batches.
+    """
     step, part = divmod(batch_counter(trainer.lightning_module), trainer.accumulate_grad_batches)
     together = batch_size * trainer.world_size
     return BatchPlace(

@@ -22,6 +22,7 @@ from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
     TrainingModule,
+    batch_place,
     is_logged,
     step_seed,
 )
@@ -160,7 +161,7 @@ class GeneratorModule(TrainingModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
         batch = Batch.of(batch)
-        place = self.place(len(batch.labels))
+        place = batch_place(self.trainer, len(batch.labels))
         config = self.model.config
         host, device = (place.generator(self.seed, where) for where in ("cpu", self.device))
         draws = draw_training(
@@ -213,7 +214,7 @@ class GeneratorModule(TrainingModule):
 
     def _draw_uniform(self, like: Tensor) -> Tensor:
         """Return uniform numbers of the shape of ``like`` for this process's images."""
-        place = self.place(len(like))
+        place = batch_place(self.trainer, len(like))
         generator = place.generator(mixed_seed("codes", self.seed), like.device)
         whole = torch.rand(place.total, *like.shape[1:], generator=generator, device=like.device)
         return whole[place.rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bigr.data.class_names import default_names, display_names, find_class
+from bigr.data.class_names import default_names, find_class
 
 
 def test_find_class() -> None:
@@ -24,10 +24,3 @@ def test_find_class() -> None:
             find_class(name, 1000, names)
     with pytest.raises(ValueError, match="'crane' is 0 and 2: give the number"):
         find_class("crane", 3, ["crane", "tabby", "crane"])
-
-
-def test_display_names() -> None:
-    wnids = [f"n{number:08d}" for number in range(1000)]
-    names = display_names(wnids)
-    assert (names[0], names[207], names[999]) == ("tench", "golden retriever", "toilet tissue")
-    assert display_names(["cat", "dog"]) == ["cat", "dog"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bigr.data.image_arrays import grid_image, save_grid, save_image, to_pil, to_tensor, to_uint8
+from bigr.data.image_arrays import grid_image, save_grid, save_picture, to_pil, to_tensor, to_uint8
 
 
 def test_rounding_and_clamping() -> None:
@@ -32,7 +32,7 @@ def test_grid_is_row_by_row(tmp_path: Path) -> None:
 
 def test_single_image_is_saved_pixel_for_pixel(tmp_path: Path) -> None:
     image = torch.randint(0, 256, (3, 5, 7)).float() / 255
-    path = save_image(image, tmp_path / "image.png")
+    path = save_picture(to_pil(image), tmp_path / "image.png")
     assert np.array_equal(np.array(Image.open(path)).transpose(2, 0, 1), to_uint8(image).numpy())
 
 

@@ -97,7 +97,7 @@ def test_lars_scales_by_norms() -> None:
     [
         ({"learning_rates": ()}, "learning_rates must have at least one number"),
         ({"optimizer": "adam"}, "optimizer must be sgd or lars, got .adam"),
-        ({"epochs": 5, "warmup_epochs": 5}, "more than head.warmup_epochs=5"),
+        ({"epochs": 5, "warmup_epochs": 5}, "more than probe.head.warmup_epochs=5"),
         ({"batch_size": 1}, "batch_size must be an integer of at least 2, got 1"),
     ],
 )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from bigr.data.codes_store import CodesStore, PackedCodes, StoreError
 from bigr.data.packing import unpack_codes
 from bigr.data.released_codes import ReleasedCodes, has_released
-from bigr.schema import PositiveInt, checked
+from bigr.schema import ExistingPath, PositiveInt, checked
 from bigr.training.data.batch import Batch
 from bigr.training.data.resumable_data import ResumableDataModule
 
@@ -40,7 +40,7 @@ class CodesDataModule(ResumableDataModule):
     def __init__(
         self,
         *,
-        root: str,
+        root: ExistingPath,
         code_dim: PositiveInt | None = None,
         grid_size: PositiveInt | None = None,
         **common: Any,

@@ -17,7 +17,7 @@ from bigr.data.image_arrays import to_float
 from bigr.data.image_dataset import ImageSet, MemoryImages, Sample
 from bigr.data.seeds import mixed_seed
 from bigr.data.sources.find import find_source
-from bigr.schema import Fraction, PositiveInt, checked
+from bigr.schema import ExistingPath, Fraction, PositiveInt, checked
 from bigr.training.base_module import batch_place
 from bigr.training.data.batch import Batch
 from bigr.training.data.resumable_data import ResumableDataModule
@@ -157,7 +157,7 @@ class ImageNetDataModule(ImageDataModule):
     def __init__(
         self,
         *,
-        root: str,
+        root: ExistingPath,
         num_classes: PositiveInt = 1000,
         num_workers: int = 8,
         flip: bool = True,
