@@ -8,10 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import hydra
-from hydra.errors import (
-    InstantiationException,
-    OverrideParseException,
-)
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -102,8 +99,8 @@ def _no_such_key(key: str, name: str, overrides: Sequence[str]) -> str:
         if key.startswith(f"{old}."):
             return f"{old} has been renamed: use {new}{key.removeprefix(old)}."
     # 2. A key or group that resembles it.
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        base = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    others = [word for word in overrides if "=" in word and word.lstrip("+~") not in words]
+    base = _composed(name, others)
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
     known = [word for word in dict.fromkeys([*_keys(base), *groups]) if word != key]
     new = f" Add a new key with +{key}=…." if "." in key else ""
@@ -111,6 +108,16 @@ def _no_such_key(key: str, name: str, overrides: Sequence[str]) -> str:
         f"{key}: there is no such key.{did_you_mean(key, known)} "
         f"All keys: python -m bigr.{name} --cfg job.{new}"
     )
+
+
+def _composed(name: str, overrides: Sequence[str]) -> Any:
+    """Return a configuration as plain data; without the overrides, if it fails with them."""
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        try:
+            config = hydra.compose(name, list(overrides))
+        except (HydraException, OmegaConfBaseException):
+            config = hydra.compose(name)
+    return OmegaConf.to_container(config, resolve=False)
 
 
 def _keys(container: Any, prefix: str = "") -> Iterator[str]:
