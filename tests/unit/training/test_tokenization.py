@@ -55,5 +55,5 @@ def test_the_batches_of_a_shard_do_not_depend_on_the_number_of_processes() -> No
 
 def test_only_data_modules_of_images_in_order_can_be_tokenized() -> None:
     check_tokenizable(DigitsDataModule())
-    with pytest.raises(ValueError, match="PairsDataModule cannot be tokenized: .* derive"):
+    with pytest.raises(ValueError, match=r"^PairsDataModule cannot be tokenized: .* derive"):
         check_tokenizable(PairsDataModule())
