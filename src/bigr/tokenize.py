@@ -78,7 +78,7 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.data.codes_writer import StoreWriter
     from bigr.data.transforms import check_views
     from bigr.training.callbacks.shard_writing import ShardWriter, TokenizeProgress
-    from bigr.training.tokenization import TokenizeModule, store_settings
+    from bigr.training.tokenization import TokenizeModule, check_tokenizable, store_settings
 
     # 1. What the settings alone can contradict.
     listed = [[v] if isinstance(v, str) else list(v) for v in (config.views, config.splits)]
@@ -93,6 +93,7 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     # 2. The B-AE and the images.
     autoencoder = load_autoencoder(config.autoencoder)
     size, data = autoencoder.config.image_size, instantiate(config.data)
+    check_tokenizable(data)
     if data.image_size != size:
         raise ConfigError(
             f"autoencoder={config.autoencoder} is for {size} pixels, and data.image_size is "

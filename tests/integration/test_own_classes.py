@@ -16,13 +16,14 @@ from omegaconf import OmegaConf, open_dict
 from bigr import BiGRConfig
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import UserError
+from bigr.cli.training_run import build_run
 from bigr.train import job
 from bigr.training.autoencoder_module import AutoencoderModule
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
 from tests.integration.test_training import SIZES
 from tests.models import TINY
-from tests.tiny_training import PairsDataModule, tiny_trainer
+from tests.tiny_training import LinearModule, PairsDataModule, tiny_trainer
 
 SEEN: list[int] = []
 
@@ -32,6 +33,13 @@ class CountSteps(lightning.Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         SEEN.append(trainer.global_step)
+
+
+class PickyModule(LinearModule):
+    """A user's module that looks at the data."""
+
+    def check(self, data: Any) -> None:
+        raise ValueError(f"{len(data.dataset)} images are too few.")
 
 
 def compose(folder: Path, *overrides: str) -> Any:
@@ -70,6 +78,23 @@ def test_own_module_and_data_run_with_all_callbacks(tmp_path: Path, callbacks: s
         steps = [row["step"] for row in csv.DictReader(file) if row["train/loss"]]
     assert len(steps) == 4
     assert steps[:2] == ["0", "1"]
+
+
+def test_own_module_may_refuse_the_data(tmp_path: Path) -> None:
+    config = compose(tmp_path, "trainer=cpu", "global_batch_size=null")
+    config.task = {"_target_": f"{__name__}.PickyModule"}
+    with pytest.raises(UserError, match=r"^24 images are too few\.$"):
+        job(config)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_several_devices_with_a_plain_loader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: bool
+) -> None:
+    sampler = f"trainer.use_distributed_sampler={str(shares).lower()}"
+    overrides = ("trainer=cpu", "trainer.devices=2", "global_batch_size=null", sampler)
+    build_run(compose(tmp_path, *overrides), None)
+    assert ("unless PairsDataModule shares them out" in caplog.text) is not shares
 
 
 @pytest.mark.parametrize("kind", ["bytes", "floats"])

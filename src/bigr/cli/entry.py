@@ -90,7 +90,7 @@ def run(
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        _fail(name, explain(error, name, words[1:]))
+        _fail(name, explain(error, name, quote_numbers(words[1:])))
     except (OSError, ValueError) as error:
         if wants_traceback or validated.has_started:
             raise

@@ -77,8 +77,8 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
         return ALONE
     if not is_shared:
         raise ConfigError(
-            f"{devices * nodes} processes were requested, but only evaluation=imagenet, "
-            "digits_fidelity and application=generate share their work: use one."
+            f"{devices * nodes} processes were requested, but this evaluation or application "
+            "cannot share its work: use one."
         )
     if config.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device={config.device} is one device: with several, use device=auto.")

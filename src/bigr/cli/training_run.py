@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any, NamedTuple
 
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
 from bigr.cli.configuration import ConfigError, resolved
+
+log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -61,9 +64,12 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
         # 3. What only the objects know. A user's own classes need not have checks.
         data.prepare_data()
         data.setup("fit")
+        if world_size > 1 and trainer.is_global_zero:
+            _warn_of_same_batches(data, config)
+        if hasattr(module, "check"):
+            module.check(data)
         if isinstance(module, TrainingModule):
             module.run_config = settings
-            module.check(data)
             check_sizes(resume, module.kind, module.network_config)
         for callback in callbacks:
             if hasattr(callback, "check"):
@@ -71,6 +77,19 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     return Run(trainer, module, data, settings)
+
+
+def _warn_of_same_batches(data: Any, config: DictConfig) -> None:
+    """Log a warning if nothing is known to share the batches out among several devices."""
+    from bigr.training.data.resumable_data import ResumableDataModule
+
+    is_ours = isinstance(data, ResumableDataModule)
+    if not is_ours and not config.trainer.get("use_distributed_sampler", True):
+        log.warning(
+            "each device gets all batches, unless %s shares them out: if it does not, set "
+            "trainer.use_distributed_sampler=true",
+            type(data).__name__,
+        )
 
 
 def check_codes(config: DictConfig) -> None:

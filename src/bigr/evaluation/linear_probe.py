@@ -84,6 +84,11 @@ class LinearProbe:
         """Raise ``ValueError`` if a layer does not exist, or data and models do not fit."""
         _generator(context)
         self.chosen_layers(context)
+        if not hasattr(context.data, "ordered_loader"):
+            raise ValueError(
+                f"the probe cannot read {type(context.data).__name__} in order: derive it from "
+                "bigr.training.data.resumable_data.ResumableDataModule."
+            )
         for name in SPLITS:
             if context.data.num_images(name) == 0:
                 raise ValueError(f"the probe needs a {name} split, and the data has none.")

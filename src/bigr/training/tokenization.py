@@ -27,6 +27,16 @@ from bigr.data.transforms import View, count_views
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.random_numbers import SeededNoise
+from bigr.training.data.image_data import ImageDataModule
+
+
+def check_tokenizable(data: Any) -> None:
+    """Raise ``ValueError`` if a data module has no images whose views can be read in order."""
+    if not isinstance(data, ImageDataModule):
+        raise ValueError(
+            f"{type(data).__name__} cannot be tokenized: choose other data, or derive the class "
+            "from bigr.training.data.image_data.ImageDataModule."
+        )
 
 
 def store_settings(

@@ -92,3 +92,13 @@ def test_old_names(message: str, words: list[str], expected: str) -> None:
 
 def test_new_names_are_not_old_ones() -> None:
     assert not set(RENAMED) & set(RENAMED.values())
+
+
+def test_suggestions_know_the_keys_of_the_chosen_options() -> None:
+    """Of the evaluations, only ``edits`` has a region."""
+    error = ValueError("Could not override 'evaluation.regoin'.")
+    words = ["evaluation=edits", "evaluation.regoin=left", "data.root=."]
+    assert "Did you mean evaluation.region" in explain(error, "evaluate", words)
+    error = ValueError("Could not override 'sampler.gidance_scale'.")
+    words = ["evaluation=edit", "sampler.gidance_scale=1"]  # the first one is wrong, too
+    assert "Did you mean sampler.guidance_scale" in explain(error, "evaluate", words)

@@ -30,7 +30,7 @@ def test_one_process_starts_nothing() -> None:
     ("values", "is_shared", "message"),
     [
         ({"num_nodes": 2}, True, "num_nodes=2, but nothing says which node this is"),
-        ({"devices": 2}, False, "2 processes were requested, but only"),
+        ({"devices": 2}, False, "2 processes were requested, but this evaluation or"),
         ({"devices": 2, "device": "cuda:1"}, True, "device=cuda:1 is one device"),
     ],
 )

@@ -16,6 +16,7 @@ from bigr.evaluation.feature_chunks import FeatureChunks
 from bigr.evaluation.linear_heads import HeadSettings
 from bigr.evaluation.linear_probe import LinearProbe, load_layer
 from tests.models import tiny_autoencoder, tiny_generator
+from tests.tiny_training import PairsDataModule
 
 HEAD = HeadSettings(
     learning_rates=(0.3, 3.0), optimizer="sgd", epochs=30, warmup_epochs=1, batch_size=32
@@ -151,3 +152,8 @@ def test_bad_settings(settings: dict[str, Any]) -> None:
     (name,) = settings
     with pytest.raises(ValueError, match=rf"LinearProbe\.{name} must be"):
         probe(**settings)
+
+
+def test_data_that_cannot_be_read_in_order(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read PairsDataModule in order: derive it"):
+        LinearProbe(head=HEAD).check(context(tmp_path, data=PairsDataModule("codes")))

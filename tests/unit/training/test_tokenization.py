@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from bigr.training.tokenization import plan_jobs
+from bigr.training.data.image_data import DigitsDataModule
+from bigr.training.tokenization import check_tokenizable, plan_jobs
+from tests.tiny_training import PairsDataModule
 
 
 def writer_of(shard_size: int, done: set[tuple[str, int]], **num_images: int) -> Any:
@@ -49,3 +51,9 @@ def test_the_batches_of_a_shard_do_not_depend_on_the_number_of_processes() -> No
         for job in plan_jobs(writer_of(5, set(), train=13), 3, rank=rank, num_ranks=2)
     ]
     assert sorted(alone) == sorted(shared)
+
+
+def test_only_data_modules_of_images_in_order_can_be_tokenized() -> None:
+    check_tokenizable(DigitsDataModule())
+    with pytest.raises(ValueError, match=r"^PairsDataModule cannot be tokenized: .* derive"):
+        check_tokenizable(PairsDataModule())

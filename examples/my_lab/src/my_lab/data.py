@@ -6,51 +6,53 @@ from typing import Annotated
 
 import lightning
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-CLASSES = ("horizontal", "vertical")
+DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
+"""Where the stripes of each class change, in rows and columns; class 0 has horizontal stripes."""
 
 
 def draw_stripes(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Return images (B, 3, size, size) in [0, 1] of stripes with random phases and colours.
 
     Args:
-        labels: (B,) 0 for horizontal and 1 for vertical stripes.
+        labels: (B,) positions in :data:`DIRECTIONS`.
         size: height and width in pixels.
         generator: draws the phases and the colours.
     """
-    phases = torch.randint(4, (len(labels), 1), generator=generator)
-    is_bright = ((torch.arange(size) + phases) // 2 % 2).float()  # (B, size)
-    along = torch.where(labels[:, None, None] == 0, is_bright[:, :, None], is_bright[:, None, :])
+    down, across = torch.tensor(DIRECTIONS)[labels].T[..., None, None]  # each (B, 1, 1)
+    phases = torch.randint(2, (len(labels), 1, 1), generator=generator)
+    rows, columns = torch.arange(size)[:, None], torch.arange(size)[None, :]
+    is_bright = (down * rows + across * columns + phases) // 2 % 2
     colours = torch.rand(len(labels), 3, 1, 1, generator=generator) * 0.5 + 0.5
-    return along[:, None] * colours
+    return is_bright[:, None] * colours
 
 
 class StripesDataModule(lightning.LightningDataModule):
-    """Horizontal and vertical stripes.
-
-    ``num_classes`` and ``image_size`` are public, so that a task can compare them with its own.
+    """Stripes of two pixels, with their directions as labels.
 
     Args:
         image_size: height and width in pixels.
+        num_classes: number of directions.
         num_train: number of training images.
         batch_size: number of images per batch and device.
-        seed: of the images.
+        seed: of the images and their order.
     """
 
     def __init__(
         self,
         *,
-        image_size: int = 8,
-        num_train: Annotated[int, Ge(2)] = 256,
+        image_size: Annotated[int, Ge(4)],
+        num_classes: Annotated[int, Ge(2), Le(len(DIRECTIONS))] = 2,
+        num_train: Annotated[int, Ge(1)] = 256,
         batch_size: Annotated[int, Ge(1)] = 32,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.image_size = image_size
-        self.num_classes = len(CLASSES)
+        self.num_classes = num_classes
         self.num_train = num_train
         self.batch_size = batch_size
         self.seed = seed

@@ -59,6 +59,7 @@ class StripeAccuracy:
             context.models,
             context.sampler,
             labels,
+            execution=context.execution,
             seed=self.seed,
             batch_size=self.batch_size,
             on_batch=on_batch,

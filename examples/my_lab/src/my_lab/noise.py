@@ -1,14 +1,15 @@
-"""A noise schedule."""
+"""A noise schedule. The package imports this module, which therefore does not import torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from bigr.models.noise_schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,5 @@ class CosineSchedule(NoiseSchedule):
     num_steps: int = 256
 
     def keep(self, t: Tensor) -> Tensor:
-        """Return k_t for noise levels ``t`` in 0..T."""
-        share = torch.cos(math.pi / 2 * t.float() / self.num_steps)
-        return torch.where(t == self.num_steps, 0.0, share)
+        """Return k_t for noise levels ``t`` in 0..T; exactly 0 at T."""
+        return (math.pi / 2 * t.float() / self.num_steps).cos() * (t < self.num_steps)

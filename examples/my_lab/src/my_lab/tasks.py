@@ -16,17 +16,14 @@ from bigr import BinaryAutoencoder, BinaryAutoencoderConfig
 class DenoisingAutoencoder(lightning.LightningModule):
     """Train a B-AE to remove noise from its input, with the mean squared error.
 
-    ``learns`` and ``network_config`` are optional. With the first, a dataset of codes is refused;
-    from the second and the attribute ``autoencoder``, ``bigr.train`` writes
-    ``autoencoder.safetensors`` at the end.
+    ``bigr.train`` calls :meth:`check`, and writes ``autoencoder.safetensors`` at the end because
+    there is an attribute ``autoencoder``. Both are optional.
 
     Args:
         autoencoder: sizes of the B-AE.
         noise: standard deviation of the noise on images in [0, 1].
         lr: learning rate of AdamW.
     """
-
-    learns = "images"
 
     def __init__(
         self,
@@ -39,6 +36,12 @@ class DenoisingAutoencoder(lightning.LightningModule):
         self.autoencoder = BinaryAutoencoder(autoencoder)
         self.noise = noise
         self.lr = lr
+
+    def check(self, data: lightning.LightningDataModule) -> None:
+        """Raise ``ValueError`` if the images are of another size."""
+        ours, theirs = self.autoencoder.config.image_size, getattr(data, "image_size", None)
+        if theirs not in (None, ours):
+            raise ValueError(f"data.image_size={theirs}, but autoencoder.image_size is {ours}.")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the error of the reconstruction."""
