@@ -277,13 +277,13 @@ def test_without_vgg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_reconstruction_table(tmp_path: Path) -> None:
-    """``bigr.evaluate task=autoencoder`` on digits, against the figures computed plainly."""
+    """``evaluation=reconstruction`` on digits, against the figures computed plainly."""
     trained = tiny_autoencoder(seed=5, **SIZES)
     path = save_autoencoder(trained, tmp_path / "a.safetensors")
     result = python(
         "-m",
         "bigr.evaluate",
-        "task=autoencoder",
+        "evaluation=reconstruction",
         f"autoencoder={path}",
         "data=digits",
         "resolution=16",
@@ -309,7 +309,7 @@ def test_reconstruction_table(tmp_path: Path) -> None:
     wrong = python(
         "-m",
         "bigr.evaluate",
-        "task=autoencoder",
+        "evaluation=reconstruction",
         f"autoencoder={path}",
         "data=digits",
         "resolution=16",
@@ -317,7 +317,7 @@ def test_reconstruction_table(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert wrong.returncode == 2
-    assert "is for 16 pixels, and data.image_size is 32" in wrong.stderr
+    assert "is for images of 16 pixels, and data.image_size is 32" in wrong.stderr
 
 
 def test_bits_are_watched() -> None:
