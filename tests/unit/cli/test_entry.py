@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
 from bigr.cli import entry
+from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.messages import RENAMED, explain
 
 
@@ -94,11 +98,21 @@ def test_new_names_are_not_old_ones() -> None:
     assert not set(RENAMED) & set(RENAMED.values())
 
 
-def test_suggestions_know_the_keys_of_the_chosen_options() -> None:
-    """Of the evaluations, only ``edits`` has a region."""
-    error = ValueError("Could not override 'evaluation.regoin'.")
-    words = ["evaluation=edits", "evaluation.regoin=left", "data.root=."]
-    assert "Did you mean evaluation.region" in explain(error, "evaluate", words)
-    error = ValueError("Could not override 'sampler.gidance_scale'.")
-    words = ["evaluation=edit", "sampler.gidance_scale=1"]  # the first one is wrong, too
-    assert "Did you mean sampler.guidance_scale" in explain(error, "evaluate", words)
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        # Of the evaluations, only ``edits`` has a region.
+        (["evaluation=edits", "evaluation.regions=left"], "Did you mean evaluation.region"),
+        (["sampler.gidance_scale=1"], "Did you mean sampler.guidance_scale"),
+        (["smapler=paper_l"], "Did you mean sampler"),
+    ],
+)
+def test_suggestions_know_the_keys_of_the_chosen_options(words: list[str], expected: str) -> None:
+    register_resolvers()
+    with (
+        initialize_config_dir(str(config_dir()), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as found,
+    ):
+        compose("evaluate", words)
+    GlobalHydra.instance().clear()
+    assert expected in explain(found.value, "evaluate", words)
