@@ -155,7 +155,7 @@ def test_sweep_with_failing_jobs_and_resumed(folder: Path) -> None:
     """3x3 jobs, three of which can't run: the others finish, one table; then only those run."""
     bad = "sampler.gumbel_temperature=0.0,0.5,-1"
     out = evaluate(folder, *GRID, bad, expected=2)
-    assert out.count("failed: sampler.gumbel_temperature must be a number at least 0") == 3
+    assert out.count("failed: sampler.gumbel_temperature must be a number of at least 0") == 3
     rows = table(folder / "sweep")
     assert [row["state"] for row in rows] == ["done", "done", "not finished"] * 3
     assert rows[1]["sampler.guidance_scale"] == "1.0"

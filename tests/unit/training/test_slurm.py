@@ -48,6 +48,7 @@ def test_a_failure_is_logged(
     requeue_job()
     assert "SLURM job 13 could not be requeued: Invalid job id" in caplog.text
     (scontrol.parent / "scontrol").unlink()
+    monkeypatch.setenv("PATH", str(scontrol.parent))  # a SLURM of this machine is not found
     requeue_job()
     assert "No such file" in caplog.text
 

@@ -61,6 +61,11 @@ def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
         DigitsDataModule(**settings)
 
 
-def test_unknown_decoder() -> None:
+def test_unknown_decoder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"decoder must be torchvision or pil, got 'opencv'"):
-        ImageNetDataModule(root="x", image_size=8, batch_size=2, decoder="opencv")  # type: ignore[arg-type]
+        ImageNetDataModule(
+            root=str(tmp_path),
+            image_size=8,
+            batch_size=2,
+            decoder="opencv",  # type: ignore[arg-type]
+        )
