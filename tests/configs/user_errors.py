@@ -65,7 +65,7 @@ TRAIN = [
 ]
 OTHERS = [
     ("train", "experiment=digits_generator", "set task.autoencoder to the checkpoint of a B-AE"),
-    ("train", "experiment=digits_generator model.num_heads=3", "dim=128 and num_heads=3 don't fit"),
+    ("train", "experiment=digits_generator model.num_heads=3", "dim=128 and num_heads=3 do not fit"),
     (
         "train",
         "experiment=digits_generator callbacks.sample_grid.num_classes=-3",
@@ -209,7 +209,7 @@ OTHERS = [
     ),
     ("sample", f"application=enrich application.image=x devices=2 {MODELS}", "2 processes"),
     ("sample", f"sampler.order=entropy {MODELS}", "sampler.order must be"),
-    ("sample", f"{MODELS} device=cuda", "device=cuda can't"),
+    ("sample", f"{MODELS} device=cuda", "device=cuda cannot"),
     (
         "evaluate",
         f"evaluation=digits {MODELS}",
