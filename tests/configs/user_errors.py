@@ -65,7 +65,11 @@ TRAIN = [
 ]
 OTHERS = [
     ("train", "experiment=digits_generator", "set task.autoencoder to the checkpoint of a B-AE"),
-    ("train", "experiment=digits_generator model.num_heads=3", "dim=128 and num_heads=3 do not fit"),
+    (
+        "train",
+        "experiment=digits_generator model.num_heads=3",
+        "dim=128 and num_heads=3 do not fit",
+    ),
     (
         "train",
         "experiment=digits_generator callbacks.sample_grid.num_classes=-3",
