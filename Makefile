@@ -26,9 +26,15 @@ endif
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
-PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt
+# make setup CPU=1: PyTorch without CUDA, for machines without an NVIDIA GPU. Later calls keep the build
+# that .venv has.
+BUILD := $(patsubst 'None',cpu,$(patsubst None,cpu,$(shell sed -n 's/^cuda.*= *//p' .venv/lib/python3*/site-packages/torch/version.py 2>/dev/null)))
+CPU ?= $(filter cpu,$(BUILD))
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt $(if $(CPU),--extra-index-url $(CPU_INDEX) --retries 1 --timeout 20)
+SIZE := $(if $(CPU),2,6) GB
 
-.PHONY: help setup demo test slurm lint types bench given-venv
+.PHONY: help setup demo test fuzz slurm lint types bench docs index given-venv
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -40,6 +46,9 @@ demo: $(RUNTIME) ## train on handwritten digits and draw some: at most 10 minute
 
 test: $(DEV) ## all tests
 	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/slurm $(ARGS)
+
+fuzz: $(DEV) ## all cases of tests/robustness, of which make test runs a part: 15 minutes at most
+	BIGR_FUZZ=1 OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist worksteal tests/robustness $(ARGS)
 
 slurm: $(DEV) ## train on a real SLURM of two nodes on this machine: needs Debian's packages and root
 	"$(PY)" -m pytest tests/slurm $(ARGS)
@@ -59,17 +68,30 @@ bench: $(DEV) ## sampler, training step, data layer and scoring against plain on
 	"$(PY)" bench/data.py
 	"$(PY)" bench/evaluation.py
 
+docs: $(DEV) ## the documentation site, in docs/_build/html; every warning is an error
+	"$(PY)" -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # pip runs again only when what it would install has changed.
-.venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip
-	@echo "[setup] installing bigr and what it runs on (about 2 minutes and 5 GB the first time)"
+.venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip index
+	@echo "[setup] installing bigr and what it runs on (some minutes and about $(SIZE) the first time)"
 	@$(PIP_INSTALL) -e .
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
-	@echo "[setup] installing bigr with the tools to develop it (about 2 minutes and 5 GB the first time)"
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip index
+	@echo "[setup] installing bigr with the tools to develop it (some minutes and about $(SIZE) the first time)"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch .venv/.runtime $@
 	@echo "[setup] done"
+
+# pip would not replace the installed build, and would try for minutes to reach an index that is not there.
+index: | .venv/bin/pip
+ifneq ($(and $(CPU),$(BUILD),$(filter-out cpu,$(BUILD))),)
+	@echo ".venv has PyTorch with CUDA. To install PyTorch without CUDA, remove it first: rm -r .venv" >&2; exit 1
+else ifneq ($(and $(CPU),$(if $(BUILD),,new)),)
+	@"$(PY)" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=20)' $(CPU_INDEX)/torch/ 2>/dev/null || { \
+	  echo "PyTorch's index for CPUs, $(CPU_INDEX), cannot be reached. Run make setup without CPU=1 for PyTorch with CUDA, or name a mirror with CPU_INDEX=https://…" >&2; exit 1; }
+endif
 
 .venv/bin/pip:
 	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 10) else f"Python 3.10 or newer is needed, $(PYTHON) is {v}: make PYTHON=python3.11 …")'

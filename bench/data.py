@@ -148,6 +148,9 @@ def bench_scale(store: Path) -> None:
     began = time.perf_counter()
     data = module(store)
     opened = time.perf_counter() - began
+    began = time.perf_counter()
+    CodesStore(store).verify()
+    verified = time.perf_counter() - began
     loader = data.train_dataloader()
     profile = cProfile.Profile()
     began = time.perf_counter()
@@ -158,7 +161,8 @@ def bench_scale(store: Path) -> None:
     profile.disable()
     seconds = time.perf_counter() - began
     print(
-        f"{MANY} codes: opened in {opened:.2f} s; an epoch of {count} in {seconds:.1f} s "
+        f"{MANY} codes: opened in {opened:.2f} s, of which {verified:.2f} s compare "
+        f"checksums; an epoch of {count} in {seconds:.1f} s "
         f"({count / seconds:.0f} a second, profiled); {private_memory() - before:.0f} MB of memory "
         "beside the page cache"
     )

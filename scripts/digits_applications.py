@@ -1,9 +1,9 @@
-"""The applications on digits, measured and drawn, with the models of ``make demo``.
+"""Measure and draw the applications on digits, with the models of ``make demo``.
 
     python scripts/digits_applications.py outputs/demo docs/images/applications.png
 
-A classifier of real digits reads edits (a 3 into an 8) and interpolations; the known pixels of
-edits are compared with the originals. Ends with code 1 if a claim does not hold.
+A classifier of real digits reads edits (a 3 into an 8) and interpolations, and the known pixels of
+edits are compared with the originals. Exits with code 1 if a claim does not hold.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ NUM_SEEDS = 40
 COLUMNS = 10
 GREY = 0.5
 LEFT = [[0, 0, 10, SIZE]]
-"""What is repainted of a 3: its left ten columns of sixteen, where an 8 differs."""
+"""The region of a 3 that is repainted: its left ten columns of sixteen, where an 8 differs."""
 RATIOS = [index / 10 for index in range(11)]
 PAIRS = ((3, 8), (1, 7), (0, 6))
 MIN_EDITED = 0.9
 SLACK = 0.05
-"""By how much a share of 40 digits may fall back between two ratios."""
+"""Largest decrease of the share of 40 digits that is accepted from one ratio to the next."""
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def tensors(pictures: list[Image.Image]) -> Tensor:
 
 
 def edits(pipeline: BiGRPipeline, reader: DigitClassifier, threes: Tensor) -> list[str]:
-    """Held-out 3s into 8s, several variants of each."""
+    """Edit held-out 3s into 8s, several variants of each, and return what is wrong."""
     per_image = -(-NUM_EDITS // len(threes))
     edited: list[Tensor] = []
     for number, three in enumerate(threes):
@@ -86,13 +86,13 @@ def edits(pipeline: BiGRPipeline, reader: DigitClassifier, threes: Tensor) -> li
 
 
 def interpolations(pipeline: BiGRPipeline, reader: DigitClassifier) -> list[str]:
-    """Shares read as the second class, by its share of the class embedding."""
+    """Interpolate between pairs of digits, and return which are wrong."""
     failed = []
     for first, second in PAIRS:
         read = []
         for seed in range(NUM_SEEDS):
             pictures = pipeline.interpolate(
-                first, second, ratios=RATIOS, seed=seed, sampler=SETTINGS
+                second, first, ratios=RATIOS, seed=seed, sampler=SETTINGS
             )
             images = tensors(pictures)
             read.append([reader.accuracy(image[None], torch.tensor([second])) for image in images])
@@ -104,7 +104,7 @@ def interpolations(pipeline: BiGRPipeline, reader: DigitClassifier) -> list[str]
 
 
 def rows(pipeline: BiGRPipeline, images: Tensor, labels: Tensor) -> Tensor:
-    """Inpainting, outpainting, editing, interpolation and enrichment, a row each."""
+    """Return a row each of inpainting, outpainting, editing, interpolation and enrichment."""
     original = {digit: images[labels == digit][0] for digit in range(10)}
     number = COLUMNS - 2
     half, middle = [[0, 8, SIZE, SIZE]], [[4, 0, 12, SIZE]]
@@ -125,7 +125,7 @@ def rows(pipeline: BiGRPipeline, images: Tensor, labels: Tensor) -> Tensor:
         *tensors(pipeline.edit(original[3], LEFT, class_name=8, **free)),
         *tensors(
             pipeline.interpolate(
-                3, 8, ratios=[i / (COLUMNS - 1) for i in range(COLUMNS)], seed=4, sampler=SETTINGS
+                8, 3, ratios=[i / (COLUMNS - 1) for i in range(COLUMNS)], seed=4, sampler=SETTINGS
             )
         ),
         original[2],

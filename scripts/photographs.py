@@ -1,4 +1,4 @@
-"""Crops of scikit-learn's and scikit-image's photographs as an image folder, to try a B-AE on.
+"""Write crops of photographs from scikit-learn and scikit-image as a folder of training images.
 
 pip install scikit-image
 python scripts/photographs.py outputs/photographs
@@ -21,13 +21,13 @@ GRID = 4
 
 
 def photographs() -> Iterator[tuple[str, Image.Image]]:
-    """Name and picture; they lie in the two packages, nothing is downloaded."""
+    """Yield the name and the picture of each photograph. The packages contain them."""
     from sklearn.datasets import load_sample_images
 
     try:
         from skimage import data
     except ImportError:
-        sys.exit("four of the six photographs are scikit-image's: pip install scikit-image")
+        sys.exit("four of the six photographs are part of scikit-image: pip install scikit-image")
     bunch = load_sample_images()
     for name, pixels in zip(bunch.filenames, bunch.images, strict=True):
         yield Path(name).stem, Image.fromarray(pixels)
@@ -36,7 +36,7 @@ def photographs() -> Iterator[tuple[str, Image.Image]]:
 
 
 def evenly(photograph: Image.Image) -> Iterator[tuple[str, int, int]]:
-    """Split, top and left of evenly spaced crops, for both splits the same."""
+    """Yield split, top and left of evenly spaced crops, the same ones for both splits."""
     tops, lefts = (
         np.linspace(0, side - SIDE, GRID, dtype=int).tolist()
         for side in (photograph.height, photograph.width)
@@ -48,7 +48,7 @@ def evenly(photograph: Image.Image) -> Iterator[tuple[str, int, int]]:
 
 
 def at_random(photograph: Image.Image, count: int, seed: int) -> Iterator[tuple[str, int, int]]:
-    """``count`` crops of the left three quarters to train with, a tenth as many of the rest."""
+    """Yield ``count`` training crops from the left three quarters, and a tenth as many others."""
     random = np.random.default_rng(seed)
     border = photograph.width * 3 // 4
     for split, number, first, last in (
@@ -65,12 +65,12 @@ def at_random(photograph: Image.Image, count: int, seed: int) -> Iterator[tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="to write into")
+    parser.add_argument("folder", type=Path, help="folder to write to")
     parser.add_argument(
         "--random",
         type=int,
         metavar="N",
-        help="N random crops of each photograph, others to validate",
+        help="N random training crops of each photograph, and other crops for validation",
     )
     options = parser.parse_args()
     count = 0
@@ -83,7 +83,7 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             photograph.crop((left, top, left + SIDE, top + SIDE)).save(path)
             count += split == "train"
-    print(f"{options.folder}: {count} crops of {SIDE}x{SIDE} pixels to train with")
+    print(f"{options.folder}: {count} training crops of {SIDE}x{SIDE} pixels")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training and validation curves of runs, from their csv/metrics.csv (needs matplotlib).
+"""Draw the training and validation curves of runs from their csv/metrics.csv (needs matplotlib).
 
 python scripts/plot_curves.py curves.png outputs/demo/generator
 """
@@ -16,13 +16,13 @@ PANELS = (("loss", "loss per bit"), ("bit_accuracy", "bit accuracy"))
 
 
 def column(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
-    """Steps and values where there is one."""
+    """Return the steps and the values of a column, without empty cells."""
     found = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
     return [step for step, _ in found], [value for _, value in found]
 
 
 def smoothed(values: list[float]) -> list[float]:
-    """Running average, without the bias of its beginning."""
+    """Return the exponential moving average of ``values``, corrected for its bias at the start."""
     total, weight, found = 0.0, 0.0, []
     for value in values:
         total = SMOOTHING * total + (1 - SMOOTHING) * value

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -52,9 +52,17 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+class Served(NamedTuple):
+    """A running app."""
+
+    address: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
 @contextlib.contextmanager
-def serving(cwd: Path, *overrides: str) -> Iterator[tuple[str, Path]]:
-    """``python -m bigr.demo`` on a free port: its address and its log."""
+def serving(cwd: Path, *overrides: str) -> Iterator[Served]:
+    """``python -m bigr.demo`` on a free port, until SIGTERM."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,7 +85,7 @@ def serving(cwd: Path, *overrides: str) -> Iterator[tuple[str, Path]]:
             time.sleep(0.5)
         else:
             pytest.fail(f"no answer after {START_SECONDS} s: {log.read_text()}")
-        yield address, log
+        yield Served(address, log, process)
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()

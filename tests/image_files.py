@@ -126,6 +126,65 @@ def write_parquet(
         pq.write_table(table, path, row_group_size=group)
 
 
+def write_listed(root: Path, images: dict[tuple[str, str], bytes], kind: str) -> None:
+    """Images in one folder with ``labels.csv`` or ``labels.json``, in another order than theirs."""
+    import csv
+    import json
+
+    write_flat(root, {name: data for (_, name), data in images.items()})
+    rows = [(name, owner) for owner, name in sorted(images, reverse=True)]
+    if kind == "json":
+        (root / "labels.json").write_text(json.dumps(dict(rows)))
+        return
+    with (root / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "label"), *rows])
+
+
+def write_flat(root: Path, images: dict[str, bytes]) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, data in images.items():
+        (root / name).write_bytes(data)
+
+
+def write_shards(pattern: str, images: dict[tuple[str, str], bytes], shards: int = 2) -> None:
+    """As WebDataset: pairs of an image and a text with its class."""
+    items = sorted(images.items())
+    for shard in range(shards):
+        part = items[shard * len(items) // shards : (shard + 1) * len(items) // shards]
+        pairs = {}
+        for (owner, name), data in part:
+            pairs[name] = data
+            pairs[f"{name.split('.')[0]}.cls"] = owner.encode()
+        write_tar(Path(pattern.format(shard)), pairs)
+
+
+def write_arrow(folder: Path, images: dict[tuple[str, str], bytes], shards: int = 2) -> None:
+    """As ``Dataset.save_to_disk`` of the library ``datasets``."""
+    import json
+
+    import pyarrow as pa
+
+    classes = sorted({owner for owner, _ in images})
+    names = {"names": classes, "_type": "ClassLabel"}
+    about = {"info": {"features": {"image": {"_type": "Image"}, "label": names}}}
+    items = sorted(images.items())
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [f"data-{shard:05d}-of-{shards:05d}.arrow" for shard in range(shards)]
+    for shard, file in enumerate(files):
+        part = items[shard * len(items) // shards : (shard + 1) * len(items) // shards]
+        table = pa.table(
+            {
+                "image": [{"bytes": data, "path": name} for (_, name), data in part],
+                "label": pa.array([classes.index(owner) for (owner, _), _ in part], pa.int64()),
+            }
+        ).replace_schema_metadata({"huggingface": json.dumps(about)})
+        with pa.ipc.new_stream(str(folder / file), table.schema) as writer:
+            writer.write_table(table, max_chunksize=3)
+    state = {"_data_files": [{"filename": file} for file in files]}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "dataset_info.json").write_text(json.dumps(about["info"]))
+
+
 ODD = odd_images()
 BROKEN = broken_images()
 

@@ -10,12 +10,15 @@ Shapes: B images, N tokens, K bits, D width, H heads.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor
 
 from bigr.models.config import BiGRConfig
@@ -194,6 +197,8 @@ def token_probs(
         times = torch.full((len(blank),), num_steps)
         with_class = denoiser(weights, config, blank, times, conditional) / sampler.temperature
         without = denoiser(weights, config, blank, times, unconditional) / sampler.temperature
+        if sampler.guidance_levels[1] < 1:
+            scale = 1
         return torch.sigmoid(without + scale * (with_class - without))
     steps = levels(sampler.num_denoise_steps, num_steps, sampler.denoise_spacing)
     all_draws = noise.bit_uniforms(iteration, torch.arange(len(steps) + 1), everyone)
@@ -202,7 +207,9 @@ def token_probs(
         times = torch.full((len(x_t),), t)
         with_class = denoiser(weights, config, x_t, times, conditional) / sampler.temperature
         without = denoiser(weights, config, x_t, times, unconditional) / sampler.temperature
-        logits = without + scale * (with_class - without)
+        lowest, highest = sampler.guidance_levels
+        is_guided = lowest <= t / num_steps <= highest
+        logits = without + (scale if is_guided else 1) * (with_class - without)
         flips = torch.sigmoid(logits)
         clean = x_t * (1 - flips) + (1 - x_t) * flips if config.objective == "flip" else flips
         if index + 1 == len(steps):
@@ -213,6 +220,20 @@ def token_probs(
         zeros = (k * (1 - clean) + (1 - k) / 2) * (b * (1 - x_t) + (1 - b) / 2)
         x_t = (all_draws[index + 2] < ones / (ones + zeros)).to(conditional.dtype)
     raise AssertionError
+
+
+def halton_ranks(side: int) -> list[int]:
+    """When scipy's Halton points, without the first, come to each cell of the grid."""
+    points = stats.qmc.Halton(2, scramble=False).random(500 * side)[1:]
+    cells = [int(row * side) * side + int(column * side) for row, column in points]
+    visited = list(dict.fromkeys(cells))
+    return [visited.index(cell) for cell in range(side * side)]
+
+
+def on_lines(values: tuple[float, ...], i: int, num_iterations: int) -> float:
+    """Straight lines between ``values`` at even distances from iteration 1 to n, by numpy."""
+    places = np.linspace(1, max(num_iterations, 2), len(values))
+    return float(np.interp(i, places, values))
 
 
 @torch.no_grad()
@@ -243,6 +264,15 @@ def sample(
         scale = sampler.guidance_scale
         if sampler.guidance_schedule == "linear":
             scale = 1 + (scale - 1) * progress
+        heated = sampler
+        if isinstance(sampler.temperature_schedule, tuple):
+            factor = on_lines(sampler.temperature_schedule, i, sampler.num_iterations)
+            heated = dataclasses.replace(sampler, temperature=sampler.temperature * factor)
+        if sampler.guidance_schedule == "cosine":
+            angle = math.pi * ((i - 1) / sampler.num_iterations) ** sampler.guidance_power
+            scale = 1 + (scale - 1) * (0.5 - 0.5 * math.cos(angle))
+        if isinstance(sampler.guidance_schedule, tuple):
+            scale = 1 + (scale - 1) * on_lines(sampler.guidance_schedule, i, sampler.num_iterations)
         first, final = sampler.guidance_interval
         if not first <= (i - 0.5) / sampler.num_iterations <= final:
             scale = 1.0
@@ -253,7 +283,7 @@ def sample(
         probs = token_probs(
             weights,
             config,
-            sampler,
+            heated,
             condition(weights, config, codes, class_ids, masked, memories[0]).flatten(0, 1),
             condition(weights, config, codes, null, masked, memories[1]).flatten(0, 1),
             scale,
@@ -266,16 +296,27 @@ def sample(
             bits = (probs > 0.5).to(dtype)
         scores = (2 * probs - 1).abs().mean(-1).view(batch, tokens)
         uniforms = noise.order_uniforms(i)
-        factor = {"constant": 1.0, "up": progress, "down": 1 - progress}[sampler.gumbel_schedule]
+        if isinstance(sampler.gumbel_schedule, tuple):
+            factor = on_lines(sampler.gumbel_schedule, i, sampler.num_iterations)
+        else:
+            factors = {"constant": 1.0, "up": progress, "down": 1 - progress}
+            factor = factors[sampler.gumbel_schedule]
         scores = scores - sampler.gumbel_temperature * factor * torch.log(-torch.log(uniforms))
-        if sampler.order == "random":
+        orders = sampler.order if isinstance(sampler.order, tuple) else (sampler.order,)
+        repeated = [name for name in orders for _ in range(sampler.num_iterations)]
+        order = repeated[(i - 1) * len(orders)]
+        if order == "random":
             scores = uniforms
-        elif sampler.order == "raster":
+        elif order == "halton":
+            scores = -torch.tensor(halton_ranks(config.grid_size)).expand(batch, -1).double()
+        elif order == "raster":
             scores = -torch.arange(tokens).expand(batch, -1).double()
         bits = bits.view(batch, tokens, -1)
         for image, total in enumerate(totals):
-            left = math.floor(total * math.cos(math.pi / 2 * progress))
-            if sampler.mask_schedule == "linear":
+            left = math.floor(total * math.cos(math.pi / 2 * progress**sampler.mask_power))
+            if sampler.mask_schedule == "linear" and sampler.mask_power != 1:
+                left = math.floor(total - total * progress**sampler.mask_power)
+            elif sampler.mask_schedule == "linear":
                 left = total * (sampler.num_iterations - i) // sampler.num_iterations
             if i == sampler.num_iterations:
                 left = 0

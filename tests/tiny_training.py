@@ -85,3 +85,40 @@ def tiny_trainer(max_steps: int, *callbacks: lightning.Callback, **settings: Any
     return lightning.Trainer(
         max_steps=max_steps, callbacks=list(callbacks), **{**defaults, **settings}
     )
+
+
+class QuadraticModule(lightning.LightningModule):
+    """Losses that depend on the step alone, whatever the batches are.
+
+    Args:
+        is_manual: whether the module runs its optimiser, as one with two optimisers does.
+    """
+
+    def __init__(self, *, is_manual: bool = False) -> None:
+        super().__init__()
+        self.automatic_optimization = not is_manual
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.weight.square().sum()
+        self.log("train/loss", loss)
+        if self.trainer.global_step >= 3:
+            self.log("train/late", loss)  # a column that is added to the file
+        if not self.automatic_optimization:
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self.weight.sum() + batch.sum(), batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(range(6))  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(range(3))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Details for a picture of half the resolution; more settings may follow:
+# Enlarges a picture of half the resolution and adds details. Further settings can be added at the end:
 #   scripts/applications/enrich.sh small.jpg seed=7
-# GENERATOR and AUTOENCODER name the models; digits take SAMPLER=digits.
+# Set GENERATOR and AUTOENCODER to the paths of the models; for digits, also set SAMPLER=digits.
 set -euo pipefail
 [[ $# -ge 1 ]] || { sed -n 2,4p "$0" >&2; exit 2; }
 settings=(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Pictures of classes, by number or name; more settings may follow:
+# Generates pictures of classes, by number or name. Further settings can be added at the end:
 #   scripts/applications/generate.sh '[golden retriever,88]' seed=7
-# GENERATOR and AUTOENCODER name the models; digits take SAMPLER=digits.
+# Set GENERATOR and AUTOENCODER to the paths of the models; for digits, also set SAMPLER=digits.
 set -euo pipefail
 [[ $# -ge 1 ]] || { sed -n 2,4p "$0" >&2; exit 2; }
 settings=(

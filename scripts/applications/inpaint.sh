@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Repaint a part of a picture with whatever fits; more settings may follow:
+# Repaints part of a picture with something that fits. Further settings can be added at the end:
 #   scripts/applications/inpaint.sh photo.jpg mask.png seed=7
-# GENERATOR and AUTOENCODER name the models; digits take SAMPLER=digits.
+# Set GENERATOR and AUTOENCODER to the paths of the models; for digits, also set SAMPLER=digits.
 set -euo pipefail
 [[ $# -ge 2 ]] || { sed -n 2,4p "$0" >&2; exit 2; }
 quoted() { if [[ $1 == \[* ]]; then echo "$1"; else echo "'$1'"; fi; }  # boxes or a file

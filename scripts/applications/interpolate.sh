@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From one class to another: pictures, a GIF and a WebP; more settings may follow:
+# Interpolates between two classes: pictures, a GIF and a WebP. Further settings can be added at the end:
 #   scripts/applications/interpolate.sh lion tiger seed=7
-# GENERATOR and AUTOENCODER name the models; digits take SAMPLER=digits.
+# Set GENERATOR and AUTOENCODER to the paths of the models; for digits, also set SAMPLER=digits.
 set -euo pipefail
 [[ $# -ge 2 ]] || { sed -n 2,4p "$0" >&2; exit 2; }
 settings=(
     application=interpolate
-    "application.first='$1'"
-    "application.second='$2'"
-    "sampler=${SAMPLER:-default}"
+    "application.first='$2'"
+    "application.second='$1'"
+    "sampler=${SAMPLER:-interpolate}"
     "generator='${GENERATOR:-outputs/demo/generator}'"
     "autoencoder='${AUTOENCODER:-outputs/demo/autoencoder}'"
 )

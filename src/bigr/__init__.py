@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigr.checkpoints.load import load_autoencoder, load_generator
+    from bigr.evaluation.score import score
     from bigr.models.autoencoder import BinaryAutoencoder
     from bigr.models.bigr import BiGR
     from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bigr.sampling.sampler import Sampler
     from bigr.sampling.sampler_config import ExecutionConfig, SamplerConfig
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BiGR": "bigr.models.bigr",
@@ -30,6 +31,7 @@ _HOMES = {
     "SamplerConfig": "bigr.sampling.sampler_config",
     "load_autoencoder": "bigr.checkpoints.load",
     "load_generator": "bigr.checkpoints.load",
+    "score": "bigr.evaluation.score",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "SamplerConfig",
     "load_autoencoder",
     "load_generator",
+    "score",
 ]
 
 

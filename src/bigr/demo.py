@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -22,25 +22,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRAINED_HERE = "outputs/demo"
-ADVICE = (
-    f"`make demo` makes {TRAINED_HERE}; pretrained=haoosz/BiGR sampler=demo takes the released "
-    "weights."
-)
-
 
 @dataclasses.dataclass(kw_only=True)
 class DemoSettings:
     """The values at the top level of ``conf/demo.yaml``."""
 
-    pretrained: str
+    pretrained: str | None
     released: dict[str, Any]
     generator: ExistingPath | None
     autoencoder: ExistingPath | None
     device: cli.Device
     batch_size: PositiveInt
-    host: str
+    host: Annotated[str, MinLen(1)]
     port: Annotated[int, Ge(1), Le(65535)]
+    allowed_hosts: list[str]
+    auth: str | None
     open_browser: bool
     limits: dict[str, PositiveInt]
 
@@ -56,19 +52,30 @@ def job(config: DictConfig) -> None:
         if importlib.util.find_spec("gradio") is None:
             raise ConfigError("the web app needs Gradio: pip install 'bigr-lightning[app]'.")
         from bigr.app.actions import Actions, Limits
+        from bigr.app.addresses import Address, credentials
+        from bigr.app.visitors import private_folder
 
+        address = Address(config.host, config.port, tuple(config.allowed_hosts))
+        auth = None if config.auth is None else credentials(config.auth)
         limits = Limits(**config.limits)
-        actions = Actions(_pipeline(config), instantiate(config.sampler), limits)
+        name = config.pretrained or config.generator
+        sampler = instantiate(config.sampler)
+        actions = Actions(_pipeline(config), sampler, limits, Path(name).name)
     # Before Gradio is imported, which would send statistics and look for updates.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio requests its own pages
-    from bigr.app.page import serve
+    if not address.is_local and auth is None:
+        log.warning(
+            "host=%s without auth: everyone who can reach this machine can use the app. Add "
+            "auth=FILE with a line user:password.",
+            config.host,
+        )
+    with cli.user_errors(), private_folder() as folder:
+        # Gradio writes into the temporary folder as soon as it is imported.
+        from bigr.app.server import serve
 
-    if config.host not in ("127.0.0.1", "localhost", "::1"):
-        log.warning("host=%s: anyone who can reach this machine can use the app.", config.host)
-    with cli.user_errors():
-        serve(actions, host=config.host, port=config.port, open_browser=config.open_browser)
+        serve(actions, address, folder, auth=auth, open_browser=config.open_browser)
 
 
 def _pipeline(config: DictConfig) -> BiGRPipeline:
@@ -83,15 +90,7 @@ def _pipeline(config: DictConfig) -> BiGRPipeline:
     }
     if (config.generator is None) != (config.autoencoder is None):
         raise ConfigError("generator and autoencoder go together: give both or neither.")
-    if config.generator is not None:
-        return BiGRPipeline.from_files(config.generator, config.autoencoder, **common)
-    if config.pretrained == TRAINED_HERE and not Path(TRAINED_HERE).is_dir():
-        raise ConfigError(f"there is no {TRAINED_HERE}. {ADVICE}")
-    released = {**config.released, "resolution": int(config.released.resolution)}
-    try:
-        return BiGRPipeline.from_pretrained(config.pretrained, **released, **common)
-    except ValueError as error:
-        raise ConfigError(f"pretrained={config.pretrained}: {error} {ADVICE}") from error
+    return BiGRPipeline.from_files(config.generator, config.autoencoder, **common)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def config_dir() -> Path:
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise ValueError(f"{package} has lost its conf/ folder: install bigr-lightning again.")
+    raise ValueError(f"{package} lacks its conf/ folder: reinstall bigr-lightning.")
 
 
 def preset_names(group: str) -> list[str]:
@@ -38,8 +38,8 @@ def preset_names(group: str) -> list[str]:
 def load_preset(group: str, name: str) -> dict[str, Any]:
     """Return the values of an option of a configuration group, with those that it inherits.
 
-    Values that follow from other parts of a configuration (``${…}``) or that everyone has to give
-    (``???``) are left out, and so is the target.
+    Values that follow from other parts of a configuration (``${…}``), that everyone has to give
+    (``???``) or that the model tells (``null``) are left out, and so is the target.
 
     Args:
         group: ``sampler``, ``model`` or ``autoencoder``.
@@ -81,4 +81,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _is_given(value: Any) -> bool:
-    return not (isinstance(value, str) and ("${" in value or value == "???"))
+    return value is not None and not (isinstance(value, str) and ("${" in value or value == "???"))

@@ -12,13 +12,15 @@ import inspect
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry as cli
-from bigr.cli import image_files, reports
+from bigr.cli import image_files, next_steps, reports
 from bigr.cli.configuration import resolved
+from bigr.cli.web_settings import as_in_web_app
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,12 @@ log = logging.getLogger(__name__)
 class SampleSettings(cli.ProcessSettings):
     """The values at the top level of ``conf/sample.yaml``."""
 
+    pretrained: str | None
+    released: dict[str, Any]
     generator: ExistingPath
     autoencoder: ExistingPath
     batch_size: PositiveInt
+    settings: ExistingPath | None
     seed: NonNegativeInt
     animate: bool
 
@@ -42,14 +47,22 @@ def main() -> None:
 
 def job(config: DictConfig) -> None:
     """Write the images of ``config.application`` to ``images/``, and a grid of the first ones."""
+    with cli.run_folder(config):
+        _sample(config)
+
+
+def _sample(config: DictConfig) -> None:
     with cli.user_errors():
         # 1. The processes that share the work; an application can be shared if it takes a share.
+        given = None
+        if config.settings is not None:
+            given, config = as_in_web_app(config)
         settings = resolved(config)
         method = get_method(config.application._target_)
         is_shared = "share" in inspect.signature(method).parameters
         processes = cli.processes(config, is_shared=is_shared)
         output = Path(processes.broadcast(str(config.paths.output)))
-        # 2. The models, and what is to be done with them.
+        # 2. The models, and the application.
         from bigr.pipeline import BiGRPipeline
 
         pipeline = BiGRPipeline.from_files(
@@ -59,6 +72,8 @@ def job(config: DictConfig) -> None:
             batch_size=config.batch_size,
             execution=instantiate(config.execution),
         )
+        if given is not None:
+            given.check_models(pipeline)
         application = instantiate(config.application, _convert_="all")
         sampler = instantiate(config.sampler)
         film = None
@@ -67,6 +82,10 @@ def job(config: DictConfig) -> None:
         if processes.is_first:
             output.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(settings, output / "config.yaml")
+            log.info(
+                "sampling with %s on %s; results: %s",
+                *(config.generator, pipeline.models.generator.device, output),
+            )
         # 3. Mistakes in the arguments are found here; a shared application then begins to sample
         # with the first image, the others return all images.
         began = time.perf_counter()
@@ -84,6 +103,7 @@ def job(config: DictConfig) -> None:
         device = pipeline.models.generator.device
         reports.log_speed(output, device, len(paths), took, flops, processes.count)
         image_files.draw(list(paths.values()), output, application.keywords, film)
+        log.info("next: %s", next_steps.after_sampling(config, list(paths.values())))
 
 
 def draw_sweep(config: DictConfig) -> None:

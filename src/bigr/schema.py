@@ -5,7 +5,8 @@ A class states what it accepts once, in its signature: ``Annotated[int, Ge(1)]``
 the key, the allowed values and the given value. :func:`checked` and :func:`check_fields` do so for
 calls from Python, :func:`check_arguments` for a node of a configuration before anything is built.
 Pydantic validates in strict mode: ``true`` is not a number, ``"3"`` is not 3, and NaN and infinity
-are never accepted. This module does not import torch.
+are never accepted. This module does not import torch, and Pydantic only when it is needed: a
+misspelled key is reported without it.
 """
 
 from __future__ import annotations
@@ -21,31 +22,36 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    InstanceOf,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-)
-from pydantic.errors import PydanticUserError
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, TypeAdapter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 T = TypeVar("T")
 
-STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+STRICT: ConfigDict = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
 UNIONS = (typing.Union, types.UnionType)
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 NUM_SUGGESTIONS = 3
+MILLION = 1_000_000
 WORDS = {
     int: "an integer", float: "a number", str: "a string", bool: "true or false", Path: "a path",
     type(None): "null", Any: "anything", tuple: "a list", Callable: "a function", type: "a class",
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Metadata of an annotated type: a further condition.
+
+    Args:
+        function: returns the value, or raises ``ValueError`` with the condition that it violates.
+    """
+
+    function: Callable[[Any], Any]
 
 
 def _existing(path: str) -> str:
@@ -53,6 +59,13 @@ def _existing(path: str) -> str:
     if not Path(path).expanduser().exists():
         raise ValueError(f"there is no such file or folder, seen from {Path.cwd()}")
     return path
+
+
+def _not_huge(value: float) -> float:
+    """Return ``value``, and raise ``ValueError`` if it is above a million."""
+    if value > MILLION:
+        raise ValueError(f"it must be at most {MILLION:,}")
+    return value
 
 
 def _object(value: Any) -> Any:
@@ -73,7 +86,11 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A number between 0 and 1, both included."""
-ExistingPath = Annotated[str, AfterValidator(_existing)]
+NOT_HUGE = Check(_not_huge)
+"""Excludes numbers with which logits overflow, or a loop never ends."""
+ImageCount = Annotated[int, Ge(1), NOT_HUGE]
+"""A number of images that fits into memory as a list."""
+ExistingPath = Annotated[str, Check(_existing)]
 """The path of a file or folder that exists."""
 
 
@@ -96,6 +113,8 @@ def convert(value: Any, annotation: Any, key: str) -> Any:
     Raises:
         SchemaError: if the value does not fit.
     """
+    from pydantic import ValidationError
+
     try:
         adapter = _adapter(annotation)
     except TypeError:  # not hashable
@@ -237,12 +256,13 @@ def describe(annotation: Any) -> str:
         choices = list(dict.fromkeys(show(choice).strip("'") for choice in parts))
         return _either(choices) if len(choices) < 3 else f"one of {', '.join(choices)}"
     if origin in UNIONS:
-        # All literals together, and "null" at the end.
+        # All literals together, and "null" at the end, unless it could belong to what precedes it.
         members = [get_args(m) if get_origin(m) is Literal else m for m in parts]
         literal = tuple(choice for m in members if isinstance(m, tuple) for choice in m)
         words = [describe(Literal[literal])] if literal else []
         words += [describe(m) for m in members if not isinstance(m, tuple)]
-        return _either(sorted(dict.fromkeys(words), key="null".__eq__))
+        is_first = any(word.startswith("a list") and " or " in word for word in words)
+        return _either(sorted(dict.fromkeys(words), key="null".__eq__, reverse=is_first))
     kind = annotation if origin is None else origin
     if kind is tuple and parts and Ellipsis not in parts:
         inner = list(dict.fromkeys(map(describe, parts)))
@@ -341,6 +361,9 @@ def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
     """Return the validator of ``annotation``, or None if Pydantic cannot make one."""
     if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, str):
         return None
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticUserError
+
     for config in (STRICT, None):  # Pydantic refuses a configuration for a dataclass alone
         with contextlib.suppress(PydanticUserError, NameError, TypeError, AttributeError):
             return TypeAdapter(_checkable(annotation), config=config)
@@ -354,12 +377,15 @@ def _checkable(annotation: Any) -> Any:
     stay strict. Pydantic would build a dataclass from a dictionary and wrap an iterable; here,
     both are checked with ``isinstance``, as is any generic class. A protocol accepts every object.
     """
+    from pydantic import AfterValidator, BeforeValidator, InstanceOf, Strict
+
     origin, parts = get_origin(annotation), get_args(annotation)
     inner: Any = tuple(map(_checkable, parts))
     kind: Any = annotation if origin is None else origin
     instance_of: Any = InstanceOf
     if origin is Annotated:
-        inner = (inner[0], *parts[1:])
+        metadata = [AfterValidator(m.function) if isinstance(m, Check) else m for m in parts[1:]]
+        inner = (inner[0], *metadata)
         return kind[inner]
     if origin in UNIONS:
         return functools.reduce(operator.or_, inner)

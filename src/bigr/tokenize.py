@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from omegaconf import DictConfig
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError
+from bigr.cli.next_steps import after_tokenizing
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 class TokenizeSettings:
     """The values at the top level of ``conf/tokenize.yaml``."""
 
+    pretrained: str | None
+    released: dict[str, Any]
     autoencoder: ExistingPath
     output: str
     splits: str | list[Literal["train", "val"]]
@@ -42,30 +47,26 @@ def job(config: DictConfig) -> None:
     """Write a store of codes, or complete an unfinished one."""
     from bigr.data.broken import TooManyBrokenError
     from bigr.data.codes_store import StoreError
-    from bigr.data.codes_writer import BROKEN_REPORT, StoreWriter
+    from bigr.training.stopping import Stopped
 
     cli.quieten_lightning()
-    with cli.user_errors():
-        module, trainer = build(config)
-        writer: StoreWriter = module.writer
-    log.info("codes: %s", writer.folder)
-    try:
-        trainer.predict(module, return_predictions=False)
-        trainer.strategy.barrier()
-        if not trainer.is_global_zero:
-            return
-        manifest = writer.finish()
-    except (StoreError, TooManyBrokenError) as error:
-        raise cli.UserError(str(error)) from error
-    except SystemExit:
-        log.info("interrupted; finished shards are kept: repeat the command to continue")
-        sys.exit(130)
-    for split, count in manifest["images"].items():
-        left_out = manifest["left_out"][split]
-        report = f" (see {BROKEN_REPORT})" if left_out else ""
-        log.info("%s: %d images, %d left out%s", split, count, left_out, report)
-    megabytes = sum(path.stat().st_size for path in writer.folder.iterdir()) / 1e6
-    log.info("%.1f MB, %d entries per image", megabytes, writer.settings.entries)
+    with contextlib.ExitStack() as stack:
+        with cli.user_errors():
+            module, trainer = build(config)
+            if trainer.is_global_zero:
+                stack.enter_context(module.writer.open())
+        log.info("codes: %s", module.writer.folder)
+        try:
+            trainer.predict(module, return_predictions=False)
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                module.writer.finish()
+                log.info("next: %s", after_tokenizing(module.writer))
+        except (StoreError, TooManyBrokenError) as error:
+            raise cli.UserError(str(error)) from error
+        except SystemExit as stop:  # raised by Lightning after Ctrl-C, or by StopOnSignal
+            log.info("interrupted; finished shards are kept: repeat the command to continue")
+            sys.exit(128 + (stop.signum if isinstance(stop, Stopped) else signal.SIGINT))
 
 
 def build(config: DictConfig) -> tuple[Any, Any]:
@@ -77,7 +78,7 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     from bigr.checkpoints.load import load_autoencoder
     from bigr.data.codes_writer import StoreWriter
     from bigr.data.transforms import check_views
-    from bigr.training.callbacks.shard_writing import ShardWriter, TokenizeProgress
+    from bigr.training.callbacks.shard_writing import ShardWriter, StopOnSignal, TokenizeProgress
     from bigr.training.tokenization import TokenizeModule, check_tokenizable, store_settings
 
     # 1. What the settings alone can contradict.
@@ -87,8 +88,8 @@ def build(config: DictConfig) -> tuple[Any, Any]:
         raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
         raise ConfigError(
-            f"num_draws={config.num_draws} with deterministic=true are all the same: use "
-            "num_draws=1."
+            f"num_draws={config.num_draws} has no use with deterministic=true, because all draws "
+            "would be the same: use num_draws=1."
         )
     # 2. The B-AE and the images.
     autoencoder = load_autoencoder(config.autoencoder)
@@ -105,12 +106,12 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     # 3. The store, and what fills it.
     names = ("num_draws", "deterministic", "seed", "shard_size")
     given = {**{n: config[n] for n in names}, "precision": str(config.trainer.precision)}
-    settings = store_settings(autoencoder, data, pictures, views, **given)
+    encoder = instantiate(config.features) if config.get("features") else None
+    settings = store_settings(autoencoder, data, pictures, views, encoder, **given)
     writer = StoreWriter(Path(config.output).expanduser(), settings)
-    module = TokenizeModule(
-        autoencoder, writer, pictures, batch_size=config.batch_size, num_workers=data.num_workers
-    )
-    callbacks = [ShardWriter(writer, data.max_broken_share), TokenizeProgress()]
+    sizes = {"batch_size": config.batch_size, "num_workers": data.num_workers}
+    module = TokenizeModule(autoencoder, writer, pictures, **sizes, encoder=encoder)
+    callbacks = [ShardWriter(writer, data.max_broken_share), TokenizeProgress(), StopOnSignal()]
     options = {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
     return module, instantiate(config.trainer, **options)
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from bigr.cli import entry as cli
 from bigr.cli import reports
 from bigr.cli.configuration import ConfigError, resolved
+from bigr.cli.next_steps import chosen_option
 from bigr.cli.training_run import build_run, check_codes, flat
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
@@ -32,23 +33,29 @@ class TrainSettings:
 
 def main() -> None:
     """Run the command from its arguments."""
-    cli.run("train", job, settings=TrainSettings)
+    cli.run("train", job, settings=TrainSettings, before=_check_run_folder)
 
 
 def job(config: DictConfig) -> float | None:
     """Train, and return the metric ``config.optimized_metric`` for sweepers that optimise it."""
-    output = Path(config.paths.output)
+    with cli.run_folder(config) as output:
+        return _train(config, output)
+
+
+def _train(config: DictConfig, output: Path) -> float | None:
     # 1. Checks that need neither Lightning nor the data.
     with cli.user_errors():
         resolved(config)
-        _check_run_folder(config.resume, output)
+        _check_run_folder(config)  # once more, because another command may have run meanwhile
         check_codes(config)
     log.info("run folder: %s", output)
     cli.quieten_lightning()
     from bigr.data.broken import TooManyBrokenError
+    from bigr.data.codes_store import StoreError
     from bigr.training.callbacks.collapse import CollapseError
+    from bigr.training.callbacks.weight_export import ExportError
     from bigr.training.checkpoint_files import find_checkpoint
-    from bigr.training.stopping import Stopped
+    from bigr.training.stopping import CannotStartError, Stopped
 
     # 2. Build the run, and record its settings.
     with cli.user_errors():
@@ -60,26 +67,30 @@ def job(config: DictConfig) -> float | None:
     for logger in trainer.loggers:
         logger.log_hyperparams(flat(settings))
     # 3. Train.
+    stops = (TooManyBrokenError, StoreError, CollapseError, ExportError, CannotStartError)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except (TooManyBrokenError, CollapseError) as error:
+    except stops as error:
         raise cli.UserError(str(error)) from error
     except SystemExit as stop:  # raised by Lightning after a second Ctrl-C, or by our callback
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
         _say_how_to_resume(signum, trainer.global_step, output)
         sys.exit(128 + signum)  # the exit code that shells expect
-    for name, value in sorted(trainer.callback_metrics.items()):
-        log.info("%s: %.4f", name, float(value))
+    if trainer.is_global_zero:
+        experiment = chosen_option("experiment")
+        for line in reports.training_summary(trainer, output, settings, experiment):
+            log.info("%s", line)
     with cli.user_errors():
         return reports.figure(config.optimized_metric, {"figures": trainer.callback_metrics})
 
 
-def _check_run_folder(resume: str | None, output: Path) -> None:
+def _check_run_folder(config: DictConfig) -> None:
     """Raise ``ConfigError`` instead of overwriting a run."""
-    if resume is None and any((output / "checkpoints").glob("step_*.ckpt")):
+    checkpoints = Path(str(config.paths.output), "checkpoints")
+    if config.resume is None and any(checkpoints.glob("step_*.ckpt")):
         raise ConfigError(
-            f"{output} already holds a run: add resume=auto to resume it, or choose another "
-            "hydra.run.dir."
+            f"{checkpoints.parent} already holds a run: add resume=auto to resume it, or choose "
+            "another hydra.run.dir."
         )
 
 
@@ -88,7 +99,7 @@ def _say_how_to_resume(signum: int, step: int, output: Path) -> None:
 
     what = f"stopped by {signal.Signals(signum).name}"
     if not saved_checkpoints(output / "checkpoints"):
-        log.info("%s at step %d; no checkpoint was saved yet", what, step)
+        log.info("%s at step %d; no checkpoint has been saved yet", what, step)
     else:
         how = f"resume with the same command and hydra.run.dir={output} resume=auto"
         log.info("%s at step %d; %s", what, step, how)

@@ -17,6 +17,8 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
+from bigr.pipeline.options import SamplingOptions
+
 Values = dict[str, Any]
 
 
@@ -78,7 +80,11 @@ def defaults(target: str) -> Values:
         if function is None:
             continue
         parameters = inspect.signature(function).parameters.values()
+        # The options of the pipeline's methods are written as settings of the sampler.
+        options = SamplingOptions.__annotations__ if hasattr(function, "__signature__") else {}
         for parameter in parameters:
+            if parameter.name in options:
+                continue
             if parameter.default is not inspect.Parameter.empty:
                 found.setdefault(parameter.name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

@@ -36,6 +36,8 @@ REMOVED = (
     ("probe", r"code\..+|data\.(code_dim|grid_size)"),
     # A probe is an evaluation like the others, whose sweeps end with a table.
     ("probe", r"hydra\.callbacks"),
+    # The default is the model that is there: of make demo, or the installed one.
+    ("demo", r"pretrained"),
     # The target says which application it is: a method of the pipeline.
     ("sample", r"application\.name"),
     # A function builds Lightning's strategy, because the number of devices has to be known first.
@@ -50,6 +52,64 @@ REMOVED = (
 )
 """Commands and keys that no longer exist there, or are computed."""
 
+CHANGED = (
+    # Images in files need no models, and all of them are compared.
+    (r"(evaluate|probe).*", r"generator|autoencoder", None),
+    (r"evaluate(?! evaluation=(digits|edits)).*", r"evaluation\.(count|reference)", None),
+    (r"evaluate experiment=reproduce/.*", r"evaluation\.count", 50_000),
+    # Without flip prediction the released loss is plain cross-entropy.
+    (r"train experiment=ablation_x0", r"(.*\b)?model\.weighted_loss", False),
+    # Tokens of small images are smaller.
+    (
+        r"train (model|task)=\w+ code=d\d+ resolution=digits",
+        r"(.*\b)?autoencoder\.channel_multipliers",
+        [1, 2, 4],
+    ),
+    (
+        r"train (model|task)=\w+ code=d\d+ resolution=digits",
+        r"(.*\b)?(data|model)\.grid_size",
+        4,
+    ),
+    # The released applications sample the most certain tokens first, without noise.
+    (
+        r"\w+ sampler=(inpaint|enrich)|evaluate evaluation=edits"
+        r"|sample application=(inpaint|outpaint|edit|enrich|interpolate)",
+        r"(.*\b)?sampler\.gumbel_temperature",
+        0.0,
+    ),
+)
+"""Commands, keys, and values that are others today."""
+
+
+FROM_THE_MODEL = (
+    # These commands have sampler=model.
+    (
+        r"(sample|evaluate|demo)( sweep=\w+| logger=\w+)?|sample application=generate"
+        r"|evaluate evaluation=(digits|digits_fidelity|imagenet|reconstruction)",
+        r"sampler\.\w+",
+    ),
+    # Samplers of applications set a few values and leave the others to the model.
+    (
+        r"(sample|train) sampler=(inpaint|enrich)|evaluate evaluation=edits"
+        r"|sample application=(inpaint|outpaint|edit|enrich)",
+        r"(callbacks\.sample_grid\.)?sampler\.(?!gumbel_temperature|mask_schedule)\w+",
+    ),
+    (r"sample application=interpolate", r"sampler\.(?!gumbel_temperature)\w+"),
+    # These commands have resolution=model.
+    (
+        r"tokenize( (data|trainer|strategy)=\w+)?|probe( data=(digits|imagenet))?"
+        r"|evaluate evaluation=(edits|reconstruction)",
+        r"(data|resolution)\.image_size",
+    ),
+    (r"probe data=(digits|imagenet)_codes", r"resolution\.image_size"),
+)
+"""Commands, and keys that are null today because they follow from the model."""
+
+
+def follows_the_model(old: str, key: str) -> bool:
+    """Return whether a value of the command ``old`` may be null because it follows the model."""
+    return any(re.fullmatch(one, old) and re.fullmatch(keys, key) for one, keys in FROM_THE_MODEL)
+
 
 def command(old: str) -> str:
     """Return the command of today."""
@@ -63,6 +123,7 @@ def command(old: str) -> str:
 def values(old: str, recorded: dict[str, Any]) -> dict[str, Any]:
     """Return the values that the command ``old`` has to have today, by the keys of today."""
     gone = [pattern for name, pattern in REMOVED if name == old.split()[0]]
+    changed = [(key, value) for names, key, value in CHANGED if re.fullmatch(names, old)]
     found = {}
     for key, value in recorded.items():
         if any(re.fullmatch(pattern, key) for pattern in gone):
@@ -72,6 +133,9 @@ def values(old: str, recorded: dict[str, Any]) -> dict[str, Any]:
             if count:
                 key = new
                 break
+        for pattern, new_value in changed:
+            if re.fullmatch(pattern, key):
+                value = new_value
         found[key] = value
     return found
 

@@ -12,22 +12,23 @@ from typing import Any
 import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.checkpoints.released import autoencoder_to_released, generator_to_released
-from bigr.cli.configuration import config_dir, register_resolvers
+from bigr.cli.configuration import config_dir
 from bigr.cli.entry import quote_numbers
 from bigr.cli.validation import leaves
+from bigr.data.codes_writer import StoreWriter
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
+from tests.codes_stores import SETTINGS, fill
 from tests.configs import renamed
 from tests.configs.effective import compose_effective
 
 MODELS = ("l", "xl", "xxl")
-AUTOENCODERS = ("d24", "d32")
-RESOLUTIONS = ("256", "512")
+AUTOENCODERS = ("d16", "d20", "d24", "d32")
+GRIDS = {"32": 8, "64": 8, "128": 16, "256": 16, "512": 32}
 RELEASED = {
     ("l", "d24", "256"): "bigr_L_d24",
     ("xl", "d24", "256"): "bigr_XL_d24",
@@ -43,12 +44,15 @@ RELEASED_AUTOENCODERS = {
 PATHS = ["paths.output=out"]
 
 
-@pytest.fixture(autouse=True)
-def _hydra() -> Iterator[None]:
-    register_resolvers()
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+pytestmark = pytest.mark.usefixtures("composing")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    writer = StoreWriter(tmp_path_factory.mktemp("codes"), SETTINGS)
+    fill(writer)
+    writer.finish()
+    return writer.folder
 
 
 def compose(name: str, *overrides: str) -> DictConfig:
@@ -110,12 +114,19 @@ def test_values_are_those_before_each_was_defined_once(old: str) -> None:
         key: (expected[key], found[key])
         for key in expected
         if renamed.comparable(key, expected[key]) != renamed.comparable(key, found[key])
+        and not (found[key] is None and renamed.follows_the_model(old, key))
     }
     assert differences == {}
 
 
 @pytest.mark.parametrize(
-    ("model", "code", "resolution"), list(itertools.product(MODELS, AUTOENCODERS, RESOLUTIONS))
+    ("model", "code", "resolution"),
+    [("l", *choice) for choice in itertools.product(AUTOENCODERS, GRIDS)]
+    + [
+        (model, "d24", resolution)
+        for model in ("s", "b", "xl", "xxl")
+        for resolution in ("256", "512")
+    ],
 )
 def test_model_code_resolution(model: str, code: str, resolution: str) -> None:
     config = compose("train", f"model={model}", f"autoencoder={code}", f"resolution={resolution}")
@@ -123,7 +134,7 @@ def test_model_code_resolution(model: str, code: str, resolution: str) -> None:
     with torch.device("meta"):
         generator = BiGR(sizes)
         BinaryAutoencoder(code_sizes)
-    side = int(resolution) // 16
+    side = GRIDS[resolution]
     assert sizes.code_dim == code_sizes.code_dim == int(code[1:])
     assert sizes.grid_size == code_sizes.grid_size == side
     assert generator.transformer.position_table.shape == (1, side**2, sizes.dim)
@@ -181,12 +192,14 @@ GROUPS = [
         "hydra",
         "debug",
         "sample_metrics",
+        "alignment",
     ]
     for option in options(group)
+    if (group, option) != ("resolution", "model")  # training has no B-AE to follow
 ]
 GROUPS += [
     ("tokenize", group, option)
-    for group in ("resolution", "trainer", "strategy", "paths", "hydra")
+    for group in ("resolution", "trainer", "strategy", "paths", "hydra", "features")
     for option in options(group)
 ]
 GROUPS += [("tokenize", "data", o) for o in ("images", "digits")]
@@ -294,3 +307,13 @@ def test_numbers_of_groups_are_quoted() -> None:
         "model=l",
     ]
     assert quote_numbers(["resolution=256,512"]) == ["resolution='256','512'"]
+
+
+@pytest.mark.parametrize("choice", ["model=l", "experiment=crops_generator"])
+def test_a_generator_follows_its_codes(store: Path, choice: str) -> None:
+    """``data=codes data.root=…`` says everything about the codes."""
+    config = compose("train", choice, "data=codes", f"data.root={store}")
+    model, data = config.task.model, config.data
+    assert (model.code_dim, model.grid_size, model.num_classes) == (6, 4, 5)
+    assert (data.code_dim, data.grid_size, data.num_classes) == (6, 4, 5)
+    instantiate(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import signal
 import sys
@@ -12,12 +13,14 @@ import pytest
 from hydra.types import RunMode
 
 from bigr.checkpoints.native import save_autoencoder, save_generator
+from bigr.data import locks
 from bigr.data.codes_writer import StoreWriter
 from bigr.models.config import BiGRConfig
 from tests.codes_stores import SETTINGS, fill
-from tests.configs.user_errors import DIGITS, OTHERS, TRAIN, UNREADABLE
+from tests.configs.user_errors import DIGITS, MODELS, OTHERS, TRAIN, UNREADABLE
+from tests.folder_locks import locked
 from tests.models import tiny_autoencoder, tiny_generator
-from tests.processes import python
+from tests.processes import fresh_python
 
 RUN = """
 import sys
@@ -25,7 +28,7 @@ from importlib import import_module
 try:
     import_module(sys.argv.pop(1)).main()
 finally:
-    print([name for name in ("torch", "lightning") if name in sys.modules])
+    print([name for name in ("torch", "lightning", "pydantic") if name in sys.modules])
 """
 TIMEOUT = 60
 
@@ -124,14 +127,36 @@ def test_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [UNREADABLE[0], UNREADABLE[2], UNREADABLE[3], UNREADABLE[5]],
-    ids=["key", "group", "option", "missing"],
+    ("module", "overrides"),
+    [
+        ("train", DIGITS),
+        ("evaluate", f"evaluation=reconstruction data=digits {MODELS}"),
+        ("probe", f"data=digits {MODELS}"),
+    ],
 )
-def test_misspelled_words_are_answered_without_importing_torch(
+def test_a_folder_that_another_command_uses(
+    call: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, overrides: str
+) -> None:
+    waits_not = functools.partial(locks.only_writer, wait_seconds=0)
+    monkeypatch.setattr(locks, "only_writer", waits_not)
+    with locked(folder / "used"):
+        result = call(module, *overrides.split(), "hydra.run.dir=used")
+    check(result, module, "used is in use by another process: wait until it has finished, or")
+    assert not (folder / "used" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        *(UNREADABLE[0], UNREADABLE[2], UNREADABLE[3], UNREADABLE[5]),
+        (f"{DIGITS} hydra.run.dir=run", "already holds a run"),
+    ],
+    ids=["key", "group", "option", "missing", "run"],
+)
+def test_early_mistakes_are_answered_without_importing_torch(
     folder: Path, overrides: str, message: str
 ) -> None:
-    found = python("-c", RUN, "bigr.train", *overrides.split(), cwd=folder)
+    found = fresh_python("-c", RUN, "bigr.train", *overrides.split(), cwd=folder)
     check(Result(found.returncode, found.stderr, found.stdout), "train", message)
     assert found.stdout == "[]\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 DIGITS = "experiment=digits_autoencoder"
+START = "task.init_from=g.safetensors"
 MODELS = "generator=g.safetensors autoencoder=a.safetensors"
 
 UNREADABLE = [
@@ -27,6 +28,13 @@ TRAIN = [
     ("task.lr_scheduler.final_factor=nan", "lr_scheduler.final_factor must be a number, got nan"),
     ("callbacks.checkpoint.every_minutes=nan", "every_minutes must be a positive number or null"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches must be a positive integer, a"),
+    (
+        "trainer.val_check_interval=100000 trainer.check_val_every_n_epoch=1",
+        "trainer.val_check_interval=100000, but an epoch has only 22 batches: set",
+    ),
+    ("trainer.max_epochs=0", "trainer.max_epochs must be positive, or -1 for no limit, got 0"),
+    ("data.batch_size=1000000000000", "1437 samples do not fill one batch of 1000000000000 on"),
+    ("logger=null", "logger=null: logger can be csv, tensorboard, wandb, or [] for none."),
     ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be a number of at least 0"),
     ("logger=[]", "logger=[]: callbacks.lr_monitor needs a logger. Choose one, such as logger=csv"),
     ("autoencoder.code_dim=many", "autoencoder.code_dim must be a"),
@@ -34,7 +42,10 @@ TRAIN = [
         "+autoencoder.foo=1",
         "autoencoder.foo: there is no such key. BinaryAutoencoderConfig takes",
     ),
-    ("trainer.max_steps=10", "warmup_steps=50 must be"),
+    (
+        "trainer.max_steps=10 task.lr_scheduler.warmup_steps=20",
+        "below total_steps=10, which is trainer.max_steps: lower task.lr_scheduler.warmup_steps",
+    ),
     ("trainer.max_steps=ten", "trainer.max_steps must be an integer of at least -1, got 'ten'"),
     ("trainer.precision=17", "trainer.precision must be one of"),
     ("trainer=gpu", "trainer.accelerator=gpu, but PyTorch finds no GPU"),
@@ -83,6 +94,33 @@ OTHERS = [
     ("train", "data=images data.root=nowhere trainer=cpu", "data.root=nowhere: there is no such"),
     ("train", "data=codes data.root=nowhere trainer=cpu", "data.root=nowhere: there is no such"),
     (
+        "train",
+        "data=codes data.root=codes autoencoder=d32 trainer=cpu",
+        "autoencoder=d32: this makes codes with code_dim 32, but the given codes or B-AE have 6",
+    ),
+    (
+        "train",
+        "task.autoencoder=a.safetensors data.root=. resolution=512 trainer=cpu",
+        "resolution=512: this makes codes with grid_size 32, but the given codes or B-AE have 4",
+    ),
+    (
+        "train",
+        "data=codes data.root=codes alignment=repa trainer=cpu",
+        "task.alignment needs codes with features: create them with python -m bigr.tokenize",
+    ),
+    (
+        "train",
+        "data=codes data.root=codes data.features=true trainer=cpu",
+        "data.root=codes has no features: create the codes with python -m bigr.tokenize features=",
+    ),
+    ("fit", "", "still needed: images (the folder with your images"),
+    ("fit", "images=nowhere", "images=nowhere: there is no such file or folder"),
+    ("fit", "images=codes", "images=codes has no images to train with"),
+    ("fit", "images=codes size=huge", "size must be one of auto, small, large, got 'huge'"),
+    ("fit", "images=codes generator_steps=0", "generator_steps must be a positive integer"),
+    ("train", "data=mnist trainer=cpu", "data.root (the folder with the files of MNIST"),
+    ("train", "data.val_share=1 data.root=. trainer=cpu", "data.val_share must be a number"),
+    (
         "tokenize",
         "data=images data.root=nowhere autoencoder=a.safetensors output=o",
         "data.root=nowhere: there is no such file or folder",
@@ -104,7 +142,13 @@ OTHERS = [
             ("application.num_variants=abc", "num_variants must be a positive integer, got 'abc'"),
             ("application.num_variants=null", "num_variants must be a positive integer, got null"),
             ("application.num_variants=0", "num_variants must be a positive integer, got 0"),
+            ("application.mask=5", "application.mask must be a string, a PathLike, an Image"),
+            ("application.class_name=1.5", "class_name must be an integer, a string or null, got"),
             ("application.image=null", "application.image must be a string, a PathLike, an Image"),
+            (
+                "application.known_bits=sampled",
+                "application.known_bits must be drawn or likelier, got 'sampled'",
+            ),
             ("application.mask=true", "application.mask must be a string, a PathLike, an Image"),
             ("application.mask=[[a,b,c,d]]", "each value is an integer or null, got [['a', 'b'"),
         )
@@ -119,16 +163,28 @@ OTHERS = [
         f"application=enrich application.image=x.png application.num_rounds=1e8 {MODELS}",
         "application.num_rounds must be a positive integer, got 100000000.0",
     ),
-    ("sample", f"application.classes=[true] {MODELS}", "is an integer or a string, got [true]"),
+    ("sample", f"application.classes=[true] {MODELS}", "an integer, a string or null, got [true]"),
     ("sample", f"seed=null {MODELS}", "seed must be an integer of at least 0, got null"),
     ("sample", f"sampler.guidance_scale=nan {MODELS}", "guidance_scale must be a number of at "),
     ("sample", f"sampler.num_iterations=1e12 {MODELS}", "num_iterations must be a positive integ"),
+    *(
+        (command, f"{words} sampler.{name} {MODELS}", f"sampler.{name}: it must be at most 1,000,0")
+        for name in ("guidance_scale=1e+300", "num_iterations=1000000000000")
+        for command, words in (("sample", ""), ("evaluate", "evaluation=digits"))
+    ),
     ("sample", f"sampler.order=spiral {MODELS}", "sampler.order must be one of confidence, random"),
     *(
-        ("evaluate", f"evaluation=imagenet evaluation.reference=a.npz {words} {MODELS}", message)
+        ("evaluate", f"evaluation=imagenet reference=a.npz {words} {MODELS}", message)
         for words, message in (
-            ("evaluation.reference=null", "evaluation.reference must be a string, got null"),
-            ("evaluation.count=0", "evaluation.count must be an integer of at least 2, got 0"),
+            (
+                "evaluation.reference=null",
+                "real images to compare with are needed: add reference=…",
+            ),
+            ("evaluation.reference=3", "evaluation.reference must be a string or null, got 3"),
+            (
+                "evaluation.count=0",
+                "evaluation.count must be an integer of at least 2 or null, got 0",
+            ),
             ("evaluation.batch_size=0", "evaluation.batch_size must be a positive integer, got 0"),
             ("evaluation.batch_size=null", "evaluation.batch_size must be a positive integer"),
             ("evaluation.chunk_size=0", "evaluation.chunk_size must be a positive integer, got 0"),
@@ -144,12 +200,70 @@ OTHERS = [
         "evaluation.count must be a positive integer, got 0",
     ),
     ("evaluate", f"evaluation=digits device=meta {MODELS}", "device=meta: it can be auto, cpu, cu"),
+    (
+        "evaluate",
+        f"evaluation=digits paths.output=null {MODELS}",
+        "paths.output must be a string, g",
+    ),
     ("demo", "device=meta", "device=meta: it can be auto, cpu, cuda"),
     ("train", "experiment=digits", "views: there is no such key in bigr.train"),
+    *(
+        ("train", f"experiment=finetune trainer=cpu data=codes data.root=codes {words}", message)
+        for words, message in (
+            ("", "model=pretrained takes the sizes of task.init_from: set it as well."),
+            (
+                "task.init_from=nowhere",
+                "task.init_from=nowhere: nowhere is neither a folder, nor a",
+            ),
+            ("task.init_from=a.safetensors", "a.safetensors is a B-AE"),
+            (f"{START} model=digits", "dim=128, num_layers=4, num_heads=4"),
+            (
+                f"{START} task.freeze=[heads]",
+                "task.freeze: no parameter has a name like heads. The",
+            ),
+            (f"{START} task.train=[heads]", "task.train: no parameter has a name like heads. The "),
+            (
+                f"{START} task.freeze=['*']",
+                "task.freeze and task.train leave no parameter to train",
+            ),
+            (
+                f"{START} task.lora.rank=0",
+                "task.lora.rank must be a positive integer or null, got 0",
+            ),
+            (f"{START} task.lora.rank=999", "task.lora.rank=999 is larger than"),
+            (
+                f"{START} task.lora.rank=2 task.lora.targets=[heads]",
+                "no linear layer has such a na",
+            ),
+            (
+                f"{START} task.class_rows={{0:ant}}",
+                "classes of task.init_from: class 'ant': this g",
+            ),
+            (f"{START} task.class_rows=old", "task.class_rows must be"),
+            (
+                f"{START} task.optimizer.layer_decay=0",
+                "task.optimizer.layer_decay must be a number",
+            ),
+            (f"{START} task.reset_code_layers=3", "task.reset_code_layers must be"),
+        )
+    ),
+    *(
+        ("train", f"trainer=cpu data=codes data.root=codes {words}", message)
+        for words, message in (
+            (
+                "model=pretrained",
+                "model=pretrained takes the sizes of task.init_from: set it as well",
+            ),
+            (
+                "model=digits task.lora.rank=2",
+                "rank=2 changes a trained generator: set task.init_f",
+            ),
+        )
+    ),
     (
         "train",
-        "experiment=digits_generator task.autoencoder=a.safetensors",
-        "makes codes with code",
+        "experiment=digits_generator task.autoencoder=a.safetensors model.code_dim=7",
+        "makes codes with code_dim 6, but model.code_dim is 7",
     ),
     (
         "train",
@@ -164,7 +278,8 @@ OTHERS = [
     (
         "tokenize",
         "experiment=digits",
-        "still needed: autoencoder (a released .th, or .safetensors or .ckpt from here) and output",
+        "still needed: autoencoder (a released .th file, or a .safetensors or .ckpt file of this "
+        "project) and output",
     ),
     (
         "tokenize",
@@ -187,16 +302,32 @@ OTHERS = [
         "deterministic must be true or false, got 'maybe'",
     ),
     ("tokenize", "task=generator", "task: there is no such key. All keys: python -m bigr.tokenize"),
-    ("sample", "", "still needed: generator (a released .pt, or .safetensors or .ckpt from here)"),
+    (
+        "sample",
+        "",
+        "a model is needed: add pretrained=… or generator=… and autoencoder=…. pretrained=digits",
+    ),
     ("sample", "generator=g.safetensors autoencoder=junk.pt", "junk.pt is not a checkpoint"),
     ("sample", "generator=no.pt autoencoder=junk.pt", "generator=no.pt: there is no such file"),
+    ("sample", "pretrained=no", "no is neither a folder, nor a hub repository such as haoosz/BiGR"),
+    ("sample", "pretrained=outputs/demo", "there is no outputs/demo. pretrained=digits is a small"),
     ("sample", "generator=null autoencoder=junk.pt", "generator must be a string, got null"),
     ("sample", MODELS, "class 207: this generator has the classes 0..2"),
     ("sample", f"{MODELS} batch_size=null", "batch_size must be a positive integer, got null"),
     ("sample", f"{MODELS} batch_size=1.5", "batch_size must be a positive integer, got 1.5"),
     ("sample", f"{MODELS} device=meta", "device=meta: it can be auto, cpu, cuda"),
     ("sample", f"{MODELS} device=null", "device must be a string, got null"),
-    ("sample", f"{MODELS} devices=0", "devices must be a positive integer, got 0"),
+    ("sample", f"{MODELS} settings=nowhere.json", "settings=nowhere.json: there is no such file"),
+    ("sample", f"{MODELS} settings=junk.pt", "settings=junk.pt: "),
+    (
+        "sample",
+        f"{MODELS} settings=junk.pt seed=3",
+        "settings=… already contains this value: leave out seed=3",
+    ),
+    ("demo", "host=", "host must be a non-empty string, got ''"),
+    ("demo", "allowed_hosts=lab", "allowed_hosts must be a list in which each value is a string"),
+    ("demo", "auth=3", "auth must be a string or null, got 3"),
+    ("sample", f"{MODELS} devices=0", "devices must be an integer between 1 and 1024, got 0"),
     ("sample", f"{MODELS} num_nodes=2", "num_nodes=2, but nothing says which node this is"),
     ("sample", f"{MODELS} animate=maybe", "animate must be true or false, got 'maybe'"),
     (
@@ -217,13 +348,37 @@ OTHERS = [
     (
         "evaluate",
         f"evaluation=digits {MODELS}",
-        "evaluation=digits needs a generator of 10 classes, this one has 3",
+        "evaluation=digits needs a generator with 10 classes, but this one has 3",
     ),
     (
         "evaluate",
         f"evaluation=digits confirm=0 {MODELS}",
         "confirm must be a positive integer or n",
     ),
+    ("evaluate", "", "real images to compare with are needed: add reference=…"),
+    ("evaluate", "evaluation=digits", "this evaluation needs a generator: add generator=…"),
+    ("evaluate", "evaluation=digits_fidelity", "there are no images to compare: add samples=…"),
+    (
+        "evaluate",
+        "evaluation=digits_fidelity samples=digits evaluation.count=400",
+        "samples=digits has 360 images, but evaluation.count=400: evaluation.count=null uses all",
+    ),
+    ("evaluate", "evaluation=digits_fidelity samples=no.npz", "samples=no.npz: there is no such f"),
+    ("evaluate", f"evaluation=digits_fidelity samples=digits {MODELS}", "exclude each other"),
+    (
+        "evaluate",
+        "evaluation=digits_fidelity samples=digits evaluation.count=null evaluation.repeats=2",
+        "evaluation.repeats needs a generator",
+    ),
+    (
+        "evaluate",
+        "evaluation=digits_fidelity against=digits",
+        "against=… is compared with sample",
+    ),
+    ("evaluate", "reference=x evaluation.network=dinov", "Did you mean dinov2"),
+    ("evaluate", "reference=x evaluation.network=resnet18", "needs evaluation.weights=…, a file"),
+    ("evaluate", "evaluation=dinov2 reference=x", "evaluation.network=dinov2 needs dinov2_vitl14"),
+    ("evaluate", f"evaluation=digits samples=x {MODELS}", "samples=x has no effect on this evalu"),
     ("evaluate", "evaluation=digit", "evaluation=digit: there is no such option. Did you mean dig"),
     ("evaluate", "task=autoencoder", "task=autoencoder has been renamed: use evaluation=reconstr"),
     ("evaluate", "application=inpaint", "application=inpaint has been renamed: use evaluation=edi"),

@@ -16,7 +16,7 @@ from bigr.checkpoints.released import (
     infer_autoencoder_config,
     infer_generator_config,
 )
-from bigr.convert import convert
+from bigr.cli.conversion import ConversionOptions, convert
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 
@@ -61,8 +61,8 @@ def test_round_trip_is_lossless(conformance: Path, tmp_path: Path, name: str) ->
     heads = 4 if name.startswith("generator") else None
     own = tmp_path / "own.safetensors"
     back = tmp_path / name
-    convert(conformance / name, own, num_heads=heads)
-    convert(own, back)
+    convert(str(conformance / name), own, ConversionOptions(num_heads=heads))
+    convert(str(own), back, ConversionOptions())
     before = torch.load(conformance / name, weights_only=True)
     after = torch.load(back, weights_only=True)
     if heads is not None:

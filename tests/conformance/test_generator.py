@@ -78,7 +78,8 @@ def test_loss(generator: BiGR, generator_io: Arrays, name: str, settings: dict[s
     transcoder = BinaryTranscoder(dataclasses.replace(generator.config, **settings))
     transcoder.load_state_dict(generator.transcoder.state_dict())
     actual = transcoder.loss(io["dn_x0"], io["dn_t"], io["dn_xt"], io["dn_cond"]).loss
-    torch.testing.assert_close(actual, io[name], rtol=1e-5, atol=1e-5)
+    # Without the 1e-6 in the denominators of its posteriors, aux_0.1 differs by 4e-6.
+    torch.testing.assert_close(actual, io[name], rtol=0, atol=1e-6)
 
 
 def test_accuracy(generator: BiGR, generator_io: Arrays) -> None:

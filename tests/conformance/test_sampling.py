@@ -13,26 +13,17 @@ from bigr import BiGR, Sampler, SamplerConfig
 from bigr.checkpoints.released import SCHEDULE, schedule_tables
 from bigr.models.noise_schedule import LinearSchedule
 from bigr.sampling.denoising_chain import TokenDenoiser
+from tests.half_noise import HalfNoise
 from tests.numbers import relative_error
 
 Arrays = dict[str, Tensor]
 
 
-class Half:
-    """Every uniform number is one half: x_T = 0, and bits are [p > 0.5]."""
-
-    def __init__(self, images: int, model: BiGR) -> None:
-        self.shape = (images, model.config.seq_len)
-        self.bits = model.config.code_dim
-
-    def bit_uniforms(self, iteration: int, draws: Tensor, tokens: Tensor) -> Tensor:
-        return torch.full((len(draws), len(tokens), self.bits), 0.5)
-
-    def order_uniforms(self, iteration: int) -> Tensor:
-        return torch.full(self.shape, 0.5)
+def half(images: int, model: BiGR) -> HalfNoise:
+    return HalfNoise(torch.zeros(images), model.config.seq_len, model.config.code_dim)
 
 
-def bit_probs(model: BiGR, conditional: Tensor, unconditional: Tensor, noise: Half) -> Tensor:
+def bit_probs(model: BiGR, conditional: Tensor, unconditional: Tensor, noise: HalfNoise) -> Tensor:
     with torch.no_grad():
         denoiser = TokenDenoiser(model.transcoder, 25)
         return denoiser.bit_probs(
@@ -51,7 +42,7 @@ def test_settings_are_those_of_the_numbers(sizes: dict[str, float]) -> None:
 
 def test_transcoder(generator: BiGR, generator_io: Arrays) -> None:
     conditional, unconditional = generator_io["ts_cond_then_uncond"].chunk(2)
-    actual = bit_probs(generator, conditional, unconditional, Half(1, generator))
+    actual = bit_probs(generator, conditional, unconditional, half(1, generator))
     assert relative_error(actual, generator_io["ts_prob_x0"]) < 1e-5
 
 
@@ -63,7 +54,7 @@ def test_first_iteration(generator: BiGR, generator_io: Arrays) -> None:
     with torch.no_grad():
         conditional = generator.condition(codes, classes, is_masked).flatten(0, 1)
         unconditional = generator.condition(codes, null, is_masked).flatten(0, 1)
-    actual = bit_probs(generator, conditional, unconditional, Half(len(classes), generator))
+    actual = bit_probs(generator, conditional, unconditional, half(len(classes), generator))
     expected = generator_io["first_iter_prob"]
     assert relative_error(actual.view_as(expected), expected) < 1e-5
 
@@ -82,7 +73,7 @@ def test_codes_are_bit_identical(generator: BiGR, generator_io: Arrays, schedule
     )
     codes = torch.zeros(len(classes), generator.config.seq_len, generator.config.code_dim)
     is_masked = torch.ones(codes.shape[:2], dtype=torch.bool)
-    noise = Half(len(classes), generator)
+    noise = half(len(classes), generator)
     actual = sampler.run(generator, classes, codes, is_masked, noise)
     expected = generator_io[f"gen_{schedule}_cfg_codes"]
     assert expected.mean().item() not in (0.0, 1.0)

@@ -10,9 +10,10 @@ import io
 import json
 import os
 import re
+import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,13 @@ OVERRIDES = (
     "sampler.guidance_scale=1.5",
     "sampler.order=confidence",
 )
-TIMEOUT = 20_000
+TIMEOUT = 180_000
+BRUSH = np.array((255, 61, 113))
+MOST_STROKES = 10
+
+
+class RefusedError(Exception):
+    """The app has answered with an error message."""
 
 
 class App:
@@ -49,8 +56,14 @@ class App:
         self.address = address
         self.folder = folder
         self.requests: list[str] = []
+        self.refused: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
+        page.on("response", self._note)
         page.set_default_timeout(TIMEOUT)
+
+    def _note(self, response: Any) -> None:
+        if response.status >= 400:
+            self.refused.append(f"{response.status} {response.request.method} {response.url}")
 
     def open(self, tab: str) -> Any:
         """A fresh page at ``tab``; gives the tab's panel."""
@@ -61,20 +74,44 @@ class App:
         return panel
 
     def run(self, panel: Any, button: str) -> list[str]:
-        """Press ``button`` and wait for the end: all messages that were to be read meanwhile."""
+        """Press ``button`` and wait for the end: all messages that were to be read meanwhile.
+
+        Raises:
+            RefusedError: with the error message of the app.
+        """
         self.page.evaluate(
             """() => {
+                const read = () => [...document.querySelectorAll('.status .md')]
+                    .map((node) => node.innerText.trim()).join('');
+                const before = read();
                 window.messages = [];
-                const note = () => document.querySelectorAll('.status').forEach((node) => {
-                    const text = node.innerText.trim();
-                    if (text && window.messages.at(-1) !== text) window.messages.push(text);
-                });
-                new MutationObserver(note).observe(
+                const note = () => {
+                    const text = read();
+                    if (text && text !== (window.messages.at(-1) ?? before))
+                        window.messages.push(text);
+                };
+                window.observer?.disconnect();
+                window.observer = new MutationObserver(note);
+                window.observer.observe(
                     document.body, {subtree: true, childList: true, characterData: true});
             }"""
         )
         panel.get_by_role("button", name=button, exact=True).click()
-        panel.get_by_text(re.compile(r"pictures? in")).wait_for()
+        is_finished = "() => /pictures? in/.test(window.messages.at(-1))"
+        before = len(self.refused)
+        assert eventually(
+            lambda: (
+                self.page.evaluate(is_finished)
+                or self.toast.is_visible()
+                or len(self.refused) > before
+            )
+        ), self.page.evaluate("window.messages")
+        assert self.refused[before:] == []
+        if self.toast.is_visible():
+            text = self.toast.inner_text()
+            self.page.get_by_test_id("toast-close").last.click()
+            self.toast.wait_for(state="hidden")
+            raise RefusedError(text)
         messages: list[str] = self.page.evaluate("window.messages")
         return messages
 
@@ -132,6 +169,7 @@ def choose(panel: Any, label: str, text: str) -> None:
     box = panel.get_by_label(label, exact=True)
     box.click()
     box.fill(text)
+    panel.get_by_role("option").filter(visible=True).first.wait_for()
     box.press("Enter")
 
 
@@ -141,19 +179,67 @@ def digit(label: int) -> Image.Image:
     return to_pil(digits.images[(digits.labels == label).nonzero()[0, 0]])
 
 
-def brush(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None:
-    """Paint a stroke from top to bottom at ``start`` of the canvas's width, or several."""
-    canvas = panel.locator("canvas").first
+def screenshot(locator: Any) -> np.ndarray:
+    """The pixels of an element, (H, W, 3)."""
+    return np.array(Image.open(io.BytesIO(locator.screenshot())).convert("RGB")).astype(int)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether ``condition`` becomes true; it may look at screenshots."""
+    deadline = time.monotonic() + TIMEOUT / 1000
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds
+
+
+def take_example(app: App, panel: Any) -> Any:
+    """Put the first example, a bright digit on black, on the canvas; gives the canvas."""
+    canvas = panel.locator(".canvas canvas").first
     canvas.scroll_into_view_if_needed()
+    panel.locator(".examples button").first.click()
+    canvas.scroll_into_view_if_needed()
+    # The canvas is empty, and white, until the picture has been downloaded and drawn.
+    assert eventually(lambda: (screenshot(canvas).max(axis=-1) < 50).mean() > 0.2)
+    return canvas
+
+
+def paint(app: App, canvas: Any, start: float, strokes: int) -> None:
+    """Paint a stroke from top to bottom at ``start`` of the canvas's width, or several."""
+
+    def painted() -> float:
+        return float((abs(screenshot(canvas) - BRUSH).max(axis=-1) < 10).mean())
+
+    canvas.scroll_into_view_if_needed()
+    before, mouse = painted(), app.page.mouse
     box = canvas.bounding_box()
-    mouse = app.page.mouse
     top, bottom = box["y"] + 0.1 * box["height"], box["y"] + 0.9 * box["height"]
     mouse.move(box["x"] + start * box["width"], top)
     mouse.down()
     for share in (start, start + 0.1, start + 0.2)[:strokes]:
-        mouse.move(box["x"] + share * box["width"], top, steps=8)
-        mouse.move(box["x"] + share * box["width"], bottom, steps=12)
+        mouse.move(box["x"] + share * box["width"], top, steps=2)
+        mouse.move(box["x"] + share * box["width"], bottom, steps=4)
     mouse.up()
+    # Repeated strokes, at the same place, show nothing new.
+    assert before > 0.05 or eventually(lambda: painted() > 0.05)
+
+
+def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None:
+    """Paint over a part of the canvas, and repaint it.
+
+    Gradio's editor forgets a stroke that ends before it has loaded the picture a second time, for
+    its cropping tool. The app then asks to paint, and further strokes count.
+    """
+    canvas = panel.locator(".canvas canvas").first
+    for _ in range(MOST_STROKES):
+        paint(app, canvas, start, strokes)
+        try:
+            app.run(panel, "Repaint")
+        except RefusedError as error:
+            if "Paint over the part" not in str(error):
+                raise
+        else:
+            return
+    pytest.fail(f"none of {MOST_STROKES} strokes has reached the app")
 
 
 def test_generate(app: App, pretrained: Path) -> None:
@@ -164,10 +250,10 @@ def test_generate(app: App, pretrained: Path) -> None:
     pictures, settings = app.results(panel)
     iterations = [text for text in messages if text.startswith("iteration")]
     total = settings["sampler"]["num_iterations"]
-    # A frame per iteration; a fast one may follow before the browser has shown the last.
-    assert f"iteration {total} of {total}" in iterations
-    assert len(iterations) > total // 2
-    assert settings["classes"] == [0, 8]
+    # A frame per iteration; a slow browser does not show all of them.
+    assert iterations
+    assert set(iterations) <= {f"iteration {number} of {total}" for number in range(1, total + 1)}
+    assert settings["arguments"]["classes"] == [0, 8]
     assert len([name for name in pictures if name.startswith("generate")]) == 8
     assert total // 2 < pictures["unmasking.gif"].n_frames <= total  # equal ones are joined
     sampler = SamplerConfig(**settings["sampler"])
@@ -178,13 +264,31 @@ def test_generate(app: App, pretrained: Path) -> None:
         assert np.array_equal(np.array(shown), np.array(picture)), index
 
 
+def test_a_download_is_dropped_back(app: App) -> None:
+    """The same pictures come out, with their classes and seeds below them."""
+    panel = app.open("Generate")
+    app.run(panel, "Generate")
+    with app.page.expect_download() as download:
+        panel.get_by_text("Download all").click()
+    archive = app.folder / "bigr_generate.zip"
+    download.value.save_as(archive)
+    panel = app.open("Reproduce")
+    panel.locator("input[type=file]").set_input_files(archive)
+    panel.get_by_text("bigr_generate").first.wait_for()
+    app.run(panel, "Reproduce")
+    pictures, settings = app.results(panel)
+    with zipfile.ZipFile(archive) as file:
+        for name in (f"generate_{index:02d}.png" for index in range(4)):
+            expected = Image.open(io.BytesIO(file.read(name)))
+            assert pictures[name].tobytes() == expected.tobytes()
+    assert settings["application"] == "generate"
+    panel.locator(".results").get_by_text("0, seed 3").first.wait_for()
+
+
 def test_paint_and_inpaint(app: App) -> None:
     panel = app.open("Edit")
-    panel.locator(".examples button").first.click()
-    panel.get_by_label("Brush", exact=True).wait_for()
-    app.page.wait_for_timeout(1000)
-    brush(app, panel)
-    app.run(panel, "Repaint")
+    take_example(app, panel)
+    repaint(app, panel)
     pictures, settings = app.results(panel)
     assert settings["application"] == "inpaint"
     before = np.array(digit(3))
@@ -197,24 +301,22 @@ def test_paint_and_inpaint(app: App) -> None:
 
 def test_edit_into_a_class(app: App) -> None:
     panel = app.open("Edit")
-    panel.locator(".examples button").first.click()
-    app.page.wait_for_timeout(1000)
     app.page.set_viewport_size({"width": 1300, "height": 1200})
-    brush(app, panel, start=0.2, strokes=3 if "BIGR_SCREENSHOTS" in os.environ else 1)
+    take_example(app, panel)
     choose(panel, "Class to paint", "8")
-    app.run(panel, "Repaint")
+    repaint(app, panel, start=0.2, strokes=3 if "BIGR_SCREENSHOTS" in os.environ else 1)
     app.page.evaluate("window.scrollTo(0, 0)")
     app.picture("app_edit")
     _, settings = app.results(panel)
     assert settings["application"] == "edit"
-    assert settings["class"] == 8
+    assert settings["arguments"]["class_name"] == 8
 
 
 def test_outpaint_keeps_what_was_painted(app: App) -> None:
     panel = app.open("Edit")
-    panel.locator(".examples button").first.click()
-    app.page.wait_for_timeout(1000)
-    brush(app, panel)
+    take_example(app, panel)
+    # Without a stroke that counts, the app would keep the middle instead: see repaint().
+    repaint(app, panel)
     panel.get_by_text("keep it").click()
     app.run(panel, "Repaint")
     pictures, _ = app.results(panel)
@@ -229,10 +331,10 @@ def test_interpolate_and_enrich(app: App) -> None:
     app.picture("app_interpolate")
     pictures, settings = app.results(panel)
     assert pictures["interpolation.gif"].n_frames == 16  # type: ignore[attr-defined]
-    assert (settings["first"], settings["second"]) == (0, 9)
+    assert (settings["arguments"]["first"], settings["arguments"]["second"]) == (0, 9)
     panel = app.open("Enrich")
     panel.locator(".examples button").nth(1).click()
-    app.page.wait_for_timeout(1000)
+    panel.locator(".source img").wait_for()
     app.run(panel, "Enrich")
     pictures, _ = app.results(panel)
     assert pictures["enrich_00.png"].size == (16, 16)
@@ -241,9 +343,8 @@ def test_interpolate_and_enrich(app: App) -> None:
 def test_what_is_missing(app: App) -> None:
     panel = app.open("Edit")
     panel.get_by_role("button", name="Repaint", exact=True).click()
-    app.toast.get_by_text("Give a picture first").wait_for()
-    panel.locator(".examples button").first.click()
-    app.page.wait_for_timeout(1000)
+    app.toast.get_by_text("Add a picture first").wait_for()
+    take_example(app, panel)
     panel.get_by_role("button", name="Repaint", exact=True).click()
     app.toast.get_by_text("Paint over the part to repaint").wait_for()
 
@@ -278,7 +379,10 @@ def bad_uploads() -> dict[str, tuple[bytes, str]]:
             "animated",
         ),
         "broken.png": (bytes(broken), "not a complete picture"),
-        "narrow.png": (encoded(Image.new("RGB", (4000, 1)), "PNG"), "too narrow"),
+        "narrow.png": (
+            encoded(Image.new("RGB", (4000, 1)), "PNG"),
+            "no side may be more than 64 times as long",
+        ),
         "paper.pdf": (
             b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n",
             "not a complete picture",
@@ -306,8 +410,35 @@ def test_bad_uploads(app: App) -> None:
     panel = app.open("Reconstruct")
     panel.locator("input[type=file]").first.set_input_files(good)
     panel.locator("img[src*='/file=']").nth(6).wait_for()  # five examples, the square, its image
-    log = (app.folder / "demo.log").read_text()
-    assert "bigr/demo" not in log  # no traceback through what is ours
+
+
+def test_the_log_has_no_tracebacks(app: App) -> None:
+    """After everything above, a negative seed, a page that is reloaded, and a request stopped."""
+    panel = app.open("Generate")
+    panel.get_by_label("Seed", exact=True).fill("-1")
+    panel.get_by_role("button", name="Generate", exact=True).click()
+    app.toast.get_by_text("Seed must be an integer between 0 and").wait_for()
+    for interrupt in ("Stop", "reload"):
+        panel = app.open("Generate")
+        # Enough time to interrupt it.
+        panel.get_by_role("button", name="Sampler").click()
+        for label, number in (("Pictures of each class", "16"), ("Iterations", "64")):
+            slider = panel.get_by_label(f"number input for {label}")
+            slider.fill(number)
+            slider.press("Tab")
+        panel.get_by_role("button", name="Generate", exact=True).click()
+        panel.locator(".status").get_by_text("iteration").wait_for()
+        if interrupt == "Stop":
+            panel.get_by_role("button", name="Stop", exact=True).click()
+            panel.get_by_text("stopped").wait_for()
+    panel = app.open("Generate")
+    app.run(panel, "Generate")
+    assert "Traceback" not in (app.folder / "demo.log").read_text()
+
+
+def test_the_page_asks_for_nothing_that_is_refused(app: App) -> None:
+    app.open("Generate")
+    assert [line for line in app.refused if "/gradio_api/upload" not in line] == []
 
 
 def test_nothing_is_asked_of_other_machines(app: App) -> None:

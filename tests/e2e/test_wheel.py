@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.processes import python
+from tests.processes import fresh_python
 from tests.wheels import build_wheel, install_wheels
 
 pytestmark = pytest.mark.slow
@@ -20,6 +20,9 @@ def test_wheel_works_on_its_own(tmp_path: Path) -> None:
     install_wheels(site, build_wheel(REPOSITORY, tmp_path))
     shipped, folder = site / "bigr" / "conf", REPOSITORY / "conf"
     assert yaml_files(shipped) == yaml_files(folder)
+    for model in ("digits",):
+        for file in ("generator.safetensors", "autoencoder.safetensors", "README.md"):
+            assert (site / "bigr" / "pretrained" / model / file).is_file()
     (about,) = site.glob("*.dist-info")
     assert not {path.name for path in site.iterdir()} & {"tests", "bench", "conf", "examples"}
     scripts = importlib.metadata.PathDistribution(about).entry_points
@@ -29,11 +32,11 @@ def test_wheel_works_on_its_own(tmp_path: Path) -> None:
 
     # 2. It composes its own files.
     arguments = ("-m", "bigr.train", "model=xxl", "trainer.num_nodes=4", "--cfg", "job")
-    shown = python(*arguments, cwd=tmp_path, PYTHONPATH=str(site))
+    shown = fresh_python(*arguments, cwd=tmp_path, PYTHONPATH=str(site))
     assert shown.returncode == 0, shown.stderr
     assert "num_layers: 48" in shown.stdout
     code = "import bigr.cli.configuration as c; print(c.config_dir())"
-    where = python("-c", code, cwd=tmp_path, PYTHONPATH=str(site))
+    where = fresh_python("-c", code, cwd=tmp_path, PYTHONPATH=str(site))
     assert where.stdout.strip() == str(shipped)
 
 

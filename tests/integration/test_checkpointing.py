@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -12,13 +13,19 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from bigr import load_autoencoder, load_generator
+from bigr.convert import main as convert
 from bigr.training.callbacks.checkpointing import Checkpoints
+from bigr.training.callbacks.ema import EMA
+from bigr.training.callbacks.weight_export import ExportError, ExportWeights
 from bigr.training.checkpoint_files import (
     DurableCheckpointIO,
     newest_whole,
     saved_checkpoints,
     what_is_wrong,
 )
+from tests.disk import full_disk
+from tests.integration.test_interruptions import overrides
 from tests.integration.test_training import GENERATOR, build, codes, fit
 from tests.processes import python
 
@@ -64,7 +71,7 @@ def test_a_broken_checkpoint_is_passed_over(
         (tmp_path / "step_00000005.ckpt").write_bytes(whole[: int(share * len(whole))])
         assert newest_whole(tmp_path) == tmp_path / "step_00000004.ckpt"
         assert "skipping" in caplog.text
-        assert "it is cut off" in caplog.text
+        assert "it is damaged or truncated" in caplog.text
         caplog.clear()
     (tmp_path / "step_00000004.ckpt").write_text("<!doctype html>")
     torch.save({"state_dict": {}}, tmp_path / "step_00000003.ckpt")
@@ -95,7 +102,7 @@ from tests.models import tiny_autoencoder
 
 logging.basicConfig(level=logging.ERROR)
 here = Path(".").resolve()
-a = save_autoencoder(tiny_autoencoder(image_size=16, channel_multipliers=(1, 1, 1)), here / "a.st")
+a = save_autoencoder(tiny_autoencoder(image_size=8), here / "a.st")
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 seen = {{}}
 
@@ -168,3 +175,61 @@ def test_skipped_batches_are_named(tmp_path: Path, codes: Path) -> None:
     labels = load_digits("train", 16).labels
     for part, batch in zip(report, seen[-3:], strict=True):
         assert [int(labels[index]) for index in part["samples"]] == batch
+
+
+@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+def test_a_disk_that_is_full_at_the_end(tmp_path: Path, codes: Path, kind: str) -> None:
+    """The command in the message exports the same weights later: the averaged ones."""
+    module: Any = build(kind, codes)
+    expected: dict[str, torch.Tensor] = {}
+    with contextlib.ExitStack() as disk:
+
+        class Fill(Callback):
+            def on_fit_end(self, *_: Any) -> None:
+                network = module.model if kind == "generator" else module.autoencoder
+                expected.update({k: v.clone() for k, v in network.state_dict().items()})
+                disk.enter_context(full_disk())
+
+        callbacks = (EMA(0.8), Checkpoints(str(tmp_path / "saved")), Fill(), ExportWeights())
+        with pytest.raises(ExportError, match="They are safe in the last checkpoint") as caught:
+            fit(module, tmp_path, 3, *callbacks, enable_checkpointing=True)
+    path = tmp_path / f"{kind}.safetensors"
+    assert not path.exists()
+    convert(str(caught.value).partition("bigr.convert ")[2].split())
+    weights = (load_generator if kind == "generator" else load_autoencoder)(path).state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+    raw = torch.load(tmp_path / "saved" / "step_00000003.ckpt")["current_model_state"]
+    prefix = "model" if kind == "generator" else "autoencoder"
+    assert not all(torch.equal(weights[name], raw[f"{prefix}.{name}"]) for name in weights)
+
+
+def test_damage_that_a_command_finds(tmp_path: Path, codes: Path) -> None:
+    """The export fails; then the newest checkpoint has a flipped bit."""
+    (tmp_path / "file").write_text("not a folder")
+    run = tmp_path / "run"
+
+    def train(*words: str) -> tuple[int, str]:
+        command = ["-m", "bigr.train", *overrides(codes, run)]
+        command += ["callbacks.checkpoint.keep_last=null", "trainer.max_steps=2", *words]
+        command += ["task.lr_scheduler.warmup_steps=0"]
+        result = python(*command, cwd=tmp_path)
+        return result.returncode, result.stdout + result.stderr
+
+    code, output = train("callbacks.export.folder=file")
+    assert code == 2, output
+    assert "bigr.train: The training is complete, but its weights could not be written" in output
+    assert names(run / "checkpoints") == [2, 1]
+    newest = run / "checkpoints" / "step_00000002.ckpt"
+    weight = torch.load(newest)["state_dict"]["model.transformer.norm.weight"].numpy().tobytes()
+    data = bytearray(newest.read_bytes())
+    data[data.index(weight)] ^= 1
+    newest.write_bytes(data)
+    code, output = train(f"resume={newest}")
+    assert code == 2, output
+    assert f"bigr.train: resume={newest}: it is damaged (Bad CRC-32" in output
+    code, output = train("resume=auto")
+    assert code == 0, output
+    assert f"skipping {newest}: it is damaged (Bad CRC-32" in output
+    assert what_is_wrong(newest) is None  # it was made again
+    load_generator(run)

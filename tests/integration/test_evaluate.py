@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +21,7 @@ from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.fidelity import FidelityEvaluation
 from tests.inception import accept_any_inception
 from tests.models import tiny_autoencoder, tiny_generator
-from tests.processes import environment, python
+from tests.processes import ReadyProcess, python, spawn
 
 pytestmark = pytest.mark.slow
 FAST = ("sampler.num_iterations=4", "sampler.num_denoise_steps=6", "sampler.guidance_scale=2.0")
@@ -54,18 +51,12 @@ def evaluate(folder: Path, *overrides: str, expected: int = 0) -> str:
 
 def kill_when(folder: Path, overrides: list[str], is_time: Callable[[], bool]) -> None:
     """Start an evaluation and end it by SIGKILL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bigr.evaluate", *overrides],
-        cwd=folder,
-        env=environment(BIGR_CACHE=str(folder / "cache"), OMP_NUM_THREADS="1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = ("-m", "bigr.evaluate", *overrides)
+    process = ReadyProcess(*words, cwd=folder, BIGR_CACHE=str(folder / "cache"))
     deadline = time.monotonic() + 120
     while not is_time() and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
 
 
 def metrics(place: Path) -> dict[str, Any]:
@@ -114,6 +105,19 @@ def test_the_same_1000_images(folder: Path, alone: Path, how: str) -> None:
     assert not (folder / run / "features").exists()
 
 
+def test_samples_in_one_and_two_processes(folder: Path) -> None:
+    """Identical figures of images in files, without a generator."""
+    words = ("evaluation=digits_fidelity", "samples=digits", "evaluation.count=null", "device=cpu")
+    out = evaluate(folder, *words, "evaluation.samples_split=train", "hydra.run.dir=samples_1")
+    assert "Frechet distance-1437" in out
+    more = ("evaluation.batch_size=7", "devices=2", "hydra.run.dir=samples_2")
+    evaluate(folder, *words, "evaluation.samples_split=train", *more)
+    first, second = (metrics(folder / f"samples_{count}") for count in (1, 2))
+    assert first["figures"] == second["figures"]
+    assert first["count"] == 1437
+    assert first["figures"]["digits_accuracy"] > 0.93
+
+
 def test_finished_is_left_alone_and_other_settings_are_refused(folder: Path, alone: Path) -> None:
     before = (alone / "metrics.json").stat().st_mtime_ns
     more = ("evaluation.save_images=true", "evaluation.keep_features=true")
@@ -121,7 +125,7 @@ def test_finished_is_left_alone_and_other_settings_are_refused(folder: Path, alo
     assert "exist" in evaluate(folder, *same)
     assert (alone / "metrics.json").stat().st_mtime_ns == before
     out = evaluate(folder, *same, "sampler.temperature=1.5", expected=2)
-    assert "holds features of another evaluation (sampler was" in out
+    assert "contains the features of another evaluation (sampler was" in out
 
 
 def test_killed_and_gone_on_with(folder: Path, alone: Path) -> None:
@@ -182,7 +186,7 @@ def test_sweep_with_failing_jobs_and_resumed(folder: Path) -> None:
     assert f"sampler.guidance_scale={score['sampler.guidance_scale']} " in result.stdout
     result = python("-m", "bigr.sweep", "sweep", "--best", "fid", cwd=folder)
     assert result.returncode == 2
-    assert "no finished job has the figure fid; there are digits_" in result.stderr
+    assert "no finished job has the score fid; available are digits_" in result.stderr
 
 
 def test_a_job_killed_costs_only_itself(folder: Path) -> None:
@@ -219,7 +223,7 @@ def real_images(place: Path) -> None:
     from PIL import Image
 
     digits = load_digits("test", 8)
-    for index in range(24):
+    for index in range(16):
         path = place / "val" / "digit" / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = (digits.images[index].permute(1, 2, 0) * 255).byte().numpy()
@@ -249,7 +253,7 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
     evaluation = FidelityEvaluation(
         reference=str(folder / "real"),
         inception_file=str(weights),
-        count=20,
+        count=12,
         batch_size=4,
         chunk_size=4,
         save_images=True,
@@ -266,7 +270,7 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
     result = evaluation(context)
     if result is not None:
         (folder / f"inception_{count}.json").write_text(json.dumps(result.figures))
-        assert [row[0] for row in result.rows][:3] == ["FID-20", "sFID-20", "IS"]
+        assert [row[0] for row in result.rows][:3] == ["FID-12", "sFID-12", "IS-12"]
         assert result.rows[0][2:] == ("1", "0.1", "NO")
         assert result.rows[2][2:] == ("2", "", "")
     dist.destroy_process_group()
@@ -274,15 +278,14 @@ def inception_figures(rank: int, count: int, folder: Path, weights: Path, port: 
 
 def test_inception_in_one_and_two_processes(folder: Path, inception_weights: Path) -> None:
     """Real images against generated ones through an InceptionV3 with drawn weights."""
-    import torch.multiprocessing as multiprocessing
-
     real_images(folder / "real")
     figures = []
     for count in (1, 2):
-        arguments = (count, folder, inception_weights, 29620 + count)
-        multiprocessing.spawn(inception_figures, arguments, nprocs=count)
+        spawn(inception_figures, count, folder, inception_weights, 29620 + count, count=count)
         figures.append(json.loads((folder / f"inception_{count}.json").read_text()))
-    assert list(figures[0]) == ["fid", "sfid", "is", "precision", "recall", "kid"]
+    assert list(figures[0]) == [
+        *("fid", "sfid", "is", "precision", "recall", "density", "coverage", "kid")
+    ]
     assert figures[1] == pytest.approx(figures[0], rel=1e-6)
     from bigr.metrics.feature_networks import InceptionNetwork
 
@@ -291,7 +294,7 @@ def test_inception_in_one_and_two_processes(folder: Path, inception_weights: Pat
         network = InceptionNetwork(str(inception_weights))
     chunks = sorted((folder / "inception_1" / "features").glob("images_*.npz"))
     images = np.concatenate([np.load(path)["images"] for path in chunks])
-    digits = (load_digits("test", 8).images[:24] * 255).byte()
+    digits = (load_digits("test", 8).images[:16] * 255).byte()
     x, y = (network(part).pool.double() for part in (torch.from_numpy(images), digits))
     # Of so few images the trace is the nuclear norm of the product of the centred features.
     centred = [(part - part.mean(0)) / (len(part) - 1) ** 0.5 for part in (x, y)]
@@ -364,7 +367,7 @@ def test_evaluations_of_others(folder: Path) -> None:
     values = [2 * np.array(picture.convert("L")).mean() for picture in expected]
     assert found["values"] == pytest.approx(values)
     assert found["figures"]["brightness"] == pytest.approx(np.mean(values))
-    assert "exists, from the same settings" in evaluate(folder, *own)
+    assert "already exists for the same settings" in evaluate(folder, *own)
     out = evaluate(folder, *own, "evaluation.scale=-1.0", "hydra.run.dir=bad", expected=2)
     assert "evaluation.scale=-1.0: it must be positive." in out
     assert "use one" in evaluate(folder, *own, "devices=2", "hydra.run.dir=two", expected=2)
@@ -376,8 +379,8 @@ def test_bad_settings(folder: Path) -> None:
     for override, message in (
         ("evaluation.reference=nowhere.npz", "there is no such file or folder"),
         ("evaluation.labels=some", "labels must be balanced or random, got 'some'"),
-        ("evaluation.network=clip", "network must be inception or digits, got 'clip'"),
-        ("+evaluation.published.fd=3", "there is no figure fd"),
+        ("evaluation.network=clip", "evaluation.network=clip: there is no such network"),
+        ("+evaluation.published.fd=3", "there is no score fd"),
         ("optimized_metric=fid", "optimized_metric=fid: there is no such figure"),
     ):
         place = override.split("=")[0].strip("+").replace(".", "_")

@@ -239,7 +239,8 @@ def test_finetuning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = AutoencoderModule(
         BinaryAutoencoderConfig(**{**SIZES, "code_dim": 9}), optimizer, init_from=str(path)
     )
-    assert "except for the quantizer, which has 6 bits there and 9 bits here" in caplog.text
+    new = "parameters: quantizer.proj, quantizer.embedding (6 to 9 bits)"
+    assert new in caplog.text
     for name, value in weights(other.autoencoder).items():
         if not name.startswith("quantizer."):
             assert torch.equal(value, trained.state_dict()[name])
@@ -317,7 +318,7 @@ def test_reconstruction_table(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert wrong.returncode == 2
-    assert "is for images of 16 pixels, and data.image_size is 32" in wrong.stderr
+    assert "is for images of 16 pixels, but data.image_size is 32" in wrong.stderr
 
 
 def test_bits_are_watched() -> None:

@@ -143,8 +143,8 @@ def test_facts_that_contradict_the_generator(name: str) -> None:
 
 def test_facts_that_contradict_the_autoencoder() -> None:
     module = AutoencoderModule(SIZES, functools.partial(torch.optim.Adam, lr=1e-3))
-    module.check(Facts(provides="images", image_size=16))
+    module.check(Facts(provides="images", image_size=SIZES.image_size))
     with pytest.raises(ValueError, match="learns images, but this data module provides codes"):
         module.check(Facts(provides="codes"))
-    with pytest.raises(ValueError, match=r"data\.image_size=32, .* choose resolution=16"):
+    with pytest.raises(ValueError, match=r"data\.image_size=32, .* choose resolution=8"):
         module.check(Facts(provides="images", image_size=32))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from tests.image_files import encoded, photograph, write_folders
 from tests.models import randomise, tiny_autoencoder
-from tests.processes import call_main, python, ready_processes
+from tests.processes import ReadyProcess, python
 
 COUNT = 53
 BAD = (4, 17, 18, 40)
@@ -78,14 +80,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that was made without interruptions."""
     folder = tmp_path_factory.mktemp("whole")
-    process = ready_processes().Process(
-        target=call_main,
-        args=("tokenize", arguments(inputs, folder / "store"), folder / "log"),
-    )
-    process.start()
-    process.join(120)
-    assert process.exitcode == 0, (folder / "log").read_text()
+    process = start(folder, arguments(inputs, folder / "store"))
+    assert process.wait(120) == 0, (folder / "log").read_text()
     return folder
+
+
+def start(folder: Path, overrides: list[str], log: str = "log") -> ReadyProcess:
+    """The command in a folder, which writes to a file there."""
+    words = ("-m", "bigr.tokenize", *overrides)
+    return ReadyProcess(*words, cwd=folder, stdout=folder / log)
 
 
 def names_and_files(inputs: Path) -> list[Path]:
@@ -140,9 +143,8 @@ def test_left_out_images(inputs: Path, whole: Path) -> None:
     assert report.splitlines() == [f"{name}: not an image" for name in files if name in bad]
     manifest = json.loads((whole / "store" / "manifest.json").read_text())
     assert manifest["left_out"] == {"train": len(BAD), "val": 0}
-    indices = np.concatenate(
-        [read_shard(path)["indices"] for path in sorted((whole / "store").glob("train-*"))]
-    )
+    shards = sorted((whole / "store").glob("train-*.safetensors"))
+    indices = np.concatenate([read_shard(path)["indices"] for path in shards])
     assert [files[index] for index in indices] == [name for name in files if name not in bad]
     log = (whole / "log").read_text()
     assert "train: 49 images, 4 left out (see broken_files.txt)" in log
@@ -172,33 +174,43 @@ def test_deterministic_bits(inputs: Path, tmp_path: Path) -> None:
 def test_killed_anywhere_it_goes_on(inputs: Path, whole: Path, tmp_path: Path) -> None:
     """SIGKILL at 20 random moments; each time the next start ends with the same bytes."""
     expected = contents(whole / "store")
-    context = ready_processes()
     chance = random.Random(0)
     partial = []
     for trial in range(20):
         output = tmp_path / f"{trial}" / "store"
         output.parent.mkdir()
-        job = ("tokenize", arguments(inputs, output), output.parent / "log")
-        process = context.Process(target=call_main, args=job)
-        process.start()
+        log = output.parent / "log"
+        process = start(output.parent, arguments(inputs, output))
         while not (output / "manifest.json").exists():
-            assert process.is_alive(), job[2].read_text()
+            assert process.poll() is None, log.read_text()
             time.sleep(0.002)
         number = chance.randrange(13)  # 11 shards of training, 1 of validation, then the manifest
         deadline = time.monotonic() + 60
-        while len(list(output.glob("*.safetensors"))) < number and process.is_alive():
+        while len(list(output.glob("*.safetensors"))) < number and process.poll() is None:
             assert time.monotonic() < deadline
         time.sleep(chance.random() * 0.01)
         process.kill()
-        process.join()
         partial.append(len(list(output.glob("*.safetensors"))))
-        again = context.Process(target=call_main, args=job)
-        again.start()
-        again.join(120)
-        assert again.exitcode == 0, job[2].read_text()
+        again = start(output.parent, arguments(inputs, output))
+        assert again.wait(120) == 0, log.read_text()
         assert contents(output) == expected, trial
     assert len(set(partial)) >= 5, "the moments were not spread"
     assert min(partial) < 6
+
+
+def test_stopped_by_a_signal(inputs: Path, tmp_path: Path) -> None:
+    """SIGTERM ends it before the next shard is complete, with the usual exit code."""
+    output = tmp_path / "store"
+    process = start(tmp_path, arguments(inputs, output, "num_draws=3000"))
+    deadline = time.monotonic() + 120
+    while not list(output.glob("*.safetensors")):
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 128 + signal.SIGTERM
+    assert len(list(output.glob("*.safetensors"))) < 12
+    assert "finished shards are kept: repeat the command" in (tmp_path / "log").read_text()
 
 
 def test_two_processes_make_the_same(inputs: Path, whole: Path, tmp_path: Path) -> None:
@@ -215,22 +227,37 @@ def test_two_processes_make_the_same(inputs: Path, whole: Path, tmp_path: Path) 
 
 def test_finished_again_changes_nothing(inputs: Path, whole: Path) -> None:
     before = {path: os.stat(path).st_mtime_ns for path in (whole / "store").glob("*.safetensors")}
-    job = ("tokenize", arguments(inputs, whole / "store"), whole / "again")
-    process = ready_processes().Process(target=call_main, args=job)
-    process.start()
-    process.join(120)
-    assert process.exitcode == 0
+    assert start(whole, arguments(inputs, whole / "store"), "again").wait(120) == 0
     assert before == {path: os.stat(path).st_mtime_ns for path in before}
+
+
+def test_a_flipped_bit_is_found_when_the_command_is_repeated(
+    inputs: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Once, the checksum of the damaged file was written into the manifest."""
+    shutil.copytree(whole / "store", tmp_path / "store")
+    path = tmp_path / "store" / "train-00003.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    before = contents(tmp_path / "store")
+    code = start(tmp_path, arguments(inputs, tmp_path / "store")).wait(120)
+    text = (tmp_path / "log").read_text()
+    assert code == 2, text
+    assert f"{path} is damaged (its checksum differs): remove it, and run the" in text
+    assert "Traceback" not in text
+    assert contents(tmp_path / "store") == before
 
 
 WRONG = {
     "tokenizer": (
         ["autoencoder={inputs}/other.safetensors"],
-        "contains codes made with tokenizer_sha256=",
+        "contains codes that were made with tokenizer_sha256=",
     ),
     "views": (
         ["views=[center]"],
-        "contains codes made with views=['center', 'mirror'], but now it is ['center']: choose",
+        "contains codes that were made with views=['center', 'mirror'], but this command has "
+        "views=['center']: choose",
     ),
     "unknown_view": (
         ["views=[left]"],
@@ -238,7 +265,7 @@ WRONG = {
     ),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),
-    "draws": (["deterministic=true"], "num_draws=2 with deterministic=true are all the same"),
+    "draws": (["deterministic=true"], "num_draws=2 has no use with deterministic=true, because"),
     "broken": (["output={tmp}/new", "data.max_broken_share=0.03"], "of 56 images are broken"),
     "split": (["splits=[test]"], "each value is train or val, got ['test']"),
 }
@@ -255,13 +282,9 @@ def test_refused(inputs: Path, whole: Path, tmp_path: Path, kind: str) -> None:
         for argument in arguments(inputs, whole / "store")
         if argument.split("=")[0] not in {override.split("=")[0] for override in more}
     ]
-    log = tmp_path / "log"
-    job = ("tokenize", [*given, *more], log)
-    process = ready_processes().Process(target=call_main, args=job)
-    process.start()
-    process.join(120)
-    text = log.read_text()
-    assert process.exitcode == 2, text
+    code = start(tmp_path, [*given, *more]).wait(120)
+    text = (tmp_path / "log").read_text()
+    assert code == 2, text
     assert message in text
     assert "Traceback" not in text
     assert contents(whole / "store") == before

@@ -36,9 +36,9 @@ from tests.models import tiny_autoencoder
 
 SIZES = BinaryAutoencoderConfig(
     code_dim=6,
-    image_size=16,
+    image_size=8,
     base_channels=32,
-    channel_multipliers=(1, 1, 1),
+    channel_multipliers=(1, 1),
     embed_dim=32,
     res_blocks=1,
     attn_resolutions=(),
@@ -61,8 +61,7 @@ DECAY = 0.8
 
 @pytest.fixture(scope="module")
 def codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    autoencoder = tiny_autoencoder(image_size=16, channel_multipliers=(1, 1, 1))
-    return save_autoencoder(autoencoder, tmp_path_factory.mktemp("codes") / "a.safetensors")
+    return save_autoencoder(tiny_autoencoder(), tmp_path_factory.mktemp("codes") / "a.safetensors")
 
 
 def build(kind: str, codes: Path) -> TrainingModule:
@@ -109,7 +108,7 @@ def fit(
         default_root_dir=folder,
         **{"enable_checkpointing": False, "limit_val_batches": 0, **settings},
     )
-    data = DigitsDataModule(batch_size=BATCH, seed=7)
+    data = DigitsDataModule(image_size=8, batch_size=BATCH, seed=7)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return trainer
 
@@ -137,10 +136,41 @@ def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def run_twelve_steps(
+    kind: str, codes: Path, folder: Path, *callbacks: Callback, resume: Path | None = None
+) -> dict[str, Any]:
+    """Train, and return what a checkpoint of the end holds."""
+    module = build(kind, codes)
+    callbacks = (*callbacks, EMA(DECAY))
+    trainer = fit(module, folder, 12, *callbacks, resume=resume, enable_checkpointing=True)
+    trainer.save_checkpoint(folder / "end.ckpt")
+    return dict(torch.load(folder / "end.ckpt", weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    codes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[list[float], dict[str, Any]]]:
+    """Losses and end of a run that is left alone, of which each kind needs one."""
+
+    @functools.cache
+    def of(kind: str) -> tuple[list[float], dict[str, Any]]:
+        losses, folder = Losses(), tmp_path_factory.mktemp(kind)
+        saver = Checkpoints(str(folder / "saved"))
+        return losses.values, run_twelve_steps(kind, codes, folder, losses, saver)
+
+    return of
+
+
 @pytest.mark.parametrize("kind", ["generator", "autoencoder", "gan"])
 @pytest.mark.parametrize(("stop", "on_exception"), [(3, False), (5, False), (5, True), (8, True)])
 def test_resumed_equals_uninterrupted(
-    tmp_path: Path, codes: Path, kind: str, stop: int, on_exception: bool
+    tmp_path: Path,
+    codes: Path,
+    uninterrupted: Callable[[str], tuple[list[float], dict[str, Any]]],
+    kind: str,
+    stop: int,
+    on_exception: bool,
 ) -> None:
     """Weights, average, optimiser and losses, bit for bit, in mid-epoch and at its boundary.
 
@@ -148,26 +178,19 @@ def test_resumed_equals_uninterrupted(
     a batch has already been fetched.
     """
 
-    def run(name: str, *callbacks: Callback, resume: Path | None = None) -> Path:
-        saver = Checkpoints(
-            str(tmp_path / name / "saved"), every_n_steps=100 if on_exception else 1, keep_last=1
-        )
-        callbacks = (*callbacks, EMA(DECAY), saver)
-        module = build(kind, codes)
-        trainer = fit(module, tmp_path, 12, *callbacks, resume=resume, enable_checkpointing=True)
-        trainer.save_checkpoint(tmp_path / name / "end.ckpt")
-        return tmp_path / name / "end.ckpt"
+    def saver() -> Checkpoints:
+        steps = 100 if on_exception else 1
+        return Checkpoints(str(tmp_path / "saved"), every_n_steps=steps, keep_last=1)
 
-    whole, broken, rest = Losses(), Losses(), Losses()
-    first = torch.load(run("whole", whole), weights_only=True)
+    whole, first = uninterrupted(kind)
+    broken, rest = Losses(), Losses()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        run("broken", Stop(stop), broken)
-    (saved,) = saved_checkpoints(tmp_path / "broken" / "saved")
+        run_twelve_steps(kind, codes, tmp_path, Stop(stop), broken, saver())
+    (saved,) = saved_checkpoints(tmp_path / "saved")
     assert saved.name == f"step_{stop:08d}.ckpt"
-    resumed = run("broken", rest, resume=saved)
-    second = torch.load(resumed, weights_only=True)
-    assert len(whole.values) == len(set(whole.values)) == 12
-    assert broken.values + rest.values == whole.values
+    second = run_twelve_steps(kind, codes, tmp_path, rest, saver(), resume=saved)
+    assert len(whole) == len(set(whole)) == 12
+    assert broken.values + rest.values == whole
     assert equal(first["state_dict"], second["state_dict"])
     assert equal(first["current_model_state"], second["current_model_state"])
     assert not equal(first["state_dict"], first["current_model_state"])
@@ -181,7 +204,7 @@ def test_resumed_equals_uninterrupted(
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_average_is_the_formula(tmp_path: Path, codes: Path, every: int) -> None:
-    """e <- decay e + (1 - decay) w after every n-th step, from the weights of the first."""
+    """e <- decay e + (1 - decay) w after every n-th step, from the initial weights."""
     history: list[dict[str, torch.Tensor]] = []
 
     class Record(Callback):
@@ -189,10 +212,10 @@ def test_average_is_the_formula(tmp_path: Path, codes: Path, every: int) -> None
             history.append({k: v.clone() for k, v in module.model.state_dict().items()})
 
     module = build("generator", codes)
+    initial = {name: value.double() for name, value in module.model.state_dict().items()}
     fit(module, tmp_path, 9, Record(), EMA(DECAY, every))
-    updates = history[every - 1 :: every]
-    average = {name: tensor.double() for name, tensor in updates[0].items()}
-    for weights in updates[1:]:
+    average = {name: tensor.clone() for name, tensor in initial.items()}
+    for weights in history[every - 1 :: every]:
         for name, tensor in weights.items():
             average[name] = DECAY * average[name] + (1 - DECAY) * tensor.double()
     final = module.model.state_dict()
@@ -290,7 +313,7 @@ def test_wrong_autoencoder_is_refused(codes: Path) -> None:
         autoencoder=str(codes),
     )
     with pytest.raises(ValueError, match=r"code_dim 7 .* decodes code_dim 6"):
-        module.check(DigitsDataModule())
+        module.check(DigitsDataModule(image_size=8))
 
 
 def test_images_without_an_autoencoder_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bigr
-from tests.processes import python
+from tests.processes import fresh_python
 
 
 def test_names_load() -> None:
@@ -28,5 +28,5 @@ def test_names_load() -> None:
 )
 def test_imports_are_light(tmp_path: Path, statement: str, absent: list[str]) -> None:
     code = f"{statement}; import sys; print([n for n in {absent} if n in sys.modules])"
-    result = python("-c", code, cwd=tmp_path)
+    result = fresh_python("-c", code, cwd=tmp_path)
     assert result.stdout.strip() == "[]", result.stderr

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
 from bigr import BiGRConfig, BinaryAutoencoderConfig, SamplerConfig
-from bigr.cli.configuration import register_resolvers
-from bigr.presets import config_dir, load_preset, preset_names
+from bigr.presets import load_preset, preset_names
 
-
-@pytest.fixture(autouse=True)
-def _hydra() -> Iterator[None]:
-    register_resolvers()
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 @pytest.mark.parametrize("name", preset_names("sampler"))
 def test_samplers(name: str) -> None:
     composed = hydra.compose("sample", [f"sampler={name}"]).sampler
-    assert SamplerConfig.preset(name) == instantiate(composed)
+    # Without a model, the settings that follow from it are the defaults.
+    given = {key: value for key, value in composed.items() if value is not None}
+    assert SamplerConfig.preset(name) == instantiate(given)
 
 
-@pytest.mark.parametrize("name", preset_names("model"))
+# The option "pretrained" has the sizes of the generator that another setting names.
+@pytest.mark.parametrize("name", [n for n in preset_names("model") if n != "pretrained"])
 def test_models(name: str) -> None:
     composed = hydra.compose("train", [f"model={name}", "autoencoder=d24", "resolution='256'"])
     found = BiGRConfig.preset(name, code_dim=24, grid_size=16, num_classes=1000)
     assert found == instantiate(composed.model)
 
 
-@pytest.mark.parametrize("name", preset_names("autoencoder"))
-def test_autoencoders(name: str) -> None:
-    composed = hydra.compose("train", [f"autoencoder={name}", "resolution='512'"])
-    found = BinaryAutoencoderConfig.preset(name, image_size=512)
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [(name, 512) for name in preset_names("autoencoder")]
+    + [("d24", size) for size in (16, 32, 64, 128, 256)],
+)
+def test_autoencoders(name: str, image_size: int) -> None:
+    composed = hydra.compose("train", [f"autoencoder={name}", f"resolution='{image_size}'"])
+    found = BinaryAutoencoderConfig.preset(name, image_size=image_size)
     assert found == instantiate(composed.autoencoder)
+    grids = {16: 4, 32: 8, 64: 8, 128: 16, 256: 16, 512: 32}
+    assert found.grid_size == (image_size // 4 if name == "digits" else grids[image_size])
 
 
 def test_the_variant_for_512_pixels() -> None:
@@ -72,7 +72,10 @@ def test_changes_take_precedence() -> None:
         (lambda: SamplerConfig.preset("paper_x"), "no preset 'paper_x'. Did you mean paper_xl or"),
         (lambda: SamplerConfig.preset("demo", gidance_scale=1.0), "Did you mean guidance_scale"),
         (lambda: BiGRConfig.preset("l", code_dim=24, grid_size=16), "BiGRConfig.num_classes"),
-        (lambda: BinaryAutoencoderConfig.preset("d25", image_size=256), "It can be d24, d32"),
+        (
+            lambda: BinaryAutoencoderConfig.preset("d25", image_size=256),
+            "It can be d16, d20, d24, d32",
+        ),
     ],
 )
 def test_mistakes(call: object, message: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from bigr import BiGRPipeline
+from bigr import BiGRPipeline, SamplerConfig
+from bigr.app.actions import WHATEVER, Actions, Knobs, Limits
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.cli.entry import UserError
 from bigr.sample import job
@@ -41,7 +44,7 @@ def sample(folder: Path, target: str, arguments: dict[str, Any], **more: Any) ->
         "execution": {"_target_": "bigr.ExecutionConfig"},
         "application": node,
         **{"device": "cpu", "devices": 1, "num_nodes": 1, "batch_size": 2, "seed": 5},
-        **{"animate": False, "paths": {"output": str(folder / "run")}},
+        **{"animate": False, "settings": None, "paths": {"output": str(folder / "run")}},
     }
     job(OmegaConf.create({**settings, **more}))
     return folder / "run"
@@ -106,6 +109,66 @@ def test_applications_of_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "lab_of_this_test", module)
     output = sample(folder, "lab_of_this_test.every_class", {"times": 2})
     assert files(output) == [f"every_class_00{index}.png" for index in range(6)]
+
+
+def web_app(folder: Path) -> Actions:
+    return Actions(
+        BiGRPipeline.from_files(folder / "g.safetensors", folder / "a.safetensors", device="cpu"),
+        SamplerConfig(num_denoise_steps=4, num_iterations=3),
+        Limits(),
+        "tiny",
+    )
+
+
+KNOBS = Knobs(guidance_scale=2.0, num_iterations=3, gumbel_temperature=0.5, seed=9)
+
+
+@pytest.mark.parametrize(
+    "name", ["generate", "inpaint", "edit", "outpaint", "interpolate", "enrich"]
+)
+def test_pictures_of_the_web_app_are_made_again(folder: Path, name: str) -> None:
+    """Bit for bit, from each file that the app offers, by the command and by the pipeline."""
+    noise(50, 30).save(folder / "photo.png")
+    photo, strokes = str(folder / "photo.png"), Image.new("RGBA", (640, 384))
+    strokes.paste((255, 0, 0, 255), (256, 128, 384, 256))
+    app = web_app(folder)
+    label = 1 if name == "edit" else WHATEVER
+    job = {
+        "generate": lambda: app.generate([2, 0], 3, KNOBS),
+        "interpolate": lambda: app.interpolate(0, 2, 4, KNOBS),
+        "enrich": lambda: app.enrich(photo, 1, 2, KNOBS),
+    }.get(name, lambda: app.repaint(photo, strokes, name == "outpaint", label, 3, "paste", KNOBS))()
+    (folder / "files").mkdir()
+    archive = list(job.steps(folder / "files"))[-1].archive
+    assert archive is not None
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder / "unpacked")
+    png = shutil.copy(folder / "unpacked" / f"{name}_01.png", folder / "alone.png")
+    found = sorted((folder / "unpacked").glob(f"{name}_*.png"))
+    expected = [Image.open(path).tobytes() for path in found]
+    assert len(expected) > 1
+    for path in (archive, png, folder / "unpacked" / "settings.json"):
+        assert [one.tobytes() for one in app.pipeline.reproduce(path)] == expected
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        output = sample(folder, "bigr.BiGRPipeline.stream", {"classes": [0]}, settings=str(path))
+        made = sorted((output / "images").iterdir(), key=lambda one: one.stem.split("seed")[-1])
+        assert [Image.open(one).tobytes() for one in made] == expected
+        # The saved configuration is that of these pictures.
+        saved = OmegaConf.load(output / "config.yaml")
+        assert saved.seed == 9
+        assert saved.sampler.gumbel_temperature == 0.5
+        given = [saved.application[key] for key in ("image", "mask", "keep")
+                 if key in saved.application]  # fmt: skip
+        assert all(Path(one).is_relative_to(output) for one in given)
+
+
+def test_settings_of_another_model(folder: Path) -> None:
+    (folder / "files").mkdir()
+    list(web_app(folder).generate([0], 1, KNOBS).steps(folder / "files"))
+    save_generator(tiny_generator(seed=1), folder / "g.safetensors")
+    path = str(folder / "files" / "settings.json")
+    with pytest.raises(UserError, match="generator: the settings were made with other weights"):
+        sample(folder, "bigr.BiGRPipeline.stream", {"classes": [0]}, settings=path)
 
 
 @pytest.mark.parametrize(

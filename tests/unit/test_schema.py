@@ -41,7 +41,7 @@ from bigr.schema import (
     from_dict,
     show,
 )
-from tests.processes import python
+from tests.processes import fresh_python
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTheTypeChecker
@@ -317,5 +317,7 @@ def test_checking_is_cheap() -> None:
 
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:
-    found = python("-c", "import bigr.schema, sys; print('torch' in sys.modules)", cwd=tmp_path)
+    found = fresh_python(
+        "-c", "import bigr.schema, sys; print('torch' in sys.modules)", cwd=tmp_path
+    )
     assert found.stdout == "False\n", found.stderr

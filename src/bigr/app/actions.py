@@ -3,71 +3,108 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 from PIL import Image
 
-from bigr.app.steps import CANVAS_SIDE, COLUMNS, Step, steps_of
+from bigr.app.steps import CANVAS_SIDE, COLUMNS, PictureJob
 from bigr.data.examples import example_pictures
+from bigr.data.files import check_regular
 from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import read_picture
 from bigr.inference.preview import Film
-from bigr.pipeline import BiGRPipeline, Blend
-from bigr.sampling.conditioning import ENRICHMENT, INPAINTING, INTERPOLATION
-from bigr.sampling.sampler import ProgressCallback
+from bigr.pipeline import BiGRPipeline, Blend, ClassName
+from bigr.pipeline.picture_settings import AppName, PictureSettings, model_digests
+from bigr.sampling.conditioning import ENRICHMENT, INPAINTING, INTERPOLATION_RATIOS
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import PositiveFloat, PositiveInt, check_fields
+from bigr.schema import NonNegativeInt, PositiveFloat, PositiveInt, check_fields, checked
 
 WHATEVER = -1
 """The value that stands for no class in menus."""
+ClassChoice = Annotated[int, Ge(WHATEVER)]
+MAX_SEED = 2**31 - 1
+MAX_GUIDANCE = 10.0
+MAX_GUMBEL = 3.0
+MAX_ROUNDS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most that one request may ask for.
+    """The most that one request, or one visitor, may ask for.
 
     Args:
         upload_mb: size of an uploaded file in megabytes.
+        visitor_mb: size of all uploaded files of a visitor; older ones are deleted.
+        total_mb: size of the files of all visitors.
         megapixels: size of an image.
         pictures: images generated at a time.
         iterations: iterations of the sampler.
     """
 
     upload_mb: PositiveFloat = 20
+    visitor_mb: PositiveFloat = 100
+    total_mb: PositiveFloat = 2000
     megapixels: PositiveFloat = 25
     pictures: PositiveInt = 16
     iterations: PositiveInt = 64
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.upload_mb > self.visitor_mb:
+            raise ValueError(
+                f"Limits.visitor_mb={self.visitor_mb:g} must be at least upload_mb="
+                f"{self.upload_mb:g}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs:
     """The values of the sliders and of the seed."""
 
-    guidance_scale: float
-    num_iterations: int
-    gumbel_temperature: float
-    seed: int
+    guidance_scale: Annotated[float, Ge(0), Le(MAX_GUIDANCE)]
+    num_iterations: PositiveInt
+    gumbel_temperature: Annotated[float, Ge(0), Le(MAX_GUMBEL)]
+    seed: Annotated[int, Ge(0), Le(MAX_SEED)]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Actions:
-    """The applications of one pipeline; each yields a :class:`Step` per iteration.
+    """The applications of one pipeline; each returns a :class:`PictureJob`.
+
+    The arguments come from the network, so every one of them is checked.
 
     Args:
         pipeline: generates the images.
         sampler: initial values of the sliders, and the settings that no slider changes.
         limits: the most that one request may ask for.
+        name: name of the model, for ``settings.json``.
     """
 
-    def __init__(self, pipeline: BiGRPipeline, sampler: SamplerConfig, limits: Limits) -> None:
+    def __init__(
+        self, pipeline: BiGRPipeline, sampler: SamplerConfig, limits: Limits, name: str = ""
+    ) -> None:
         self.pipeline = pipeline
         self.sampler = sampler
         self.limits = limits
+        self.name = name
+        if sampler.num_iterations > limits.iterations:
+            raise ValueError(
+                f"sampler.num_iterations={sampler.num_iterations} exceeds limits.iterations="
+                f"{limits.iterations}."
+            )
+        Knobs(sampler.guidance_scale, sampler.num_iterations, sampler.gumbel_temperature, seed=0)
+
+    @functools.cached_property
+    def models(self) -> dict[str, str]:
+        """The name of the model, and the checksums of the weights."""
+        return {"name": self.name, **model_digests(self.pipeline)}
 
     @property
     def class_choices(self) -> list[tuple[str, int]]:
@@ -81,6 +118,17 @@ class Actions:
             for index, name in enumerate(names)
         ]
 
+    @property
+    def description(self) -> str:
+        """The name and the size of the model, in one line."""
+        config = self.pipeline.models.generator.config
+        count = sum(p.numel() for model in self.pipeline.models for p in model.parameters())
+        side = self.pipeline.image_size
+        return (
+            f"{self.name or 'model'}: {count / 1e6:.3g} million parameters, {side}x{side} pixels, "
+            f"{config.num_classes} classes"
+        )
+
     def examples(self) -> list[Image.Image]:
         """Return example images of the kind that this model may have been trained on."""
         return example_pictures(self.pipeline.image_size)
@@ -92,10 +140,24 @@ class Actions:
             ValueError: if there is none, or if it is not an image within the limits.
         """
         if not path:
-            raise ValueError("Give a picture first: drop one, or take an example.")
-        if Path(path).is_file() and Path(path).stat().st_size > self.limits.upload_mb * 2**20:
+            raise ValueError("Add a picture first: drop one, or choose an example.")
+        try:
+            size = check_regular(Path(path)).stat().st_size
+        except OSError:
+            raise ValueError("The picture is no longer there: upload it again.") from None
+        if size > self.limits.upload_mb * 2**20:
             raise ValueError(f"The file is larger than {self.limits.upload_mb:g} MB.")
         return read_picture(path, "The picture", self.limits.megapixels * 1e6)
+
+    def strokes(self, path: str | None) -> Image.Image | None:
+        """Open a painted layer, or return None if there is none.
+
+        Raises:
+            ValueError: if it is larger than the canvas can be.
+        """
+        if path is None:
+            return None
+        return read_picture(path, "The canvas", (2 * CANVAS_SIDE) ** 2).convert("RGBA")
 
     def canvas(self, picture: Image.Image) -> Image.Image:
         """Return the image in the size of the canvas on which masks are painted."""
@@ -105,35 +167,29 @@ class Actions:
         method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
         return picture.resize(size, method)  # type: ignore[arg-type]
 
-    def generate(self, classes: Sequence[int], num_per_class: int, knobs: Knobs) -> Iterator[Step]:
+    @checked
+    def generate(
+        self, classes: Sequence[NonNegativeInt], num_per_class: PositiveInt, knobs: Knobs
+    ) -> PictureJob:
         """Generate images of the chosen classes."""
         if not classes:
             raise ValueError("Choose at least one class.")
-        self._check_count(len(classes) * int(num_per_class))
-        sampler = self._settings(self.sampler, knobs)
-        return self._steps(
-            lambda record: self.pipeline.generate(
-                [int(label) for label in classes],
-                num_per_class=int(num_per_class),
-                seed=knobs.seed,
-                sampler=sampler,
-                on_iteration=record,
-            ),
-            sampler,
-            {"application": "generate", "classes": list(classes), "seed": knobs.seed},
-            len(classes) * int(num_per_class),
+        arguments = {"classes": list(classes), "num_per_class": num_per_class}
+        return self._job(
+            "generate", arguments, len(classes) * num_per_class, self.sampler.mask_schedule, knobs
         )
 
+    @checked
     def repaint(
         self,
         path: str | None,
         strokes: Image.Image | None,
         keeps_strokes: bool,
-        class_id: int,
-        num_variants: int,
+        class_id: ClassChoice,
+        num_variants: PositiveInt,
         blend: Blend,
         knobs: Knobs,
-    ) -> Iterator[Step]:
+    ) -> PictureJob:
         """Inpaint, outpaint or edit an image.
 
         Args:
@@ -145,66 +201,83 @@ class Actions:
             blend: see :meth:`bigr.BiGRPipeline.inpaint`.
             knobs: values of the sliders.
         """
-        self._check_count(num_variants)
         picture = self.open(path)
         mask = _painted(strokes, picture.size)
         if mask is None and not keeps_strokes and picture.mode != "RGBA":
             raise ValueError("Paint over the part to repaint first.")
-        method = self.pipeline.outpaint if keeps_strokes else self.pipeline.inpaint
-        sampler = self._settings(self.sampler, knobs, INPAINTING)
-        label = None if class_id == WHATEVER else int(class_id)
-        name = "outpaint" if keeps_strokes else "inpaint" if label is None else "edit"
-        return self._steps(
-            lambda record: method(
-                picture,
-                mask,
-                class_name=label,
-                num_variants=int(num_variants),
-                blend=blend,
-                seed=knobs.seed,
-                sampler=sampler,
-                on_iteration=record,
-            ),
-            sampler,
-            {"application": name, "class": label, "blend": blend, "seed": knobs.seed},
-            int(num_variants),
-        )
+        label = None if class_id == WHATEVER else class_id
+        name: AppName = "outpaint" if keeps_strokes else "inpaint" if label is None else "edit"
+        arguments = {
+            "image": picture,
+            "keep" if keeps_strokes else "mask": mask,
+            "class_name": label,
+            "num_variants": num_variants,
+            "blend": blend,
+        }
+        return self._job(name, arguments, num_variants, INPAINTING["mask_schedule"], knobs)
 
-    def interpolate(self, first: int, second: int, count: int, knobs: Knobs) -> Iterator[Step]:
+    @checked
+    def interpolate(
+        self, first: NonNegativeInt, second: NonNegativeInt, count: PositiveInt, knobs: Knobs
+    ) -> PictureJob:
         """Interpolate between two classes; the result is an animation."""
-        self._check_count(count)
         if count < 2:
             raise ValueError("An interpolation has at least two pictures.")
-        sampler = self._settings(self.sampler, knobs, INTERPOLATION)
-        ratios = [index / (int(count) - 1) for index in range(int(count))]
-        return self._steps(
-            lambda record: self.pipeline.interpolate(
-                int(first), int(second),
-                ratios=ratios, seed=knobs.seed, sampler=sampler, on_iteration=record,
-            ),
-            sampler,
-            {"application": "interpolate", "first": first, "second": second, "seed": knobs.seed},
-            int(count),
-            animates_result=True,
-        )  # fmt: skip
+        self._check_count(count)
+        ratios = [(count - 1 - index) / (count - 1) for index in range(count)]  # of the first
+        arguments = {"first": first, "second": second, "ratios": ratios}
+        return self._job("interpolate", arguments, count, self.sampler.mask_schedule, knobs)
 
+    @checked
     def enrich(
-        self, path: str | None, class_id: int, num_variants: int, knobs: Knobs
-    ) -> Iterator[Step]:
+        self, path: str | None, class_id: ClassChoice, num_variants: PositiveInt, knobs: Knobs
+    ) -> PictureJob:
         """Add details to a small image."""
-        self._check_count(num_variants)
-        picture = self.open(path)
-        sampler = self._settings(self.sampler, knobs, ENRICHMENT)
-        label = None if class_id == WHATEVER else int(class_id)
-        return self._steps(
-            lambda record: self.pipeline.enrich(
-                picture, class_name=label, num_variants=int(num_variants),
-                seed=knobs.seed, sampler=sampler, on_iteration=record,
-            ),
-            sampler,
-            {"application": "enrich", "class": label, "seed": knobs.seed},
-            int(num_variants),
-        )  # fmt: skip
+        label = None if class_id == WHATEVER else class_id
+        arguments = {"image": self.open(path), "class_name": label, "num_variants": num_variants}
+        return self._job("enrich", arguments, num_variants, ENRICHMENT["mask_schedule"], knobs)
+
+    def reproduce(self, path: str | None) -> PictureJob:
+        """Make the pictures of a ZIP, PNG or ``settings.json`` of the app again.
+
+        Raises:
+            ValueError: if the file has no valid settings, if they are those of another model, or if
+                they ask for more than the limits allow.
+        """
+        if not path:
+            raise ValueError("Add a file first: a ZIP, a PNG or a settings.json of this app.")
+        try:
+            settings = PictureSettings.load(Path(path))
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix(f"settings={path}: ")) from error
+        settings.check_models(self.pipeline)
+        # The limits of a request.
+        arguments, name = dict(settings.arguments), settings.application
+        if name == "generate":
+            classes = arguments.get("classes")
+            arguments["classes"] = classes if isinstance(classes, list) else [classes]
+            count = len(arguments["classes"]) * arguments.get("num_per_class", 1)
+        elif name == "interpolate":
+            if not arguments.get("ratios"):
+                arguments["ratios"] = list(INTERPOLATION_RATIOS)
+            count = len(arguments["ratios"])
+        else:
+            count = arguments.get("num_variants", 1)
+        if arguments.get("num_rounds", 1) > MAX_ROUNDS or arguments.get("return_rounds"):
+            raise ValueError(f"num_rounds can be 1 to {MAX_ROUNDS} here, without return_rounds.")
+        if settings.sampler["num_iterations"] > self.limits.iterations:
+            raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
+        self._check_count(count)
+        for image in settings.images().values():
+            read_picture(image, "The picture", self.limits.megapixels * 1e6)
+        settings = dataclasses.replace(settings, arguments=arguments)
+        return PictureJob(
+            lambda record: settings.pictures(self.pipeline, record),
+            Film(self.pipeline.models.autoencoder, count, COLUMNS),
+            lambda: settings,
+            animates_result=name == "interpolate",
+            captions=self._captions(name, arguments, settings.seed, count),
+        )
 
     def reconstruct(self, picture: Image.Image) -> list[Image.Image]:
         """Return the centre square of an image, and its reconstruction by the B-AE."""
@@ -213,37 +286,70 @@ class Actions:
         return [*map(to_pil, square), *map(to_pil, decoded)]
 
     def _check_count(self, count: int) -> None:
-        if not 1 <= count <= self.limits.pictures:
+        if count > self.limits.pictures:
             raise ValueError(
                 f"{count} pictures: 1 to {self.limits.pictures} can be made at a time."
             )
 
-    def _settings(
-        self, base: SamplerConfig, knobs: Knobs, application: SamplerConfig | None = None
-    ) -> SamplerConfig:
-        if not 1 <= knobs.num_iterations <= self.limits.iterations:
+    def _job(
+        self, name: AppName, arguments: dict[str, Any], count: int, mask_schedule: Any, knobs: Knobs
+    ) -> PictureJob:
+        """Return the job that calls the pipeline's method ``name`` for ``count`` images."""
+        self._check_count(count)
+        if knobs.num_iterations > self.limits.iterations:
             raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
-        return dataclasses.replace(
-            base,
-            mask_schedule=base.mask_schedule if application is None else application.mask_schedule,
-            guidance_scale=float(knobs.guidance_scale),
-            num_iterations=int(knobs.num_iterations),
-            gumbel_temperature=float(knobs.gumbel_temperature),
+        for key in ("first", "second", "class_name"):
+            if arguments.get(key) is not None:
+                self.pipeline.class_id(arguments[key])
+        for label in arguments.get("classes", []):
+            self.pipeline.class_id(label)
+        sampler = dataclasses.replace(
+            self.sampler,
+            mask_schedule=mask_schedule,
+            guidance_scale=knobs.guidance_scale,
+            num_iterations=knobs.num_iterations,
+            gumbel_temperature=knobs.gumbel_temperature,
+        )
+        method = getattr(self.pipeline, name)
+
+        def describe() -> PictureSettings:
+            return PictureSettings(
+                application=name,
+                arguments=arguments,
+                seed=knobs.seed,
+                sampler=sampler.to_dict(),
+                execution=dataclasses.asdict(self.pipeline.sampler.execution),
+                models=self.models,
+            )
+
+        return PictureJob(
+            lambda record: method(
+                **arguments, seed=knobs.seed, sampler=sampler, on_iteration=record
+            ),
+            Film(self.pipeline.models.autoencoder, count, COLUMNS),
+            describe,
+            animates_result=name == "interpolate",
+            captions=self._captions(name, arguments, knobs.seed, count),
         )
 
-    def _steps(
-        self,
-        call: Callable[[ProgressCallback], list[Image.Image]],
-        sampler: SamplerConfig,
-        settings: dict[str, Any],
-        count: int,
-        *,
-        animates_result: bool = False,
-    ) -> Iterator[Step]:
-        """Run ``call``, which makes ``count`` images, and yield what there is to see."""
-        film = Film(self.pipeline.models.autoencoder, count, COLUMNS)
-        described = {**settings, "sampler": sampler.to_dict()}
-        return steps_of(call, film, described, animates_result=animates_result)
+    def _captions(
+        self, name: AppName, arguments: dict[str, Any], seed: int, count: int
+    ) -> list[str]:
+        """Return the class, or the mixture of classes, and the seed of each image."""
+        if name == "interpolate":
+            one, other = (self._label(arguments[key]) for key in ("first", "second"))
+            return [f"{r:.0%} {one}, {1 - r:.0%} {other}, seed {seed}" for r in arguments["ratios"]]
+        chosen = [self._label(label) for label in arguments.get("classes", [])]
+        given = arguments.get("class_name")
+        shown = "" if given is None else f"{self._label(given)}, "
+        return [
+            f"{chosen[index * len(chosen) // count] + ', ' if chosen else shown}seed {seed + index}"
+            for index in range(count)
+        ]
+
+    def _label(self, name: ClassName) -> str:
+        index, names = self.pipeline.class_id(name), self.pipeline.class_names
+        return str(index) if names is None or index >= len(names) else names[index]
 
 
 def _painted(strokes: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import socket
-import tempfile
-import warnings
-from collections.abc import Iterator
+import html
 from pathlib import Path
 from typing import Any
 
@@ -14,58 +10,39 @@ import gradio as gr
 from PIL import Image
 
 from bigr.app.actions import Actions
-from bigr.app.steps import Step, visible
+from bigr.app.steps import PictureJob, visible
 from bigr.app.widgets import KnobSliders, Output, Source, buttons, class_menu, count_slider
 
-log = logging.getLogger(__name__)
-
-HOUR = 3600
-MAX_WAITING = 32
-FONT = ("system-ui", "sans-serif")
-"""Fonts that are installed: the page loads nothing from other servers."""
+THEME = gr.themes.Default(
+    primary_hue=gr.themes.colors.indigo,
+    font=("system-ui", "sans-serif"),
+    font_mono=("monospace",),
+).set(
+    body_text_color_subdued="*neutral_600",
+    block_info_text_color="*neutral_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+    button_cancel_background_fill="*error_600",
+)
+"""Installed fonts, because the page loads nothing from other servers, and readable contrasts."""
 CSS = """
 .gradio-container {max-width: 1240px !important; width: 100% !important; margin: 0 auto !important}
 .tiny img {image-rendering: pixelated}
 .results .grid-wrap, .inside .grid-wrap {height: auto !important; min-height: 0 !important}
+@media (max-width: 600px) {
+  .results .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
+}
 """
 TITLE = "BiGR"
 HEADER = """# BiGR
 Generate and edit pictures with one model over binary latent codes
 ([paper](https://arxiv.org/abs/2410.14672))."""
+PAINTED = ["repaint it (inpainting)", "keep it (outpainting)"]
 EDIT_HELP = """The model sees the centre square of the picture, as a grid of {grid}x{grid} tokens.
 Every token that the paint touches is repainted; it is grey until it is decided. Only the painted
 pixels of the result are put into the picture."""
-
-
-def serve(actions: Actions, *, host: str, port: int, open_browser: bool) -> None:
-    """Serve the app until it is interrupted.
-
-    Raises:
-        OSError: if the port can't be used.
-    """
-    _check_port(host, port)
-    # By default Pillow only warns, and refuses an image at twice this size.
-    Image.MAX_IMAGE_PIXELS = int(actions.limits.megapixels * 1e6)
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    with tempfile.TemporaryDirectory(prefix="bigr-demo-") as folder:
-        page = build(actions, Path(folder))
-        page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
-        page.launch(
-            server_name=host,
-            server_port=port,
-            inbrowser=open_browser,
-            share=False,
-            max_file_size=f"{actions.limits.upload_mb:g}mb",
-            enable_monitoring=False,
-            footer_links=[],
-            ssr_mode=False,
-            theme=gr.themes.Default(font=FONT, font_mono=("monospace",)),
-            css=CSS,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-        log.info("http://%s:%d — stop with Ctrl+C", host, port)
-        page.block_thread()
 
 
 def build(actions: Actions, folder: Path) -> gr.Blocks:
@@ -75,8 +52,9 @@ def build(actions: Actions, folder: Path) -> gr.Blocks:
         actions: does the work.
         folder: keeps the example images while the app runs.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(HEADER)
+        gr.HTML(f"<p>{html.escape(actions.description)}</p>", padding=False)
         examples = _save_examples(actions, folder)
         with gr.Tab("Generate"):
             _generate(actions)
@@ -88,6 +66,8 @@ def build(actions: Actions, folder: Path) -> gr.Blocks:
             _enrich(actions, examples)
         with gr.Tab("Reconstruct"):
             _reconstruct(actions, examples)
+        with gr.Tab("Reproduce"):
+            _reproduce(actions)
     return page
 
 
@@ -104,7 +84,7 @@ def _generate(actions: Actions) -> None:
             run, stop = buttons("Generate")
         output = Output(with_inside=True)
 
-    def start(chosen: list[int], number: int, *values: Any) -> Iterator[Step]:
+    def start(chosen: Any, number: Any, *values: Any) -> PictureJob:
         return actions.generate(chosen, number, knobs.read(values))
 
     output.fill(run, stop, start, [classes, count, *knobs.components])
@@ -122,10 +102,7 @@ def _edit(actions: Actions, examples: list[str]) -> None:
                 placeholder="Drop a picture above, or take an example",
                 elem_classes="canvas",
             )  # fmt: skip
-            mode = gr.Radio(
-                ["repaint it (inpainting)", "keep it (outpainting)"],
-                type="index", value="repaint it (inpainting)", label="What I painted",
-            )  # fmt: skip
+            mode = gr.Radio(PAINTED, value=PAINTED[0], label="The painted region")
             label = class_menu(actions, "Class to paint", with_whatever=True)
             run, stop = buttons("Repaint")
             count = count_slider(actions, "Variants", 4)
@@ -138,11 +115,13 @@ def _edit(actions: Actions, examples: list[str]) -> None:
         output = Output(with_inside=True)
     source.show_on(editor, lambda picture: actions.canvas(picture))
 
-    def start(
-        path: str | None, painted: Any, index: int, chosen: int, number: int, how: Any, *values: Any
-    ) -> Iterator[Step]:
-        layers = (painted or {}).get("layers") or [None]
-        return actions.repaint(path, layers[0], index == 1, chosen, number, how, knobs.read(values))
+    def start(path: Any, painted: Any, does: Any, *values: Any) -> PictureJob:
+        layers = painted.get("layers") if isinstance(painted, dict) else None
+        strokes = actions.strokes(layers[0]["path"] if layers else None)
+        chosen, number, how, *rest = values
+        return actions.repaint(
+            path, strokes, does == PAINTED[1], chosen, number, how, knobs.read(rest)
+        )
 
     output.fill(
         run, stop, start, [source.path, editor, mode, label, count, blend, *knobs.components]
@@ -159,7 +138,7 @@ def _interpolate(actions: Actions) -> None:
             run, stop = buttons("Interpolate")
         output = Output()
 
-    def start(one: int, other: int, number: int, *values: Any) -> Iterator[Step]:
+    def start(one: Any, other: Any, number: Any, *values: Any) -> PictureJob:
         return actions.interpolate(one, other, number, knobs.read(values))
 
     output.fill(run, stop, start, [first, second, count, *knobs.components])
@@ -169,7 +148,9 @@ def _enrich(actions: Actions, examples: list[str]) -> None:
     with gr.Row():
         with gr.Column():
             source = Source(actions, examples)
-            shown = gr.Image(label="Picture", interactive=False, height=320, format="png")
+            shown = gr.Image(
+                label="Picture", interactive=False, height=320, format="png", elem_classes="source",
+            )  # fmt: skip
             label = class_menu(actions, "Class it shows", with_whatever=True)
             count = count_slider(actions, "Variants", 1)
             knobs = KnobSliders(actions)
@@ -181,7 +162,7 @@ def _enrich(actions: Actions, examples: list[str]) -> None:
         output = Output()
     source.show_on(shown, visible)
 
-    def start(path: str | None, chosen: int, number: int, *values: Any) -> Iterator[Step]:
+    def start(path: Any, chosen: Any, number: Any, *values: Any) -> PictureJob:
         return actions.enrich(path, chosen, number, knobs.read(values))
 
     output.fill(run, stop, start, [source.path, label, count, *knobs.components])
@@ -206,23 +187,28 @@ def _reconstruct(actions: Actions, examples: list[str]) -> None:
     source.show_on(result, show)
 
 
+def _reproduce(actions: Actions) -> None:
+    with gr.Row():
+        with gr.Column():
+            file = gr.File(
+                label="A ZIP, PNG or settings.json of this app", height=110, type="filepath"
+            )
+            gr.Markdown(
+                "The files that you download contain everything that their pictures were made "
+                "from. Drop one here to make the same pictures again."
+            )
+            run, stop = buttons("Reproduce")
+        output = Output()
+
+    def start(given: Any) -> PictureJob:
+        return actions.reproduce(given["path"] if isinstance(given, dict) else None)
+
+    output.fill(run, stop, start, [file])
+
+
 def _save_examples(actions: Actions, folder: Path) -> list[str]:
     paths = []
     for index, picture in enumerate(actions.examples()):
         paths.append(str(folder / f"example_{index}.png"))
         picture.save(paths[-1])
     return paths
-
-
-def _check_port(host: str, port: int) -> None:
-    """Raise ``OSError`` if the port can't be used; Gradio's message names a range of ports."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(
-                f"host={host} port={port} can't be used ({error.strerror or error}): give another "
-                "port=…."
-            ) from error

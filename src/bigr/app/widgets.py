@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from bigr.app.actions import WHATEVER, Actions, Knobs
-from bigr.app.steps import Step
+from bigr.app.actions import MAX_GUIDANCE, MAX_GUMBEL, MAX_SEED, WHATEVER, Actions, Knobs
+from bigr.app.steps import PictureJob
+from bigr.app.visitors import Visitor
 
-MAX_SEED = 2**31 - 1
-MAX_GUIDANCE = 10.0
+PRIVATE: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
+"""Options of all listeners: they check the values themselves, and only the page calls them."""
 
 
 def class_menu(
@@ -55,24 +56,27 @@ class KnobSliders:
         with gr.Accordion("Sampler", open=False):
             self.components = [
                 gr.Slider(0, MAX_GUIDANCE, value=sampler.guidance_scale, step=0.05,
-                          label="Guidance", info="1 is none; more is more typical."),
+                          label="Guidance", info="1: no guidance; higher: more typical pictures."),
                 gr.Slider(1, actions.limits.iterations, value=sampler.num_iterations, step=1,
                           label="Iterations"),
-                gr.Slider(0, 3, value=sampler.gumbel_temperature, step=0.01,
+                gr.Slider(0, MAX_GUMBEL, value=sampler.gumbel_temperature, step=0.01,
                           label="Gumbel temperature",
                           info="Noise on the order of the tokens; 0: the most certain first."),
                 seed,
             ]  # fmt: skip
         other.click(
-            lambda: random.randrange(MAX_SEED), outputs=seed, queue=False, api_visibility="private"
-        )
+            None, outputs=seed, js=f"() => Math.floor(Math.random() * {MAX_SEED})",
+            api_visibility="private",
+        )  # fmt: skip
 
     @staticmethod
-    def read(values: tuple[Any, ...]) -> Knobs:
-        guidance, iterations, temperature, seed = values
-        if seed is None or not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"The seed is a number in 0..{MAX_SEED}.")
-        return Knobs(float(guidance), int(iterations), float(temperature), int(seed))
+    def read(values: Sequence[Any]) -> Knobs:
+        """Return the values of :attr:`components`.
+
+        Raises:
+            ValueError: if one of them is not a number in its range.
+        """
+        return Knobs(*values)
 
 
 class Source:
@@ -91,20 +95,43 @@ class Source:
         self.example_paths = examples
 
     def show_on(self, target: Any, draw: Callable[[Image.Image], Any]) -> None:
-        """Show each image on ``target``; one that is refused leaves ``target`` unchanged."""
+        """Show each image on ``target``; one that is refused leaves ``target`` unchanged.
+
+        Args:
+            target: shows what ``draw`` returns.
+            draw: returns an image, or a list of images.
+        """
 
         @with_messages
-        def opened(path: str | None) -> tuple[Any, Any]:
-            return path, draw(self.actions.open(path))
+        def opened(request: gr.Request, file: Any) -> tuple[Any, Any]:
+            path = file["path"] if isinstance(file, dict) else None
+            return path, _kept(request, draw(self.actions.open(path)))
 
         @with_messages
-        def taken(event: gr.SelectData) -> tuple[Any, Any, None]:
+        def taken(request: gr.Request, event: gr.SelectData) -> tuple[Any, Any, None]:
+            if event.index not in range(len(self.example_paths)):
+                raise ValueError(f"there is no example {event.index}.")
             path = self.example_paths[event.index]
-            return path, draw(self.actions.open(path)), None
+            return path, _kept(request, draw(self.actions.open(path))), None
 
         outputs = [self.path, target]
-        self.file.upload(opened, self.file, outputs, api_visibility="private")
-        self.examples.select(taken, None, [*outputs, self.file], api_visibility="private")
+        self.file.upload(opened, self.file, outputs, **PRIVATE)
+        self.examples.select(taken, None, [*outputs, self.file], **PRIVATE)
+
+
+def visitor_of(request: gr.Request) -> Visitor:
+    """Return the visitor who has sent ``request``; the gate has noted it there."""
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def _kept(request: gr.Request, drawn: Any) -> Any:
+    """Store one or several images among the files of the visitor, and return their paths."""
+    if isinstance(drawn, list):
+        return [_kept(request, one) for one in drawn]
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    return str(visitor_of(request).store("shown.png", buffer.getvalue()))
 
 
 class Output:
@@ -113,7 +140,7 @@ class Output:
     def __init__(self, *, with_inside: bool = False) -> None:
         with gr.Column():
             self.frame = gr.Image(
-                label="At work", interactive=False, format="png", height=360,
+                label="In progress", interactive=False, format="png", height=360,
                 elem_classes=["tiny", "frame"], buttons=["fullscreen"],
             )  # fmt: skip
             self.message = gr.Markdown(" ", elem_classes="status")
@@ -134,35 +161,50 @@ class Output:
         self,
         run: gr.Button,
         stop: gr.Button,
-        start: Callable[..., Iterator[Step]],
+        start: Callable[..., PictureJob],
         inputs: list[Any],
     ) -> None:
-        """Show the steps of ``start`` when ``run`` is pressed, until ``stop`` is pressed."""
+        """Show the steps of a job when ``run`` is pressed, until ``stop`` is pressed.
+
+        Args:
+            run: starts the job.
+            stop: cancels it.
+            start: returns the job for the values of ``inputs``.
+            inputs: components.
+        """
 
         @with_messages
-        def show(*values: Any) -> Iterator[tuple[Any, ...]]:
-            for step in start(*values):
-                is_last = step.pictures is not None
-                yield (
-                    str(step.frame) if isinstance(step.frame, Path) else step.frame,
-                    step.message,
-                    step.pictures if is_last else gr.skip(),
-                    gr.DownloadButton(value=step.archive, interactive=True)
-                    if is_last
-                    else gr.skip(),
-                    step.inside if is_last else gr.skip(),
-                )
+        def show(request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
+            job = start(*values)
+            with visitor_of(request).run(request.session_hash or "") as run:
+                for step in job.steps(*run):
+                    is_last = step.pictures is not None
+                    yield (
+                        str(step.frame),
+                        step.message,
+                        list(zip(map(str, step.pictures or []), step.captions or [], strict=True))
+                        if is_last
+                        else gr.skip(),
+                        gr.DownloadButton(value=str(step.archive), interactive=True)
+                        if is_last
+                        else gr.skip(),
+                        [(str(path), text) for path, text in step.inside or []]
+                        if is_last
+                        else gr.skip(),
+                    )
+
+        def interrupt(request: gr.Request) -> None:
+            visitor_of(request).stop(request.session_hash or "")
 
         outputs = [self.frame, self.message, self.pictures, self.archive, self.inside]
-        running = run.click(
+        run.click(
             show, inputs, outputs,
-            concurrency_id="model", concurrency_limit=1, api_visibility="private",
-            show_progress="minimal", trigger_mode="once",
+            concurrency_id="model", concurrency_limit=1,
+            show_progress="minimal", trigger_mode="once", **PRIVATE,
         )  # fmt: skip
-        stop.click(
-            lambda: "stopped", None, self.message,
-            cancels=[running], queue=False, api_visibility="private",
-        )  # fmt: skip
+        # The job itself ends with a last step. If the page cancelled it instead, a frame that is on
+        # its way could follow the message that says so, or be shown as an error.
+        stop.click(interrupt, None, None, show_progress="hidden", **PRIVATE)
 
 
 def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -173,7 +215,7 @@ def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             yield
         except ValueError as error:
-            text = str(error)
+            text = re.sub(r"^[A-Za-z]+\.(?=\w)", "", str(error))  # "Knobs." of "Knobs.seed must be"
             raise gr.Error(text[:1].upper() + text[1:], print_exception=False) from error
 
     @functools.wraps(function)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
+from bigr.models.model_settings import ModelSettings
 
 CARD = """---
 library_name: bigr-lightning
@@ -39,12 +40,21 @@ Binary autoencoder:
 {autoencoder}
 ```
 
+Settings:
+
+```json
+{settings}
+```
+
 Add here which data the model was trained on, and under which licence it may be used.
 """
 
 
-def model_card(generator: BiGRConfig, autoencoder: BinaryAutoencoderConfig) -> str:
+def model_card(
+    generator: BiGRConfig, autoencoder: BinaryAutoencoderConfig, settings: ModelSettings
+) -> str:
     """Return Markdown text with the configurations of both models and an example of their use."""
+    known = json.loads(settings.to_json())
     return CARD.format(
         size=autoencoder.image_size,
         quarter=autoencoder.image_size // 4,
@@ -54,4 +64,5 @@ def model_card(generator: BiGRConfig, autoencoder: BinaryAutoencoderConfig) -> s
         classes=generator.num_classes,
         generator=json.dumps(asdict(generator), indent=2),
         autoencoder=json.dumps(asdict(autoencoder), indent=2),
+        settings=json.dumps(known, indent=2, ensure_ascii=False),
     )

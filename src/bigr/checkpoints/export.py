@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from bigr.checkpoints.native import CONFIG_TENSOR
+from bigr.checkpoints.errors import saving
+from bigr.checkpoints.native import CONFIG_TENSOR, SETTINGS
 from bigr.checkpoints.released import (
     autoencoder_from_released,
     autoencoder_to_released,
@@ -20,31 +21,36 @@ from bigr.checkpoints.released import (
     infer_autoencoder_config,
     infer_generator_config,
 )
-from bigr.data.files import replacing
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.discriminator import PatchDiscriminator
+from bigr.models.model_settings import UNKNOWN
 
 
 def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
     """Write the weights of a generator under the names of the released trainer.
 
-    The file is ``{"ema": weights}``. If the configuration does not follow from the shapes of the
-    weights, the entry "bigr" contains it.
+    The file is ``{"ema": weights}``. The entry "bigr", which the released code does not read,
+    contains the configuration if it does not follow from the shapes of the weights, and the
+    settings if there are any.
 
     Raises:
         ValueError: if the model has another noise schedule than the released code's.
+        SaveError: if the file cannot be written; an existing one is left as it was.
     """
     if model.config.noise_schedule != "linear":
         raise ValueError(
-            "the released code knows the linear noise schedule only, and this generator has "
+            "the released code supports only the linear noise schedule, but this generator has "
             f"noise_schedule={model.config.noise_schedule}: save it as .safetensors instead."
         )
     weights = generator_to_released(model.state_dict(), model.config.num_diffusion_steps)
     content: dict[str, Any] = {"ema": weights}
-    if infer_generator_config(generator_from_released(weights)) != model.config:
+    is_inferred = infer_generator_config(generator_from_released(weights)) == model.config
+    if not is_inferred or model.settings != UNKNOWN:
         config = dataclasses.asdict(model.config)
         content["bigr"] = {"kind": "generator", "config": config}
+        if model.settings != UNKNOWN:
+            content["bigr"][SETTINGS] = model.settings.to_json()
     return _save(content, path)
 
 
@@ -54,7 +60,11 @@ def save_released_autoencoder(
     *,
     discriminator: PatchDiscriminator | None = None,
 ) -> Path:
-    """Write the weights of a B-AE and its discriminator as one dictionary of tensors."""
+    """Write the weights of a B-AE and its discriminator as one dictionary of tensors.
+
+    Raises:
+        SaveError: if the file cannot be written; an existing one is left as it was.
+    """
     weights = autoencoder_to_released(model.state_dict())
     content = {f"ae.{name}": tensor for name, tensor in weights.items()}
     if discriminator is not None:
@@ -67,6 +77,7 @@ def save_released_autoencoder(
 
 
 def _save(content: dict[str, Any], path: str | os.PathLike[str]) -> Path:
-    with replacing(Path(path)) as temporary:
-        torch.save(content, temporary)
+    # PyTorch would hide the error of a full disk if it opened the file itself.
+    with saving(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
     return Path(path)

@@ -6,10 +6,12 @@ The hub needs the ``hub`` extra, and obeys ``HF_ENDPOINT``, ``HF_HOME`` and ``HF
 from __future__ import annotations
 
 import contextlib
+import difflib
+import importlib.resources
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bigr.checkpoints.errors import CheckpointError
 from bigr.data.files import sha256
@@ -29,8 +31,17 @@ GENERATORS = {
 }
 """Released generators by model, code and resolution."""
 OWN = ("generator.safetensors", "autoencoder.safetensors")
+OWN_RELEASED = ("generator.pt", "autoencoder.th")
+"""Names of the same two models in the released layouts."""
 NAMES_FILE = "classes.txt"
 """File beside the generator with the names of the classes, one per line."""
+ADAPTER_FOLDER = "adapter"
+"""Folder in that of a run, to which a LoRA adapter is exported."""
+ADAPTER_CONFIG = "adapter_config.json"
+"""File by which the folder of an adapter is recognised; ``peft`` defines its name and content."""
+WEIGHT_SUFFIXES = (".pt", ".th", ".safetensors", ".ckpt")
+PACKAGED = Path(str(importlib.resources.files("bigr"))) / "pretrained"
+"""Folder with one folder per installed model, as ``save_pretrained`` writes it."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,10 +79,12 @@ def find_pair(
     """Return the files of a generator and its B-AE, and download them if necessary.
 
     Args:
-        name: a folder or a hub repository. A folder has the released layout (``gpt/`` and
-            ``bae/``), both ``.safetensors`` files of this project, or the folders ``generator``
-            and ``autoencoder`` with one file each. The repository ``haoosz/BiGR`` has the released
-            layout; other repositories have the files of this project.
+        name: a folder, a hub repository, or the name of a model that was installed with this
+            package, such as ``digits``; a folder of this name comes first. A folder has the
+            released layout (``gpt/`` and ``bae/``), both ``.safetensors`` files of this project,
+            ``generator.pt`` and ``autoencoder.th``, or the folders ``generator`` and
+            ``autoencoder`` with one file each. The repository ``haoosz/BiGR`` has the released
+            layout; others have the files of this project.
         model: ``l``, ``xl`` or ``xxl``; used for the released layout only, like the next two.
         code: ``d24`` or ``d32``.
         resolution: 256 or 512 pixels.
@@ -84,9 +97,12 @@ def find_pair(
     if folder.is_dir():
         return _in_folder(folder, (model, code, resolution))
     text = str(name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text) or text.startswith((".", "~")):
+    if text in packaged_models():
+        return _in_folder(PACKAGED / text, (model, code, resolution))
+    if not _may_be_on_hub(text):
         raise CheckpointError(
-            f"{text} is neither a folder nor a hub repository such as {RELEASED_REPO}."
+            f"{text} is neither a folder, nor a hub repository such as {RELEASED_REPO}, nor an "
+            f"installed model ({', '.join(packaged_models())}).{_suggestion(folder, text)}"
         )
     if text == RELEASED_REPO:
         files = released_files(model, code, resolution)
@@ -98,18 +114,87 @@ def find_pair(
     return pair
 
 
+def find_model(name: str | os.PathLike[str], kind: Literal["generator", "autoencoder"]) -> Path:
+    """Return the file of one network, and download it if necessary.
+
+    Args:
+        name: a file; the folder of a run, whose exported weights come before its newest checkpoint;
+            or a name that stands for both networks, see :func:`find_pair`. Files of the released
+            repository are called like ``haoosz/BiGR/gpt/bigr_XL_d24.pt``.
+        kind: which of the two networks.
+
+    Raises:
+        CheckpointError: if there is no such model.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        is_adapter = kind == "generator" and adapter_in(path) is not None
+        if is_adapter or (path / f"{kind}.safetensors").is_file():
+            return path
+        checkpoints = (path / "checkpoints").glob("step_*.ckpt")
+        newest = max(checkpoints, default=None)  # their names have eight digits
+        if newest is not None:
+            return newest
+    elif path.suffix in WEIGHT_SUFFIXES:
+        released = str(name).removeprefix(f"{RELEASED_REPO}/")
+        is_released = released in (*GENERATORS.values(), *AUTOENCODERS.values())
+        is_remote = is_released and released != str(name) and not path.exists()
+        return _download(RELEASED_REPO, released, None) if is_remote else path
+    return Path(getattr(find_pair(name), kind))
+
+
+def adapter_in(path: Path) -> Path | None:
+    """Return the folder of a LoRA adapter: ``path``, or the ``adapter`` in the folder of a run."""
+    for folder in (path, path / ADAPTER_FOLDER):
+        if (folder / ADAPTER_CONFIG).is_file():
+            return folder
+    return None
+
+
+def packaged_models() -> list[str]:
+    """Return the names of the models that were installed with this package."""
+    if not PACKAGED.is_dir():
+        return []
+    return sorted(path.name for path in PACKAGED.iterdir() if (path / OWN[0]).is_file())
+
+
+def _may_be_on_hub(name: str) -> bool:
+    """Return whether a name can be a repository, rather than the path of a folder.
+
+    It has one slash, and its first part, which would be a user of the hub, is no file or folder.
+    """
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        return False
+    return not Path(name.split("/")[0]).exists()
+
+
+def _suggestion(folder: Path, name: str) -> str:
+    """Return " Did you mean …?" with the folder or installed model of the most similar name."""
+    beside = folder.parent
+    names = {}
+    with contextlib.suppress(OSError):
+        names = {path.name: str(beside / path.name) for path in beside.iterdir() if path.is_dir()}
+    if "/" not in name:
+        names.update({packaged: packaged for packaged in packaged_models()})
+    near = difflib.get_close_matches(folder.name, names, 1)
+    return f" Did you mean {names[near[0]]}?" if near else ""
+
+
 def _in_folder(folder: Path, wanted: tuple[str, str, int]) -> Pair:
     if (folder / "gpt").is_dir() or (folder / "bae").is_dir():
         pair = Pair(*(folder / file for file in released_files(*wanted)))
     elif (folder / OWN[0]).is_file() or (folder / OWN[1]).is_file():
         pair = Pair(*(folder / file for file in OWN))
+    elif (folder / OWN_RELEASED[0]).is_file():
+        pair = Pair(*(folder / file for file in OWN_RELEASED))
     else:
         pair = Pair(*(folder / Path(file).stem / file for file in OWN))
     missing = [str(file.relative_to(folder)) for file in pair if not file.is_file()]
     if missing:
         raise CheckpointError(
-            f"{folder} lacks {' and '.join(missing)}. It needs the released layout (gpt/ and "
-            f"bae/), {OWN[0]} and {OWN[1]}, or generator/ and autoencoder/ with one of them each."
+            f"{folder} lacks {' and '.join(missing)}. A folder must have the released "
+            f"layout (gpt/ and bae/), the files {OWN[0]} and {OWN[1]}, or the folders generator/ "
+            "and autoencoder/ that contain these files."
         )
     return pair
 
@@ -117,12 +202,16 @@ def _in_folder(folder: Path, wanted: tuple[str, str, int]) -> Pair:
 def _download(repo: str, file: str, revision: str | None) -> Path:
     """Download a file to the cache of the hub, and compare its checksum with that of the hub."""
     hub = _hub()
+    # hf_hub_download repeats its request for 20 seconds if the file is not in the cache and the hub
+    # cannot be reached, so one request without repetition comes first.
+    is_cached = isinstance(hub.try_to_load_from_cache(repo, file, revision=revision), str)
+    only_cache = not is_cached and not _is_reachable(hub.hf_hub_url(repo, file, revision=revision))
     try:
-        path = Path(hub.hf_hub_download(repo, file, revision=revision))
+        path = Path(hub.hf_hub_download(repo, file, revision=revision, local_files_only=only_cache))
     except hub.errors.LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"{file} of {repo} is not in the cache, and the hub can't be reached: download it on "
-            "a machine with a network (huggingface-cli download), or give a folder with the files."
+            f"{file} of {repo} is not in the cache, and the hub cannot be reached: download it "
+            "on a machine with network access (hf download), and give the path of its folder."
         ) from error
     except (hub.errors.HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -132,10 +221,24 @@ def _download(repo: str, file: str, revision: str | None) -> Path:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{file} of {repo} was damaged in the download (its SHA-256 is not {expected}) and "
-            "has been deleted: try again."
+            f"{file} of {repo} was damaged during the download (its SHA-256 checksum is not "
+            f"{expected}) and has been deleted: run the command again."
         )
     return path
+
+
+def _is_reachable(url: str) -> bool:
+    """Return whether the hub answers a request for a file, in whatever way."""
+    hub = _hub()
+    try:
+        hub.get_hf_file_metadata(url)
+    except hub.errors.OfflineModeIsEnabled:
+        return False
+    except hub.errors.HfHubHTTPError:
+        return True
+    except Exception:  # the exceptions are those of an HTTP library that depends on the version
+        return False
+    return True
 
 
 def _hub() -> Any:
@@ -144,8 +247,8 @@ def _hub() -> Any:
         import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise CheckpointError(
-            "downloading needs huggingface_hub: pip install 'bigr-lightning[hub]', or give a "
-            "folder."
+            "downloading needs huggingface_hub (pip install 'bigr-lightning[hub]'); alternatively, "
+            "pass a folder."
         ) from error
     return huggingface_hub
 

@@ -1,4 +1,10 @@
-"""Reading checkpoint files of any layout, which is recognised by content, not by suffix."""
+"""Reading checkpoint files of any layout, which is recognised by content, not by suffix.
+
+Nothing that a file states about itself is trusted: checksums are compared if it has any (the
+CRC-32 of every record of a PyTorch file, the SHA-256 of a file in the format of this project), and
+tensors may not be larger than the file. Pickles of PyTorch before 1.6 and the .safetensors files of
+other projects have no checksum. With the environment variable ``BIGR_VERIFY=0`` none is compared.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +22,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigr.checkpoints.archives import find_damage
 from bigr.checkpoints.errors import CheckpointError
-from bigr.checkpoints.native import CONFIG_TENSOR, DISCRIMINATOR, FORMAT, VERSION
+from bigr.checkpoints.hub import PACKAGED, adapter_in, packaged_models
+from bigr.checkpoints.lora import LORA_SCALE, merged
+from bigr.checkpoints.native import (
+    CHECKSUM,
+    CONFIG_TENSOR,
+    DISCRIMINATOR,
+    FORMAT,
+    SETTINGS,
+    VERSION,
+    content_sha256,
+)
 from bigr.checkpoints.released import (
     autoencoder_from_released,
     discriminator_from_released,
     generator_from_released,
 )
+from bigr.data.files import is_verifying
+from bigr.models.model_settings import UNKNOWN, ModelSettings
 
 KIND_NAMES = {"generator": "a generator", "autoencoder": "a B-AE"}
 READABLE = (
@@ -32,6 +51,8 @@ READABLE = (
 MODULE_PREFIXES = {"generator": "model.", "autoencoder": "autoencoder."}
 PICKLE_START = b"\x80"
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+LARGEST_CONFIG = 2**20
+"""Number of bytes that the JSON text of a configuration may have in a tensor."""
 
 
 @dataclass(frozen=True)
@@ -49,44 +70,53 @@ class Checkpoint:
     """Saved configuration; None in released files."""
     discriminator: dict[str, Tensor]
     """Tensors of the discriminator under our names; empty if there is none."""
+    settings: ModelSettings = UNKNOWN
+    """What a generator remembers beside its weights."""
 
 
-def read_checkpoint(path: str | os.PathLike[str], kind: str) -> Checkpoint:
+def read_checkpoint(
+    path: str | os.PathLike[str], kind: str | None = None, *, verify: bool = True
+) -> Checkpoint:
     """Read a checkpoint file.
 
     Args:
-        path: a file, or a directory with a ``{kind}.safetensors``.
-        kind: ``generator`` or ``autoencoder``.
+        path: a file, or the directory of a LoRA adapter, which stands for the generator that it
+            changes; or, if ``kind`` is given, a directory with a ``{kind}.safetensors``, or the
+            name of an installed model such as ``digits``.
+        kind: ``generator`` or ``autoencoder``; None accepts both.
+        verify: whether to compare the checksums in the file; False if that has just been done.
+            The environment variable ``BIGR_VERIFY=0`` turns it off everywhere.
 
     Raises:
-        CheckpointError: if the file can't be read or is of another kind.
+        CheckpointError: if the file can't be read, is damaged or is of another kind.
     """
-    file = _find(Path(path).expanduser(), kind)
-    found = _read(file)
-    if found.kind != kind:
+    place = Path(path).expanduser()
+    if str(path) in packaged_models() and not place.exists():
+        place = PACKAGED / str(path)
+    if kind != "autoencoder" and place.is_dir() and not (place / f"{kind}.safetensors").is_file():
+        adapter = adapter_in(place)
+        if adapter is not None:
+            from bigr.checkpoints.adapters import read_adapted  # which reads with this module
+
+            return read_adapted(adapter, verify=verify)
+    file = _find(place, kind)
+    found = _read(file, verify and is_verifying())
+    if kind not in (None, found.kind):
         raise CheckpointError(
-            f"{file} is {KIND_NAMES[found.kind]} ({found.layout}), but {KIND_NAMES[kind]} is "
+            f"{file} is {KIND_NAMES[found.kind]} ({found.layout}), but {KIND_NAMES[str(kind)]} is "
             f"needed here: give the file of the {kind}, or use load_{found.kind} for this one."
         )
+    _check_extent(file, found.weights)
+    _check_extent(file, found.discriminator)
     return found
 
 
-def kind_of(path: str | os.PathLike[str]) -> str:
-    """Return whether a file contains a ``generator`` or an ``autoencoder``.
-
-    Raises:
-        CheckpointError: if the file can't be read.
-    """
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise CheckpointError(f"{file} is a directory: give the path of a file in it.")
-    return _read(_find(file, "generator")).kind
-
-
-def _find(path: Path, kind: str) -> Path:
+def _find(path: Path, kind: str | None) -> Path:
     """Return the file at ``path``, after checks of its existence and its first bytes."""
     # 1. A directory stands for the file in it.
     if path.is_dir():
+        if kind is None:
+            raise CheckpointError(f"{path} is a directory: give the path of a file in it.")
         file = path / f"{kind}.safetensors"
         if file.is_file():
             return file
@@ -102,7 +132,7 @@ def _find(path: Path, kind: str) -> Path:
     # 2. The file exists and can be read.
     if not path.exists():
         raise CheckpointError(
-            f"There is no checkpoint {path}, seen from {Path.cwd()}. Check the path."
+            f"There is no checkpoint {path} (relative to {Path.cwd()}): check the path."
         )
     if not path.is_file():
         raise CheckpointError(f"{path} is not a regular file. Supported are {READABLE}.")
@@ -126,25 +156,40 @@ def _find(path: Path, kind: str) -> Path:
     return path
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path, verify: bool) -> Checkpoint:
     with path.open("rb") as stream:
         head = stream.read(9)
     # A safetensors file starts with the length of its JSON header, a PyTorch file is a ZIP archive.
     is_safetensors = head[8:] == b"{" and not head.startswith(b"PK")
-    return _read_safetensors(path) if is_safetensors else _read_torch(path)
+    return (_read_safetensors if is_safetensors else _read_torch)(path, verify)
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
-    from safetensors import SafetensorError, safe_open
+def read_safetensors(path: Path, *, verify: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    from safetensors import safe_open
 
     try:
         with safe_open(str(path), "pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # a broken header can make the reader raise anything
         raise CheckpointError(
-            f"{path} is a safetensors file, but broken or cut off ({error}). Copy it again."
+            f"{path} is a damaged or truncated safetensors file ({error}). Copy it again."
         ) from error
+    if verify and CHECKSUM in metadata and content_sha256(tensors, metadata) != metadata[CHECKSUM]:
+        raise CheckpointError(
+            f"{path} is damaged: its content does not have the SHA-256 checksum that was saved "
+            "with it. Download or copy it again."
+        )
+    return tensors, metadata
+
+
+def _read_safetensors(path: Path, verify: bool) -> Checkpoint:
+    tensors, metadata = read_safetensors(path, verify=verify)
     if metadata.get("format") != FORMAT:
         return _from_tensors(path, tensors, "a safetensors file")
     if metadata.get("version") != VERSION:
@@ -154,12 +199,14 @@ def _read_safetensors(path: Path) -> Checkpoint:
         )
     weights, discriminator = _split(tensors, DISCRIMINATOR)
     kind = _checked_kind(path, metadata.get("kind"))
-    config = _parsed(path, metadata.get("config", ""))
-    return Checkpoint(path, "the format of this project", kind, weights, config, discriminator)
+    config = parse_config(path, metadata.get("config", ""))
+    settings = parse_settings(path, metadata)
+    layout = "the format of this project"
+    return Checkpoint(path, layout, kind, weights, config, discriminator, settings)
 
 
-def _read_torch(path: Path) -> Checkpoint:
-    content = _unpickle(path)
+def _read_torch(path: Path, verify: bool) -> Checkpoint:
+    content = _unpickle(path, verify)
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not a checkpoint. Supported are {READABLE}."
@@ -170,17 +217,24 @@ def _read_torch(path: Path) -> Checkpoint:
     for key in ("ema", "model"):
         if isinstance(content.get(key), Mapping):
             found = _from_tensors(path, content[key], f"the released layout, its {key!r} weights")
-            config = about["config"] if isinstance(about, Mapping) else None
-            return replace(found, config=config)
+            if not isinstance(about, Mapping):
+                return found
+            config, settings = _stated_config(path, about), parse_settings(path, about)
+            return replace(found, config=config, settings=settings)
     return _from_tensors(path, content, "the released layout")
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(path: Path, verify: bool) -> Any:
     with path.open("rb") as stream:
         head = stream.read(2)
     is_zip = head == b"PK"
     if not is_zip and head[:1] != PICKLE_START:
         raise _not_a_checkpoint(path)
+    damage = find_damage(path) if is_zip and verify else None
+    if damage is not None:
+        raise CheckpointError(
+            f"{path} starts like a PyTorch file, but {damage}. Download or copy it again."
+        )
     try:
         # The released trainer saves its command line as argparse.Namespace, which is harmless.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
@@ -196,9 +250,9 @@ def _unpickle(path: Path) -> Any:
             "is not supported. If you trust the file, save its tensors as a flat dictionary with "
             "the program that made it."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
+    except Exception as error:  # a broken pickle can make the reader raise anything
         raise CheckpointError(
-            f"{path} starts like a PyTorch file, but it is broken or cut off "
+            f"{path} starts like a PyTorch file, but it is damaged or truncated "
             f"({path.stat().st_size:,} bytes). Download or copy it again."
         ) from error
 
@@ -217,20 +271,32 @@ def _from_lightning(path: Path, state: Any, about: Any) -> Checkpoint:
             f"Supported are {READABLE}."
         )
     kind = _checked_kind(path, about.get("kind"))
-    _, weights = _split(state, MODULE_PREFIXES[kind])
-    return Checkpoint(path, "a Lightning checkpoint", kind, weights, dict(about["config"]), {})
+    _, weights = _split(_tensors(state), MODULE_PREFIXES[kind])
+    if about.get(LORA_SCALE) is not None:
+        weights = _with_adapters(path, weights, about[LORA_SCALE])
+    config = _stated_config(path, about)
+    settings = parse_settings(path, about)
+    return Checkpoint(path, "a Lightning checkpoint", kind, weights, config, {}, settings)
+
+
+def _with_adapters(path: Path, weights: dict[str, Tensor], scale: Any) -> dict[str, Tensor]:
+    """Return the weights of a generator that was trained with LoRA, under plain names."""
+    try:
+        return merged(weights, float(scale))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error} Copy it again.") from error
 
 
 def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkpoint:
     """Recognise the kind of a dictionary of tensors under released names or our own."""
     # 1. Remove the prefixes of DistributedDataParallel and torch.compile, and the configuration.
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = _tensors(content)
     for prefix in WRAPPER_PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
     config = None
     if CONFIG_TENSOR in tensors:
-        config = _parsed(path, bytes(tensors.pop(CONFIG_TENSOR).tolist()).decode())
+        config = _config_in_tensor(path, tensors.pop(CONFIG_TENSOR))
     # 2. A generator, under released names or our own.
     if "mask_tok" in tensors or any(name.startswith("denoise_mlp.") for name in tensors):
         weights = generator_from_released(tensors)
@@ -254,6 +320,26 @@ def _from_tensors(path: Path, content: Mapping[str, Any], layout: str) -> Checkp
     )
 
 
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _check_extent(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise an error if the tensors would take more memory than their file has bytes.
+
+    A file can describe tensors whose values it does not contain, for example with strides of 0.
+    """
+    size = path.stat().st_size
+    needed = 0
+    for name, tensor in tensors.items():
+        needed += tensor.numel() * tensor.element_size()
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or needed > size:
+            raise CheckpointError(
+                f"{path} has only {size:,} bytes and does not contain all values of its tensor "
+                f"{name}, whose shape is {tuple(tensor.shape)}. Download or copy it again."
+            )
+
+
 def _split(
     tensors: Mapping[str, Tensor], prefix: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -265,18 +351,60 @@ def _split(
 
 
 def _checked_kind(path: Path, kind: Any) -> str:
-    if kind not in KIND_NAMES:
+    if not isinstance(kind, str) or kind not in KIND_NAMES:
         raise CheckpointError(
             f"{path} contains a model of kind {kind!r}; supported are {', '.join(KIND_NAMES)}. "
             "Upgrade bigr-lightning if the file comes from a newer version."
         )
-    return str(kind)
+    return kind
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+def _stated_config(path: Path, about: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the configuration in the entry "bigr" of a PyTorch file."""
+    config = about.get("config")
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise CheckpointError(
-            f"The configuration in {path} can't be read ({error}). Copy the file again."
+            f"The entry 'bigr' of {path} contains no configuration of the model. Copy the file "
+            "again, or give another one."
+        )
+    return dict(config)
+
+
+def _config_in_tensor(path: Path, tensor: Tensor) -> dict[str, Any]:
+    _check_extent(path, {CONFIG_TENSOR: tensor})
+    if tensor.dtype != torch.uint8 or tensor.ndim != 1 or len(tensor) > LARGEST_CONFIG:
+        raise CheckpointError(
+            f"The tensor {CONFIG_TENSOR} in {path} is not text but {tensor.dtype} of shape "
+            f"{tuple(tensor.shape)}. Copy the file again."
+        )
+    return parse_config(path, bytes(tensor.tolist()))
+
+
+def parse_config(path: Path, text: str | bytes) -> dict[str, Any]:
+    """Return the configuration in JSON text from a file, or raise ``CheckpointError``."""
+    try:
+        config = json.loads(text)
+        if not isinstance(config, dict):
+            raise TypeError("it is not a mapping")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"The configuration in {path} is not readable ({error}). Copy the file again."
+        ) from error
+    return config
+
+
+def parse_settings(path: Path, about: Mapping[Any, Any]) -> ModelSettings:
+    """Return the settings of a generator; files of earlier versions contain only class names."""
+    text = about.get(SETTINGS)
+    if text is None and "classes" in about:
+        text = f'{{"class_names": {about["classes"]}}}'
+    if text is None:
+        return UNKNOWN
+    try:
+        return ModelSettings.from_json(text)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise CheckpointError(
+            f"The settings of the generator in {path} are not valid: {reason}. Copy the file "
+            "again, or upgrade bigr-lightning if the file comes from a newer version."
         ) from error

@@ -100,8 +100,8 @@ def generator_from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith((SCHEDULE, DENOISER_COPY)):
             continue
         target = _rename(name, GENERATOR_NAMES, to_released=False)
-        if target is not None and target.endswith("modulation_offset"):
-            tensor = tensor.flatten(0, 1)  # (1, 1, 6, dim) in the released files
+        if target is not None and target.endswith("modulation_offset") and tensor.shape[:1] == (1,):
+            tensor = tensor[0]  # (1, 1, 6, dim) in the released files
         ours[target or name] = tensor
     return ours
 

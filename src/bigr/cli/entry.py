@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -17,10 +21,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bigr import __version__
 from bigr.cli.configuration import config_dir, register_resolvers
-from bigr.cli.launching import Device, ProcessSettings, processes, quieten_lightning
+from bigr.cli.help import command_help
+from bigr.cli.launching import (
+    Device,
+    ProcessSettings,
+    is_first_process,
+    processes,
+    quieten_lightning,
+)
 from bigr.cli.messages import UserError, explain, user_errors
+from bigr.cli.models import provisional, with_models
 from bigr.cli.validation import validate
+from bigr.data.locks import LOCK_FILE, LockedError, only_writer
+from bigr.schema import convert
 
 __all__ = [
     "Device",
@@ -29,11 +44,14 @@ __all__ = [
     "processes",
     "quieten_lightning",
     "run",
+    "run_folder",
     "user_errors",
 ]
 
 log = logging.getLogger(__name__)
 
+_STARTED = time.time()
+"""When this module was imported, before Hydra makes any folder."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXIT_USER_ERROR = 2
 
@@ -41,7 +59,7 @@ Job = Callable[[DictConfig], Any]
 
 
 class RememberSweep(Callback):
-    """Hydra's callback that tells :func:`run` about a sweep, for the work at its end.
+    """Hydra's callback that tells :func:`run` about a sweep, which ends with more work.
 
     Hydra itself calls nothing at the end of a sweep in which a job failed.
     """
@@ -58,6 +76,7 @@ def run(
     job: Job,
     *,
     settings: type | None = None,
+    before: Callable[[DictConfig], object] | None = None,
     after_sweep: Callable[[DictConfig], object] | None = None,
 ) -> None:
     """Compose ``conf/<name>.yaml`` with the command line, validate it, and run ``job``.
@@ -71,13 +90,21 @@ def run(
         job: called with the configuration.
         settings: a dataclass whose annotations declare the values at the top level of the
             configuration.
+        before: called with the configuration before it is validated, which imports PyTorch; raises
+            ``ValueError`` to refuse the command at once.
         after_sweep: called at the end of a sweep with the configuration that the jobs share, even
             if some failed; needs :class:`RememberSweep` as a callback of the configuration.
     """
-    register_resolvers()
     words = sys.argv
+    if {"--help", "-h"} & set(words[1:]):
+        print(command_help(name))  # noqa: T201
+        return
+    if "--version" in words[1:]:
+        print(f"bigr-lightning {__version__}")  # noqa: T201
+        return
+    register_resolvers()
     wants_traceback = bool(os.environ.get(FULL_ERROR))
-    validated = _Job(name, job, settings, wants_traceback)
+    validated = _Job(name, job, settings, before, wants_traceback)
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
     try:
         os.environ[FULL_ERROR] = "1"  # Hydra raises exceptions instead of printing its own message
@@ -95,13 +122,34 @@ def run(
         if wants_traceback or validated.has_started:
             raise
         where = "" if isinstance(error, ValueError) else " Choose another hydra.run.dir=…."
-        _fail(name, f"{error}.{where}")
+        message = explain(error, name, quote_numbers(words[1:]))
+        _fail(name, f"{message.rstrip('.')}.{where}")
     except KeyboardInterrupt:
         sys.exit(f"bigr.{name}: interrupted.")
     finally:
         sys.argv, RememberSweep.started = words, None
         if not wants_traceback:
             del os.environ[FULL_ERROR]
+
+
+@contextlib.contextmanager
+def run_folder(config: DictConfig) -> Iterator[Path]:
+    """Keep other commands from writing into the folder of a run, ``paths.output``, and return it.
+
+    Of several processes, the first one holds the lock, because it alone writes there or decides
+    what is written.
+
+    Raises:
+        UserError: if another command holds the lock, or the folder cannot be written.
+    """
+    from bigr.data.locks import only_writer
+
+    with contextlib.ExitStack() as stack:
+        with user_errors():
+            folder = Path(convert(config.paths.output, str, "paths.output"))
+            if is_first_process():
+                stack.enter_context(only_writer(folder))
+        yield folder
 
 
 def quote_numbers(overrides: Iterable[str]) -> list[str]:
@@ -123,10 +171,18 @@ def quote_numbers(overrides: Iterable[str]) -> list[str]:
 class _Job:
     """A job with the validation before it and the exit code after it."""
 
-    def __init__(self, name: str, job: Job, settings: type | None, wants_traceback: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        job: Job,
+        settings: type | None,
+        before: Callable[[DictConfig], object] | None,
+        wants_traceback: bool,
+    ) -> None:
         self.name = name
         self.job = job
         self.settings = settings
+        self.before = before
         self.wants_traceback = wants_traceback
         self.has_started = False
 
@@ -134,16 +190,38 @@ class _Job:
         self.has_started = True
         try:
             with user_errors():
-                validate(config, self.settings)
+                if self.before is not None:
+                    self.before(config)
+                validate(provisional(config), self.settings)
+                config = with_models(config)
             return self.job(config)
         except UserError as error:
             launcher = str(HydraConfig.get().launcher["_target_"])
             if self.wants_traceback or not launcher.endswith("BasicLauncher"):
-                raise  # the process that launched this one has to know
+                raise  # for the process that launched this one
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 log.error("job %s failed: %s", HydraConfig.get().job.num, error)
                 raise  # the sweep continues with the next job
+            logging.shutdown()
+            if is_first_process():
+                _remove_unused(Path(HydraConfig.get().runtime.output_dir))
             _fail(self.name, str(error))
+
+
+def _remove_unused(folder: Path) -> None:
+    """Delete a folder that this process has made, and that contains no results.
+
+    These are only settings, the log and the lock. A folder that another command has made a moment
+    ago, and is about to use, looks the same, except that it is older than this process.
+    """
+    settings = HydraConfig.get()
+    expected = {settings.output_subdir, f"{settings.job.name}.log", LOCK_FILE, "config.yaml"}
+    made = folder / str(settings.output_subdir)
+    if not made.is_dir() or made.stat().st_mtime < _STARTED:
+        return
+    if {path.name for path in folder.glob("*")} <= expected:
+        with contextlib.suppress(LockedError), only_writer(folder, wait_seconds=0):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fail(name: str, message: str) -> NoReturn:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry as cli
 from bigr.cli import reports
-from bigr.cli.configuration import resolved
+from bigr.cli.configuration import ConfigError, resolved
+from bigr.cli.next_steps import after_evaluation
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
@@ -27,8 +28,13 @@ log = logging.getLogger(__name__)
 class EvaluationSettings(cli.ProcessSettings):
     """The values at the top level of ``conf/evaluate.yaml`` and ``conf/probe.yaml``."""
 
+    pretrained: str | None
+    released: dict[str, Any]
     generator: ExistingPath | None
     autoencoder: ExistingPath | None
+    samples: str | None = None
+    against: str | None = None
+    reference: str | None = None
     optimized_metric: str | None
     confirm: PositiveInt | None
     seed: NonNegativeInt = 0
@@ -43,16 +49,26 @@ def evaluate(config: DictConfig) -> float | None:
     Returns:
         The figure ``config.optimized_metric``, for sweepers that optimise it.
     """
+    with cli.run_folder(config):
+        return _evaluate(config)
+
+
+def _evaluate(config: DictConfig) -> float | None:
     with cli.user_errors():
-        # 1. What is to be done, where, and whether it was done before.
+        # 1. What to evaluate, where, and whether that has been done before.
         settings = resolved(config)
+        _check_used(config, "samples", "against", "reference")
         evaluator_class = get_object(config.evaluation._target_)
         processes = cli.processes(config, is_shared=getattr(evaluator_class, "is_shared", False))
         output = Path(processes.broadcast(str(config.paths.output)))
         identity = _identity(config, settings)
         done = processes.broadcast(reports.finished(output, identity))
         if done is not None:
-            log.info("%s exists, from the same settings and weights", output / reports.METRICS)
+            log.info(
+                "%s already exists for the same settings and weights", output / reports.METRICS
+            )
+            if processes.is_first:
+                reports.show(done)
             return reports.figure(config.optimized_metric, done)
         # 2. Models and data are loaded, and everything is checked before work begins.
         context = _context(config, output, processes)
@@ -62,6 +78,9 @@ def evaluate(config: DictConfig) -> float | None:
         if processes.is_first:
             output.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(settings, output / "config.yaml")
+            name = config.evaluation._target_.rpartition(".")[2]
+            what = context.title
+            log.info("%s of %s with %s images; results: %s", name, what, f"{total:,}", output)
         # 3. The evaluation itself, with a progress bar in the first process.
         from bigr.inference.progress import progress
 
@@ -73,17 +92,36 @@ def evaluate(config: DictConfig) -> float | None:
     processes.barrier()
     if report is None:
         return None
-    metrics = reports.write(report, output, settings_sha256=identity)
-    reports.log_to(config, settings, report, output)
     with cli.user_errors():
+        metrics = reports.write(report, output, title=context.title, settings_sha256=identity)
+        reports.log_to(config, settings, report, output)
+        command = after_evaluation(config)
+        if command is not None:
+            log.info("next, a sweep: %s", command)
         return reports.figure(config.optimized_metric, metrics)
+
+
+def _check_used(config: DictConfig, *keys: str) -> None:
+    """Raise ``ConfigError`` for images that the chosen evaluation does not look at."""
+    for key in keys:
+        if config.get(key) is not None and key not in config.evaluation:
+            raise ConfigError(
+                f"{key}={config[key]} has no effect on this evaluation: leave out evaluation=…, "
+                f"or {key}=…."
+            )
 
 
 def _identity(config: DictConfig, settings: dict[str, Any]) -> str:
     from bigr.evaluation.evaluator import file_state
+    from bigr.evaluation.stored_images import files_below
 
-    files = [config.get(key) for key in ("generator", "autoencoder")]
-    return reports.identity(settings, [file_state(file) for file in files if file is not None])
+    models = [config.get(key) for key in ("generator", "autoencoder")]
+    states: list[Any] = [file_state(path) for path in models if path is not None]
+    for key in ("samples", "against", "reference"):
+        path = Path(str(config.get(key))).expanduser()
+        if path.exists():
+            states.append(list(files_below(path)) if path.is_dir() else file_state(str(path)))
+    return reports.identity(settings, states)
 
 
 def _context(config: DictConfig, output: Path, processes: Processes) -> EvaluationContext:
@@ -99,9 +137,16 @@ def _context(config: DictConfig, output: Path, processes: Processes) -> Evaluati
         data=instantiate(config.data) if "data" in config else None,
         output=output,
         processes=processes,
+        title=_title(config),
     )
     if context.data is not None:
         context.check_image_size()
         context.data.prepare_data()
         context.data.setup("validate")
     return context
+
+
+def _title(config: DictConfig) -> str:
+    """Return what is evaluated, as the user called it."""
+    given = [config.get(key) for key in ("pretrained", "samples", "generator", "autoencoder")]
+    return next((str(name) for name in given if name), config.evaluation._target_)

@@ -80,3 +80,4 @@ def draw(paths: list[Path], output: Path, arguments: dict[str, Any], film: Film 
     if film is not None:
         lingering = [*film.frames, *film.frames[-1:] * LAST_FRAMES]
         log.info("%s", save_animation(lingering, output, "unmasking", FRAME_MS)[0])
+    log.info("all pictures: %s", output / "images")

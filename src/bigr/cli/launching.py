@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig
-from pydantic import AfterValidator
 
 from bigr.cli.configuration import ConfigError
-from bigr.schema import NonNegativeFloat, PositiveInt, check_arguments
+from bigr.schema import Check, NonNegativeFloat, PositiveInt, check_arguments
 
 if TYPE_CHECKING:
     from bigr.inference.processes import Processes
@@ -27,7 +26,10 @@ def _device(name: str) -> str:
     return name
 
 
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[str, Check(_device)]
+
+MAX_DEVICES = 1024
+"""Devices per node. Lightning makes a list of them before anything else."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -35,12 +37,15 @@ class ProcessSettings:
     """The values at the top level of a configuration that :func:`processes` reads."""
 
     device: Device
-    devices: PositiveInt
+    devices: Annotated[int, Ge(1), Le(MAX_DEVICES)]
     num_nodes: PositiveInt
 
 
 LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "NODE_RANK", "GROUP_RANK", "LSB_JOBID")
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables that launchers, and Lightning for the processes that it starts, set to a number."""
 HARMLESS_WARNINGS = (
+    "The `srun` command is available.*",  # a command may run on one machine of a cluster
     ".*isinstance.treespec, LeafSpec.*",
     ".*your dataloader is not resumable.*",  # ours is resumed by its data module
     "Total length of `DataLoader` across ranks is zero.*",  # everything was already done
@@ -107,6 +112,11 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
     )
 
 
+def is_first_process() -> bool:
+    """Return whether this is the first process of its command, before any others are started."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
 def check_launcher(key: str, num_nodes: int) -> None:
     """Raise ``ConfigError`` for several nodes if no launcher says which node this is."""
     if num_nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
@@ -123,9 +133,11 @@ def _trainer_ranges(
     gradient_clip_val: NonNegativeFloat | None = None,
     limit_train_batches: PositiveInt | Annotated[float, Gt(0), Le(1)] | None = None,
     log_every_n_steps: PositiveInt | None = None,
+    devices: Annotated[int, Ge(-1), Le(MAX_DEVICES)] | str | list[int] = "auto",
     max_epochs: Annotated[int, Ge(-1)] | None = None,
     max_steps: Annotated[int, Ge(-1)] = -1,
     num_sanity_val_steps: Annotated[int, Ge(-1)] | None = None,
+    val_check_interval: int | float | str | None = None,
     **_: Any,
 ) -> None:
     """State ranges that the annotations of Lightning's ``Trainer`` leave out."""
@@ -138,8 +150,16 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         ValueError: naming the key.
     """
     check_arguments(_trainer_ranges, trainer, "trainer")
+    for name in ("max_steps", "max_epochs"):
+        if trainer.get(name) == 0:
+            raise ConfigError(f"trainer.{name} must be positive, or -1 for no limit, got 0.")
     if trainer.get("val_check_interval") == 0:
         raise ConfigError("trainer.val_check_interval must be above 0 or null, got 0.")
+    devices = trainer.get("devices")
+    if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", devices):
+        raise ConfigError(
+            f"trainer.devices={devices}: it can be auto, a number of devices, or a list of them."
+        )
     accelerator = trainer.get("accelerator")
     if accelerator in ("gpu", "cuda"):
         import torch

@@ -66,6 +66,8 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: overrides are key=value, with quotes for spaces."
+    if text.startswith("Config group override must be"):
+        return _no_option_name(overrides)
     option = re.search(r"Could not find '([\w@/]+)/([^'/]+)'", text)
     if option:
         known = getattr(error, "options", None)
@@ -74,6 +76,17 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     if key:
         return _no_such_key(error.__cause__, key[1].split("@")[0], name, overrides)
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _no_option_name(overrides: Sequence[str]) -> str:
+    """Return the sentence about a group that is given null, a mapping or a fraction."""
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    pairs = [word.partition("=") for word in overrides]
+    values = {group: value for group, _, value in pairs if group in groups}
+    is_name = re.compile(r"(?!null$)[\w'/]+|\[.*\]")
+    group = next((g for g, value in values.items() if not is_name.fullmatch(value)), "a group")
+    options = ", ".join(sorted(file.stem for file in (config_dir() / group).glob("*.yaml")))
+    return f"{group}={values.get(group)}: {group} can be {options}, or [] for none."
 
 
 def _no_such_option(group: str, option: str, known: Sequence[str] | None) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from bigr.cli.configuration import ConfigError
+from bigr.cli.next_steps import after_autoencoder, after_generator
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
+REPORT = "report.md"
 WITHOUT_INFLUENCE = (
     *("paths", "hydra", "logger", "optimized_metric", "device", "devices", "num_nodes", "confirm"),
 )
@@ -38,50 +40,99 @@ def identity(settings: dict[str, Any], files: Iterable[Any]) -> str:
 
 
 def finished(output: Path, settings_sha256: str) -> dict[str, Any] | None:
-    """Return the metrics that an earlier run of the same evaluation left in ``output``, if any."""
+    """Return the metrics that an earlier run of the same evaluation left in ``output``, if any.
+
+    Metrics that were changed since, or that an older version wrote without a checksum, are ignored.
+    """
+    from bigr.data.sealed_json import DamagedFileError, read_sealed
+
     try:
-        metrics = json.loads((output / METRICS).read_text())
-    except (OSError, ValueError):
+        metrics = read_sealed(output / METRICS)
+    except DamagedFileError as error:
+        log.warning("%s; the evaluation is repeated", error)
         return None
-    is_same = isinstance(metrics, dict) and metrics.get("settings_sha256") == settings_sha256
+    except OSError:
+        return None
+    is_same = metrics.get("settings_sha256") == settings_sha256
     return metrics if is_same else None
 
 
-def write(report: Report, output: Path, **more: Any) -> dict[str, Any]:
-    """Write the pictures, plots and other files, then ``metrics.json``, and print the table.
+def write(report: Report, output: Path, *, title: str | None = None, **more: Any) -> dict[str, Any]:
+    """Write everything that belongs to a report, at the end ``metrics.json``, and print the table.
 
     Args:
         report: the result of an evaluation.
         output: folder to write to.
+        title: what was evaluated; None takes the name of the folder.
         more: further entries of ``metrics.json``.
 
     Returns:
         The content of ``metrics.json``.
     """
-    from rich.console import Console
-
     from bigr.data.files import write_atomically
     from bigr.data.image_arrays import save_grid
-    from bigr.evaluation import plots
+    from bigr.data.sealed_json import seal
+    from bigr.evaluation import plots, report_text
 
+    # 1. Pictures, plots, other files, and the report that shows them.
+    written = []
     for name, (images, columns) in report.pictures.items():
-        log.info("%s", save_grid(images, output / name, columns))
+        written.append(save_grid(images, output / name, columns).name)
     for name, write in report.files.items():
         write(output / name)
-        log.info("%s", output / name)
+        written += [name] if (output / name).exists() else []
     for name, curve in report.curves.items():
         line = {"": {float(key): value for key, value in curve.points.items()}}
         if plots.lines(output / name, line, x=curve.x, y=curve.y, log_x=curve.is_log):
-            log.info("%s", output / name)
-    metrics = {**report.metrics, "figures": report.figures, **more}
-    write_atomically(output / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+            written.append(name)
+    title = output.name if title is None else title
+    text = report_text.report_markdown(report, title, written)
+    write_atomically(output / REPORT, text.encode())
+    # 2. The same as data. The evaluation is finished when this file exists.
+    headings, rows = report_text.used_columns(report.columns, report.rows)
+    metrics = {
+        **report.metrics,
+        "figures": report.figures,
+        "title": title,
+        "table": {"headings": headings, "rows": rows},
+        "summary": report_text.summary(report),
+        "conditions": report.conditions,
+        "errors": {name: error._asdict() for name, error in report.errors.items()},
+        **({"notes": report.notes} if report.notes else {}),
+        **more,
+    }
+    write_atomically(output / METRICS, seal(metrics))
     for clean in report.cleanup:
         clean()
-    log.info("%s", output / METRICS)
-    # Without a terminal (in a log file) the table gets the width that its words need.
-    width = max(100, shutil.get_terminal_size().columns)
-    Console(width=width).print(_table(report))
+    log.info("%s: %s", output, ", ".join([REPORT, METRICS, *written]))
+    show(metrics)
     return metrics
+
+
+def show(metrics: dict[str, Any]) -> None:
+    """Print the table and the notes of an evaluation from its ``metrics.json``."""
+    found = metrics.get("table", {"headings": ["metric"], "rows": []})
+    print_tables([(found["headings"], found["rows"])], metrics.get("notes", ()))
+
+
+def print_tables(
+    tables: Iterable[tuple[Sequence[str], Iterable[Sequence[str]]]], notes: Iterable[str]
+) -> None:
+    """Print tables, given by their headings and rows, and sentences below them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    # Without a terminal (in a log file) the table gets the width that its words need.
+    console = Console(width=max(100, shutil.get_terminal_size().columns), markup=False)
+    for headings, rows in tables:
+        table = Table(headings[0])
+        for name in headings[1:]:
+            table.add_column(name, justify="right")
+        for cells in rows:
+            table.add_row(*cells)
+        console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
 
 
 def log_to(config: DictConfig, settings: dict[str, Any], report: Report, output: Path) -> None:
@@ -101,6 +152,43 @@ def log_to(config: DictConfig, settings: dict[str, Any], report: Report, output:
             logger.experiment.finish()  # otherwise the next job of a sweep would continue this run
         else:
             logger.save()
+
+
+def training_summary(
+    trainer: Any, output: Path, settings: dict[str, Any], experiment: str | None = None
+) -> list[str]:
+    """Return what a finished run reports: its last scores, its files and the next commands.
+
+    Args:
+        trainer: after ``fit``.
+        output: the folder of the run.
+        settings: the configuration of the run.
+        experiment: the name of its experiment, if it has one.
+    """
+    lines = [f"finished at step {trainer.global_step:,}"]
+    # 1. The last validation. Learning rates and times are in the logged metrics.
+    scores = {
+        name.removeprefix("val/"): f"{float(value):.4g}"
+        for name, value in sorted(trainer.callback_metrics.items())
+        if name.startswith("val/")
+    }
+    if scores:
+        lines.append("validation: " + ", ".join(" ".join(pair) for pair in scores.items()))
+    # 2. The files.
+    weights = sorted([*output.glob("*.safetensors"), *output.glob("adapter/*.safetensors")])
+    lines += [f"weights: {path}" for path in weights]
+    others = sorted(path.name for path in output.glob("[!.]*/"))
+    if others:
+        lines.append(f"{', '.join(others)}: in {output}")
+    # 3. What to do with them.
+    names, data, task = [path.stem for path in weights], settings["data"], settings["task"]
+    commands = []
+    if "autoencoder" in names:
+        commands.append(after_autoencoder(output, experiment, data))
+    elif weights:
+        num_classes = (task.get("model") or {}).get("num_classes", 1)
+        commands += after_generator(output, task.get("autoencoder"), num_classes, data)
+    return [*lines, *(f"next: {command}" for command in commands)]
 
 
 def figure(name: str | None, metrics: dict[str, Any]) -> float | None:
@@ -160,14 +248,3 @@ def log_speed(
     )
     with (output / "speed.jsonl").open("a") as file:
         file.write(json.dumps(figures) + "\n")
-
-
-def _table(report: Report) -> Any:
-    from rich.table import Table
-
-    table = Table("figure")
-    for name in report.columns:
-        table.add_column(name, justify="right")
-    for row in report.rows:
-        table.add_row(*row)
-    return table

@@ -40,7 +40,7 @@ from omegaconf import OmegaConf
 from bigr.cli.signatures import literal_defaults
 from bigr.presets import config_dir
 
-OVERLAYS = ("experiment", "sweep", "debug")
+OVERLAYS = ("alignment", "experiment", "sweep", "debug")
 """Groups whose files change nodes that are defined elsewhere."""
 MAIN = "main"
 """What Hydra calls the entry of the search path that holds the primary configuration."""

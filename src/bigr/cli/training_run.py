@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from typing import Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
-from bigr.cli.configuration import ConfigError, resolved
+from bigr.cli.configuration import ConfigError, autoencoder_sizes, grid_size, resolved
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
 
     from bigr.training.base_module import TrainingModule
     from bigr.training.callbacks.run_plan import code_version
-    from bigr.training.checkpoint_files import check_sizes
+    from bigr.training.checkpoint_files import check_sizes, check_trained
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     try:
@@ -68,15 +70,38 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
             _warn_of_same_batches(data, config)
         if hasattr(module, "check"):
             module.check(data)
+        _check_batches(trainer, data)
         if isinstance(module, TrainingModule):
             module.run_config = settings
             check_sizes(resume, module.kind, module.network_config)
+            check_trained(resume, module.trained_names())
         for callback in callbacks:
             if hasattr(callback, "check"):
                 callback.check(trainer, module)
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     return Run(trainer, module, data, settings)
+
+
+def _check_batches(trainer: Any, data: Any) -> None:
+    """Raise ``ValueError`` for too few batches in an epoch, if the data module tells their number.
+
+    Lightning and the data module would notice when training begins.
+    """
+    from bigr.training.data.resumable_data import ResumableDataModule
+
+    if not isinstance(data, ResumableDataModule):
+        return
+    data.trainer = trainer
+    batches, interval = len(data.train_dataloader()), trainer.val_check_interval
+    if isinstance(trainer.limit_train_batches, int):
+        batches = min(batches, trainer.limit_train_batches)
+    is_per_epoch = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches
+    if isinstance(interval, int) and interval > batches and is_per_epoch:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}, but an epoch has only {batches} batches: set "
+            "trainer.check_val_every_n_epoch=null as well, or lower it."
+        )
 
 
 def _warn_of_same_batches(data: Any, config: DictConfig) -> None:
@@ -96,21 +121,41 @@ def check_codes(config: DictConfig) -> None:
     """Compare the sizes of the B-AE and the generator, before Lightning is imported.
 
     Raises:
-        ValueError: if the generator cannot learn this B-AE's codes.
+        ValueError: if the generator cannot learn this B-AE's codes, or the command asks for another
+            B-AE than that of the codes.
     """
     path, model = config.task.get("autoencoder"), config.task.get("model")
-    if not isinstance(path, str) or not isinstance(model, DictConfig):
+    if not isinstance(model, DictConfig):
         return
-    from bigr.checkpoints.load import autoencoder_config
-    from bigr.checkpoints.read import read_checkpoint
-
-    sizes = autoencoder_config(read_checkpoint(path, "autoencoder"))
+    _check_choices(config, model)
+    if not isinstance(path, str):
+        return
+    sizes = autoencoder_sizes(path)
     for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
         ours, theirs = model[name], getattr(sizes, name)
         if ours != theirs:
             raise ConfigError(
                 f"task.autoencoder={path} makes codes with {name} {theirs}, but model.{name} is "
                 f"{ours}: choose another {fix}=… or another B-AE."
+            )
+
+
+def _check_choices(config: DictConfig, model: DictConfig) -> None:
+    """Raise ``ConfigError`` if words of the command contradict the codes of the generator."""
+    if not HydraConfig.initialized() or "autoencoder" not in config:
+        return
+    if HydraConfig.get().runtime.choices.get("model") == "pretrained" and not config.task.init_from:
+        raise ConfigError("model=pretrained takes the sizes of task.init_from: set it as well.")
+    words, group = HydraConfig.get().overrides.task, config.autoencoder
+    sizes = {"code_dim": group.code_dim, "grid_size": grid_size(group)}
+    for name, fix in (("code_dim", "autoencoder"), ("grid_size", "resolution")):
+        given = next(
+            (word.replace("'", "") for word in words if re.match(rf"\+*{fix}[.=]", word)), None
+        )
+        if given is not None and sizes[name] != model[name]:
+            raise ConfigError(
+                f"{given}: this makes codes with {name} {sizes[name]}, but the given codes or B-AE "
+                f"have {model[name]}: leave it out, because the generator follows them."
             )
 
 

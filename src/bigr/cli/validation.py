@@ -12,17 +12,24 @@ import pydoc
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli.configuration import ConfigError, resolved
 from bigr.cli.launching import check_trainer
-from bigr.schema import check_arguments, did_you_mean
+from bigr.schema import check_arguments, convert, did_you_mean
 
 MISSING = "???"
-HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+HYDRA_KEYS = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list,
+}
+"""What Hydra itself reads in a node, and the types."""
 
 
 def validate(config: DictConfig, settings: type | None = None) -> None:
@@ -93,7 +100,7 @@ def hint(key: str) -> str:
     patterns += [str(settings.job.config_name), *map("/".join, choices.items())]
     line = re.compile(rf"^ *{re.escape(name)}: *\?\?\? *# *(.+)$", flags=re.MULTILINE)
     for pattern in patterns:
-        for folder in _config_folders():
+        for folder in config_folders():
             for path in sorted(folder.glob(f"{pattern}.yaml")):
                 found = line.search(path.read_text(encoding="utf-8"))
                 if found:
@@ -101,7 +108,7 @@ def hint(key: str) -> str:
     return ""
 
 
-def _config_folders() -> Iterator[Path]:
+def config_folders() -> Iterator[Path]:
     """Yield the folders of Hydra's search path, those of installed packages included."""
     for source in HydraConfig.get().runtime.config_sources:
         if source.schema == "pkg" and not source.path.startswith("hydra"):
@@ -135,7 +142,7 @@ def _nodes(container: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _unchecked(arguments: dict[str, Any]) -> list[str]:
-    """Return the names of values that are unknown as yet: interpolations, and objects to build."""
+    """Return the names of values that are not known yet: interpolations, and objects to build."""
     return [
         name
         for name, value in arguments.items()
@@ -146,6 +153,9 @@ def _unchecked(arguments: dict[str, Any]) -> list[str]:
 def _check_node(key: str, node: dict[str, Any]) -> None:
     """Import the target of a node and check the node against its signature."""
     arguments = {name: value for name, value in node.items() if name not in HYDRA_KEYS}
+    for name, annotation in HYDRA_KEYS.items():
+        if name in node and "${" not in str(node[name]):
+            convert(node[name], annotation, f"{key}.{name}")
     target = _import(f"{key}._target_", node["_target_"])
     is_partial = bool(node.get("_partial_")) or "_args_" in node
     check_arguments(target, arguments, key, is_partial=is_partial, skip=_unchecked(arguments))
@@ -160,6 +170,8 @@ def _import(key: str, path: Any) -> Any:
     try:
         target = pydoc.locate(str(path))
     except pydoc.ErrorDuringImport as error:
+        if isinstance(error.value, KeyboardInterrupt):  # Ctrl-C while PyTorch is imported
+            raise KeyboardInterrupt from error
         reason = str(error.value)
         if isinstance(error.value, ImportError):
             reason += install_advice(error.value)

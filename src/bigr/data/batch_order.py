@@ -62,7 +62,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         if len(self) == 0:
             times = f", {group} times" if group > 1 else ""
             raise ValueError(
-                f"{num_samples} samples don't fill one batch of {batch_size} on each of "
+                f"{num_samples} samples do not fill one batch of {batch_size} on each of "
                 f"{num_ranks} devices{times}: lower data.batch_size or global_batch_size."
             )
 

@@ -8,29 +8,53 @@ A store is a folder::
 
 Each image has V entries: entry v * num_draws + d is draw d of the bits of view v. ``indices`` are
 the numbers of the images in their source. Images that could not be decoded are left out of a shard
-and listed in its array ``broken``, as JSON.
+and listed in its array ``broken``, as JSON. The manifest contains a checksum of its own content.
+While a store is incomplete, the checksum of each shard is in a file beside it, with the same name
+and the suffix ``.sha256``, in the format of the program ``sha256sum``.
+
+A store may also contain features of the views by a frozen encoder: an array ``features`` (n, views,
+N, C) float16 in every shard, for N tokens. The draws of a view share its features.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import math
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
 
 from bigr.data.broken import BrokenImage
-from bigr.data.files import sha256
-from bigr.schema import PositiveInt, check_fields, from_dict
+from bigr.data.files import SpecialFileError, check_regular, is_verifying, sha256
+from bigr.data.sealed_json import DamagedFileError, read_sealed
+from bigr.schema import NonNegativeInt, PositiveInt, check_fields, from_dict
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = "bigr-codes"
 VERSION = 1
+MANIFEST_KEYS = ("format", "version", "settings", "images", "left_out", "shards")
+SPLITS = ("train", "val")
 SHARD_TYPES = {"codes": np.uint8, "labels": np.uint16, "indices": np.uint32, "broken": np.uint8}
+FEATURES = "features"
+FEATURE_TYPE = np.float16
+REPAIR = "remove it, and run the python -m bigr.tokenize command again"
+RESTORE = "restore it from a copy, or create the codes again in another folder"
+NUM_THREADS = 8
+"""Files that are verified at the same time."""
+PATIENCE = 1.0
+"""Seconds after which a verification shows its progress."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -62,12 +86,18 @@ class StoreSettings:
     """Number of images per shard, except for the last one."""
     sources: dict[str, str]
     """By split, the checksum of the list of images."""
-    num_images: dict[str, int]
+    num_images: dict[str, NonNegativeInt]
     """By split, the number of images in the source."""
     classes: tuple[str, ...]
+    feature_dim: NonNegativeInt = 0
+    """Width C of the features; 0 means that there are none."""
+    feature_encoder: str = ""
+    """Text that identifies the encoder of the features and its weights."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not set(self.num_images) <= set(SPLITS):
+            raise ValueError(f"the splits are {', '.join(self.num_images)}, not train and val.")
 
     @property
     def entries(self) -> int:
@@ -79,9 +109,37 @@ class StoreSettings:
         """Size of one entry in bytes."""
         return self.grid_size**2 * self.code_dim // 8
 
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Shape of the features of an image: views, tokens and C."""
+        return (self.num_views, self.grid_size**2, self.feature_dim)
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of all entries and features of an image in bytes."""
+        features = math.prod(self.feature_shape) * np.dtype(FEATURE_TYPE).itemsize
+        return self.entries * self.entry_bytes + features
+
     def num_shards(self, split: str) -> int:
         """Return the number of shards of a split."""
         return -(-self.num_images[split] // self.shard_size)
+
+    def images_of(self, split: str, number: int) -> range:
+        """Return the numbers of the images of a shard, with those that may be left out."""
+        first = number * self.shard_size
+        return range(first, min(first + self.shard_size, self.num_images[split]))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredShard:
+    """What the manifest says about a shard."""
+
+    file: str
+    images: NonNegativeInt
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def shard_name(split: str, number: int) -> str:
@@ -92,22 +150,55 @@ def shard_name(split: str, number: int) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a store, which may be incomplete.
 
+    Manifests of versions that wrote no checksum are accepted.
+
     Raises:
-        StoreError: if there is no manifest of this format.
+        StoreError: if there is no manifest of this format, or it was changed.
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
-        if manifest["format"] != FORMAT or manifest["version"] != VERSION:
-            raise StoreError(f"{path} has another format or version than {FORMAT} {VERSION}.")
+        manifest = read_sealed(path, needs_checksum=False)
     except FileNotFoundError as error:
         raise StoreError(
             f"{folder} contains no codes (there is no {MANIFEST}): create them with "
             "python -m bigr.tokenize."
         ) from error
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise StoreError(f"{path} can't be read: {error}.") from error
-    return dict(manifest)
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}.") from error
+    except DamagedFileError as error:
+        raise StoreError(f"{error}: {RESTORE}.") from error
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        raise StoreError(f"{path} has another format or version than {FORMAT} {VERSION}.")
+    unknown = [name for name in manifest if name not in MANIFEST_KEYS]
+    if unknown or not isinstance(manifest.get("settings"), dict):
+        problem = f"unknown key {unknown[0]}" if unknown else "no settings"
+        raise StoreError(f"{path} is damaged ({problem}): {RESTORE}.")
+    return manifest
+
+
+def read_shards(
+    folder: Path, manifest: dict[str, Any], settings: StoreSettings
+) -> dict[str, list[StoredShard]]:
+    """Return what the manifest of a complete store says about its shards, by split.
+
+    Raises:
+        StoreError: if it does not fit the settings.
+    """
+    listed = manifest["shards"]
+    try:
+        if not isinstance(listed, dict) or listed.keys() != settings.num_images.keys():
+            raise ValueError("the splits of its shards and of its settings differ")
+        shards = {}
+        for split, entries in listed.items():
+            if not isinstance(entries, list) or len(entries) != settings.num_shards(split):
+                raise ValueError(f"{split} needs {settings.num_shards(split)} shards")
+            shards[split] = [from_dict(StoredShard, entry) for entry in entries]
+            for number, shard in enumerate(shards[split]):
+                if shard.file != shard_name(split, number):
+                    raise ValueError(f"shard {number} of {split} is {shard.file}")
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{folder / MANIFEST} is damaged ({error}): {RESTORE}.") from error
+    return shards
 
 
 class CodesStore:
@@ -125,46 +216,50 @@ class CodesStore:
         manifest = read_manifest(folder)
         if "shards" not in manifest:
             raise StoreError(
-                f"{folder} is incomplete: run its python -m bigr.tokenize command again."
+                f"{folder} is incomplete: run the python -m bigr.tokenize command that created it "
+                "again."
             )
         try:
             self.settings: StoreSettings = from_dict(StoreSettings, manifest["settings"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             raise StoreError(f"{folder / MANIFEST} can't be read: {error}") from error
-        self.shards: dict[str, list[dict[str, Any]]] = manifest["shards"]
+        self.shards = read_shards(folder, manifest, self.settings)
 
     def split(self, name: str) -> PackedCodes:
-        """Open the codes of a split.
+        """Open the codes of a split, after a comparison of all its files with their checksums.
+
+        The environment variable ``BIGR_VERIFY=0`` skips the comparison.
 
         Raises:
-            StoreError: if there is no such split, or a shard differs from the manifest.
+            StoreError: if there is no such split, or a shard is damaged.
         """
         if name not in self.shards:
             raise StoreError(f"{self.folder} has no split {name}, only {', '.join(self.shards)}.")
+        if is_verifying():
+            self.verify(name)
         shards = []
-        for about in self.shards[name]:
-            arrays = read_shard(self.folder / about["file"])
-            if len(arrays["labels"]) != about["images"]:
+        for number, about in enumerate(self.shards[name]):
+            arrays = open_shard(self.folder, self.settings, name, number)
+            if len(arrays["labels"]) != about.images:
                 raise StoreError(
-                    f"{self.folder / about['file']} has {len(arrays['labels'])} images, but "
-                    f"{MANIFEST} says {about['images']}: the file was changed; create the store "
+                    f"{self.folder / about.file} has {len(arrays['labels'])} images, but "
+                    f"{MANIFEST} says {about.images}: the file was changed; create the store "
                     "again."
                 )
             shards.append(arrays)
-        return PackedCodes(shards, self.settings.entries)
+        return PackedCodes(shards, self.settings.entries, self.settings.num_draws)
 
-    def verify(self) -> None:
-        """Compare all shards with their checksums, which reads the whole store.
+    def verify(self, *splits: str) -> None:
+        """Compare shards with their checksums, which reads them completely.
+
+        Args:
+            *splits: names of splits; none stands for all.
 
         Raises:
             StoreError: naming the first damaged shard.
         """
-        for shard in (about for shards in self.shards.values() for about in shards):
-            if sha256(self.folder / shard["file"]) != shard["sha256"]:
-                raise StoreError(
-                    f"{self.folder / shard['file']} is damaged (its checksum differs): remove it, "
-                    "and run the python -m bigr.tokenize command again."
-                )
+        listed = [about for split in splits or self.shards for about in self.shards[split]]
+        compare_checksums(self.folder, {about.file: about.sha256 for about in listed})
 
 
 class PackedCodes:
@@ -173,11 +268,14 @@ class PackedCodes:
     Args:
         shards: arrays of the shards, in order.
         num_entries: number of entries per image V.
+        num_draws: number of draws of each view, which share its features.
     """
 
-    def __init__(self, shards: list[Arrays], num_entries: int) -> None:
+    def __init__(self, shards: list[Arrays], num_entries: int, num_draws: int = 1) -> None:
         shards = [shard for shard in shards if len(shard["labels"])]
         self.num_entries = num_entries
+        self.num_draws = num_draws
+        self._features = [shard[FEATURES] for shard in shards if FEATURES in shard]
         self.labels = np.concatenate(
             [np.asarray(shard["labels"], np.int64) for shard in shards] or [np.empty(0, np.int64)]
         )
@@ -201,10 +299,71 @@ class PackedCodes:
             taken[by_place[part]] = self._codes[shard][ordered[part] - self._starts[shard]]
         return taken
 
+    def take_features(self, indices: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Copy the features of the entries with the given indices (B,): (B, N, C) float16.
+
+        Raises:
+            StoreError: if the store has no features.
+        """
+        if not self._features:
+            raise StoreError(
+                "these codes have no features: use python -m bigr.tokenize features=…."
+            )
+        taken = np.empty((len(indices), *self._features[0].shape[2:]), FEATURE_TYPE)
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shards):
+            chosen = np.flatnonzero(shards == shard)
+            images, entries = np.divmod(indices[chosen] - self._starts[shard], self.num_entries)
+            taken[chosen] = self._features[shard][images, entries // self.num_draws]
+        return taken
+
     def iterate(self, entry: int) -> Iterator[NDArray[np.uint8]]:
         """Yield one entry of every image, shard by shard: (n, bytes) uint8."""
         for codes in self._codes:
             yield codes[entry :: self.num_entries]
+
+
+def compare_checksums(folder: Path, expected: dict[str, str]) -> None:
+    """Compare files with their checksums, several at a time; a bar shows a long comparison.
+
+    Args:
+        folder: folder of the files.
+        expected: SHA-256 checksums in hexadecimal by file name.
+
+    Raises:
+        StoreError: naming the first file that is missing or damaged.
+    """
+
+    def check(name: str) -> int:
+        path = folder / name
+        try:
+            found, size = sha256(check_regular(path)), path.stat().st_size
+        except OSError as error:
+            raise StoreError(f"{path} can't be read ({error.strerror}): {REPAIR}.") from error
+        except SpecialFileError as error:
+            raise StoreError(str(error)) from error
+        if found != expected[name]:
+            raise StoreError(f"{path} is damaged (its checksum differs): {REPAIR}.")
+        return size
+
+    began = time.monotonic()
+    total = 0
+    # The processes of a node share a terminal.
+    is_quiet = True if os.environ.get("LOCAL_RANK", "0") != "0" else None
+    pool = ThreadPoolExecutor(NUM_THREADS)  # hashing and reading release Python's lock
+    try:
+        with tqdm(
+            desc="verifying codes", total=len(expected), unit=" files", delay=PATIENCE,
+            disable=is_quiet, dynamic_ncols=True,
+        ) as bar:  # fmt: skip
+            for size in pool.map(check, expected):
+                total += size
+                bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    took = time.monotonic() - began
+    if took > PATIENCE:
+        log.info("verified %.1f GB of codes in %.1f s", total / 1e9, took)
 
 
 def read_shard(path: Path) -> Arrays:
@@ -214,18 +373,55 @@ def read_shard(path: Path) -> Arrays:
         StoreError: if the file is missing or damaged.
     """
     try:
-        with safe_open(path, "pt") as file:  # maps the file, which framework="np" does not
+        with safe_open(check_regular(path), "pt") as file:  # maps it, which "np" does not
             arrays: Arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-        if {name: array.dtype for name, array in arrays.items()} != SHARD_TYPES:
+        types = {name: array.dtype for name, array in arrays.items()}
+        if types.pop(FEATURES, FEATURE_TYPE) != FEATURE_TYPE or types != SHARD_TYPES:
             raise ValueError(f"it needs the arrays {', '.join(SHARD_TYPES)}")
-        if arrays["codes"].ndim != 3 or len(arrays["codes"]) != len(arrays["labels"]):
-            raise ValueError("the numbers of codes and labels differ")
+        shape = arrays["codes"].shape
+        if len(shape) != 3 or not arrays["labels"].shape == arrays["indices"].shape == shape[:1]:
+            raise ValueError("the numbers of codes, labels and indices differ")
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise StoreError(
-            f"{path} is missing or broken ({error}): remove it, and run the python -m "
-            "bigr.tokenize command again."
-        ) from error
+        raise StoreError(f"{path} is missing or broken ({error}): {REPAIR}.") from error
     return arrays
+
+
+def open_shard(folder: Path, settings: StoreSettings, split: str, number: int) -> Arrays:
+    """Map the arrays of a shard into memory, and compare them with the settings of the store.
+
+    Raises:
+        StoreError: if the file is missing, damaged, or another shard.
+    """
+    path = folder / shard_name(split, number)
+    arrays = read_shard(path)
+    try:
+        check_shard(arrays, settings, split, number)
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged ({error}): {REPAIR}.") from error
+    return arrays
+
+
+def check_shard(arrays: Arrays, settings: StoreSettings, split: str, number: int) -> None:
+    """Raise ``ValueError`` unless arrays can be the content of a shard of these settings."""
+    codes, labels, indices = (arrays[name] for name in ("codes", "labels", "indices"))
+    expected = (len(labels), settings.entries, settings.entry_bytes)
+    if codes.shape != expected:
+        raise ValueError(f"its codes have the shape {codes.shape} instead of {expected}")
+    found = arrays[FEATURES].shape if FEATURES in arrays else None
+    needed = (len(labels), *settings.feature_shape) if settings.feature_dim else None
+    if found != needed:
+        raise ValueError(f"its features have the shape {found} instead of {needed}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < settings.num_classes:
+        raise ValueError(f"it has labels up to {labels.max()} for {settings.num_classes} classes")
+    try:
+        left_out = [index for index, _ in broken_in(arrays)]
+        present = np.sort(np.concatenate([indices.astype(np.int64), np.array(left_out, np.int64)]))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError("its list of broken images can't be read") from error
+    images = settings.images_of(split, number)
+    is_complete = len(present) == images.stop - images.start
+    if not is_complete or not np.array_equal(present, np.arange(images.start, images.stop)):
+        raise ValueError(f"it does not contain the images {images.start} to {images.stop - 1}")
 
 
 def broken_in(arrays: Arrays) -> list[tuple[int, BrokenImage]]:

@@ -1,14 +1,51 @@
-"""Whole files: replaced atomically, and identified by their checksum."""
+"""Whole files: replaced atomically, identified by their checksum, and never a pipe or a device."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 BLOCK_SIZE = 2**22
+VERIFY = "BIGR_VERIFY"
+"""Environment variable; with 0, checksums are not compared when files are read."""
+SPECIAL_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+class SpecialFileError(ValueError):
+    """A path is not a regular file; reading it might block forever or never end."""
+
+
+def check_regular(path: Path) -> Path:
+    """Return ``path`` if it is a regular file.
+
+    Call this before a file is opened: opening a named pipe blocks until somebody writes into it.
+
+    Args:
+        path: a path; symbolic links are followed.
+
+    Raises:
+        SpecialFileError: if it is a folder, a named pipe, a socket or a device.
+        OSError: if there is no such file.
+    """
+    kind = SPECIAL_FILES.get(stat.S_IFMT(path.stat().st_mode))
+    if kind is not None:
+        raise SpecialFileError(f"{path} is {kind}, but a regular file is needed here.")
+    return path
+
+
+def is_verifying() -> bool:
+    """Return whether the checksums of files are compared on reading: unless ``BIGR_VERIFY=0``."""
+    return os.environ.get(VERIFY) != "0"
 
 
 def sha256(path: Path) -> str:

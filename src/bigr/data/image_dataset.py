@@ -111,6 +111,8 @@ class ImageSet(Dataset[Sample]):
             data = self.source.read(index)
         except FileNotFoundError as error:
             raise BrokenImageError("the file is gone") from error
+        except (OSError, ValueError) as error:  # a named pipe, or a damaged part of an archive
+            raise BrokenImageError(str(error).splitlines()[0]) from error
         return decode(data, decoder=self.decoder, honour_exif=self.honour_exif)
 
 

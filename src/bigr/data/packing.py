@@ -19,7 +19,7 @@ def packed_size(seq_len: int, code_dim: int) -> int:
         ValueError: if the bits do not fill whole bytes.
     """
     if seq_len * code_dim % BITS:
-        raise ValueError(f"{seq_len} tokens of {code_dim} bits don't fill whole bytes.")
+        raise ValueError(f"{seq_len} tokens of {code_dim} bits do not fill whole bytes.")
     return seq_len * code_dim // BITS
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigr.data.codes_store import CodesStore, StoreError
-from bigr.data.files import replacing
+from bigr.data.files import replacing, write_atomically
 
 IDS = "{}_ids.bin"
 LABELS = "{}_lbs.bin"
@@ -33,7 +33,7 @@ class ReleasedCodes:
         paths = [folder / name.format(split) for name in (IDS, LABELS)]
         for path in paths:
             if not path.is_file() or path.stat().st_size == 0:
-                raise StoreError(f"{path} is missing or empty.")
+                raise StoreError(f"{path} is missing, empty, or not a regular file.")
         self.labels = np.fromfile(paths[1], dtype=np.uint16).astype(np.int64)
         self.bits = code_dim * grid_size**2
         size = paths[0].stat().st_size
@@ -50,8 +50,17 @@ class ReleasedCodes:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the bits of the images with the given indices: (B, K*h*w) uint8 of 0 and 1."""
-        return np.asarray(self._codes)[indices]
+        """Return the bits of the images with the given indices: (B, K*h*w) uint8 of 0 and 1.
+
+        Raises:
+            StoreError: if a byte is neither 0 nor 1; these files contain no checksums.
+        """
+        taken: NDArray[np.uint8] = np.asarray(self._codes)[indices]
+        if taken.size and taken.max() > 1:
+            raise StoreError(
+                f"{self._codes.filename} is damaged (it has bytes above 1): copy it again."
+            )
+        return taken
 
 
 def has_released(folder: Path, split: str = "train") -> bool:
@@ -70,16 +79,16 @@ def write_released(store: CodesStore, folder: Path) -> list[Path]:
         The paths of the files.
 
     Raises:
-        StoreError: if the files exist.
+        StoreError: if the files exist, or the store is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for split in store.shards:
-        codes = store.split(split)
+    for split, codes in [(split, store.split(split)) for split in store.shards]:
         ids, labels = (folder / name.format(split) for name in (IDS, LABELS))
         if ids.exists():
             raise StoreError(f"{ids} already exists: choose another folder.")
-        np.tile(codes.labels, codes.num_entries).astype(np.uint16).tofile(labels)
+        tiled = np.tile(codes.labels, codes.num_entries).astype(np.uint16)
+        write_atomically(labels, tiled.tobytes())
         with replacing(ids) as temporary, temporary.open("wb") as file:
             for entry in range(codes.num_entries):
                 for packed in codes.iterate(entry):

@@ -69,7 +69,10 @@ def center_crop(image: Tensor, size: int, decoder: Decoder = "torchvision") -> T
     """
     height, width = image.shape[-2:]
     if max(height, width) > LARGEST_ASPECT * min(height, width):
-        raise BrokenImageError(f"{width}x{height} pixels are too narrow for a picture")
+        raise BrokenImageError(
+            f"{width}x{height} pixels: one side is more than {LARGEST_ASPECT} times as long as the "
+            "other"
+        )
     if decoder == "pil":
         return F.pil_to_tensor(center_crop_pil(to_pil(image), size))
     if min(height, width) >= 2 * size:

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from bigr.data.decoding import keep_upper_bits
+from bigr.data.files import SpecialFileError, check_regular
 from bigr.data.image_arrays import to_pil, to_tensor
 from bigr.data.transforms import LARGEST_ASPECT, center_crop_pil
 
@@ -56,10 +58,13 @@ def read_picture(
     # 2. Files.
     path = os.path.expanduser(picture)
     try:
+        check_regular(Path(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
             with Image.open(path, formats=FORMATS) as opened:
                 return _checked(opened, what, max_pixels)
+    except SpecialFileError as error:
+        raise ValueError(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise ValueError(f"{what}: there is no file {path}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -74,7 +79,10 @@ def read_picture(
 
 
 def _too_large(what: str, pixels: int, limit: float) -> str:
-    return f"{what} has {pixels / 1e6:.4g} megapixels, more than {limit / 1e6:g}: scale it down."
+    return (
+        f"{what} has {pixels / 1e6:.4g} megapixels, but at most {limit / 1e6:g} are allowed: scale "
+        "it down."
+    )
 
 
 def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
@@ -82,7 +90,10 @@ def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
     if width * height > max_pixels:
         raise ValueError(_too_large(what, width * height, max_pixels))
     if max(width, height) > LARGEST_ASPECT * max(min(width, height), 1):
-        raise ValueError(f"{what} is too narrow: {width}x{height} pixels.")
+        raise ValueError(
+            f"{what} has {width}x{height} pixels: no side may be more than {LARGEST_ASPECT} times "
+            "as long as the other."
+        )
     if getattr(picture, "n_frames", 1) > 1:
         raise ValueError(f"{what} is animated ({picture.n_frames} frames): give a single frame.")  # type: ignore[attr-defined]
     upright = ImageOps.exif_transpose(picture)
@@ -94,7 +105,7 @@ def _checked(picture: Image.Image, what: str, max_pixels: float) -> Image.Image:
 
 @dataclass(frozen=True)
 class Crop:
-    """The centre square of a picture at the resolution of a model, and the way back."""
+    """The centre square of a picture at the resolution of a model, and how to paste it back."""
 
     original: Image.Image
     """The complete picture, in mode RGB."""

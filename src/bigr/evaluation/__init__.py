@@ -1,1 +1,1 @@
-"""From checkpoints to figures and pictures."""
+"""Evaluations: from checkpoints to scores and pictures."""

@@ -13,18 +13,23 @@ from torch import Tensor
 
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import to_float, to_tensor, to_uint8
+from bigr.data.image_dataset import ImageSet, MemoryImages
 from bigr.data.user_pictures import require_opencv
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
+from bigr.evaluation.nearest import nearest_in_pixels
 from bigr.evaluation.report import Report
+from bigr.evaluation.report_text import sampler_text
 from bigr.metrics.digit_classifier import DigitClassifier
 from bigr.pipeline import BiGRPipeline
-from bigr.sampling.conditioning import MaskRule, token_mask
+from bigr.sampling.conditioning import KnownBits, MaskRule, token_mask
 from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 
 Application = Literal["inpaint", "outpaint", "edit"]
 Region = Literal["center", "left", "right", "top", "bottom"]
 ROWS = 8
 """Images in the picture."""
+NUM_COMPARED = 64
+"""Results that are compared with the training split for the picture of nearest images."""
 GREY = 0.5
 
 
@@ -63,13 +68,14 @@ class EditEvaluation:
             repaint the region as a class.
         from_class: repaint images of this class only; None for all.
         to_class: class to paint with ``edit``; None for the image's own.
-        classifier: ``digits`` measures the share of results that are read as the class that was
-            asked for; None omits this figure.
+        classifier: ``digits`` measures the share of results that a classifier recognises as the
+            requested class; None omits this score.
         region: the middle quarter, or a half.
         count: images from the start of the split.
         batch_size: images at a time.
         blend: how the pixels are put into the original; see :meth:`bigr.BiGRPipeline.inpaint`.
         mask_rule: see :func:`bigr.sampling.conditioning.token_mask`.
+        known_bits: see :meth:`bigr.BiGRPipeline.inpaint`.
         seed: seed of the first image; image i uses ``seed + i``.
     """
 
@@ -83,6 +89,7 @@ class EditEvaluation:
     batch_size: PositiveInt = 16
     blend: Literal["paste", "poisson"] = "paste"
     mask_rule: MaskRule = "any"
+    known_bits: KnownBits = "drawn"
     seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
@@ -116,6 +123,7 @@ class EditEvaluation:
             reader = DigitClassifier(load_digits("train", pipeline.image_size))
         sums: dict[str, float] = {}
         shown: list[Tensor] = []
+        squares: list[Tensor] = []
         for start in range(0, len(indices), self.batch_size):
             chosen = [context.held_out[i] for i in indices[start : start + self.batch_size]]
             sampled = self._repaint(context, pipeline, chosen, mask, self.seed + start)
@@ -127,9 +135,15 @@ class EditEvaluation:
                 sums[name] = sums.get(name, 0.0) + float(values.double().sum())
             if len(shown) < ROWS:
                 shown += list(sampled.rows(mask)[: ROWS - len(shown)])
+            squares += list(to_uint8(sampled.squares))[: NUM_COMPARED - len(squares)]
             on_batch(len(chosen))
         means = {name: value / len(indices) for name, value in sums.items()}
-        return self._report(context, means, len(indices), shown)
+        report = self._report(context, means, len(indices), shown)
+        training = getattr(context.data, "train_set", None)
+        if isinstance(training, (ImageSet, MemoryImages)):
+            nearest = nearest_in_pixels(torch.stack(squares), training, "the training split")
+            nearest.add_to(report, "the space of their pixels")
+        return report
 
     def _repaint(
         self,
@@ -148,6 +162,7 @@ class EditEvaluation:
             labels if self.application == "edit" else [None] * len(chosen),
             blend=self.blend,
             mask_rule=self.mask_rule,
+            known_bits=self.known_bits,
             seed=seed,
             sampler=context.sampler,
         )
@@ -182,11 +197,11 @@ class EditEvaluation:
         ]
         if "class_accuracy" in means:
             figures["class_accuracy"] = means["class_accuracy"]
-            rows.append(("read as their class", f"{means['class_accuracy']:.1%}", "100%"))
+            rows.append(("recognised as their class", f"{means['class_accuracy']:.1%}", "100%"))
         sampler = context.sampler
         if self.application != "edit":  # as the pipeline does without classes
             sampler = dataclasses.replace(sampler, guidance_scale=1.0)
-        names = ("application", "region", "from_class", "to_class", "blend", "seed")
+        names = ("application", "region", "from_class", "to_class", "blend", "known_bits", "seed")
         return Report(
             metrics={
                 **figures,
@@ -196,8 +211,22 @@ class EditEvaluation:
             },
             figures=figures,
             rows=rows,
-            columns=("measured", "wanted"),
+            columns=("measured", "target"),
             pictures={"edits.png": (torch.cat(shown), 4)},
+            setting=(
+                f"The model {context.title} repainted {total:,} held-out images "
+                f"({self.application}, region {self.region}, {self.blend}; "
+                f"{sampler_text(sampler)}; seeds {self.seed} to {self.seed + total - 1})."
+            ),
+            conditions={
+                "number of images": total,
+                "image size": context.codec.config.image_size,
+                **{name: getattr(self, name) for name in names if name != "seed"},
+            },
+            captions={
+                "edits.png": "From left to right: the image, its known region, what was decoded, "
+                "and the result"
+            },
         )
 
     def _chosen(self, context: EvaluationContext) -> list[int]:

@@ -51,7 +51,10 @@ class LabelledSet(Protocol):
 
 @dataclass
 class EvaluationContext:
-    """What an evaluation may use. An evaluation that needs something that is missing says so."""
+    """The models, data and settings that an evaluation may use.
+
+    Accessing something that is missing raises ``ValueError``.
+    """
 
     generator: BiGR | None = None
     autoencoder: BinaryAutoencoder | None = None
@@ -63,13 +66,19 @@ class EvaluationContext:
     """Folder of the results, the same in all processes."""
     processes: Processes = ALONE
     """The processes that share the work, if the evaluation can be shared."""
+    device_name: str = "cpu"
+    """Device to use if there are no models."""
+    title: str = "without a name"
+    """What is evaluated, as the user calls it."""
 
     @property
     def device(self) -> torch.device:
-        """Device of the models in this process."""
+        """Device of the models in this process, or the one to use without models."""
         if self.generator is not None:
             return self.generator.device
-        return self.codec.last_weight.device
+        if self.autoencoder is not None:
+            return self.autoencoder.last_weight.device
+        return pick_device(self.device_name)
 
     @property
     def codec(self) -> BinaryAutoencoder:
@@ -112,7 +121,7 @@ class EvaluationContext:
         """
         found: LabelledSet | None = getattr(self.data, "val_set", None)
         if found is None:
-            raise ValueError("this evaluation needs images of a validation split: choose data=….")
+            raise ValueError("this evaluation needs validation images: choose data=….")
         self.check_image_size()
         return found
 
@@ -124,7 +133,7 @@ class EvaluationContext:
         ours = self.autoencoder.config.image_size
         if theirs != ours:
             raise ValueError(
-                f"the B-AE is for images of {ours} pixels, and data.image_size is {theirs}: choose "
+                f"the B-AE is for images of {ours} pixels, but data.image_size is {theirs}: choose "
                 "another resolution=…."
             )
 
@@ -170,7 +179,8 @@ def load_context(
     """
     files: Sequence[str | None] = (generator, autoencoder)
     states = tuple(None if file is None else file_state(file) for file in files)
-    return EvaluationContext(*_models(generator, autoencoder, device, states), **more)
+    models = _models(generator, autoencoder, device, states)
+    return EvaluationContext(*models, device_name=device, **more)
 
 
 @functools.lru_cache(maxsize=1)

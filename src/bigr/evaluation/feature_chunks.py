@@ -1,12 +1,16 @@
 """Features of many images in files of a few hundred each, so that long evaluations can be resumed.
 
-Any number of processes fill a folder. Each file is written atomically, and the figures are computed
-from the files in order, so they depend neither on the number of processes nor on interruptions.
+Any number of processes of one command fill a folder; the command locks it. Each file is written
+atomically, with checksums and with the numbers of its images, and a damaged file is computed again.
+The figures are computed from the files in order, so they depend neither on the number of processes
+nor on interruptions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigr.data.files import replacing, write_atomically
+from bigr.data.array_files import Arrays, read_arrays, write_arrays
+from bigr.data.files import write_atomically
+from bigr.data.sealed_json import DamagedFileError, read_sealed, seal
 from bigr.inference.processes import Processes
 from bigr.metrics.features import FeatureNetwork, Features
 
 SETTINGS = "settings.json"
-Arrays = dict[str, np.ndarray[Any, Any]]
+
+log = logging.getLogger(__name__)
 
 
 class FeatureChunks:
@@ -41,17 +48,25 @@ class FeatureChunks:
         self.folder = folder
         self.count = count
         self.size = size
-        settings = {**settings, "count": count, "chunk_size": size}
+        now = json.loads(json.dumps({**settings, "count": count, "chunk_size": size}))
+        text = json.dumps(now, sort_keys=True)
+        self.settings_sha256 = hashlib.sha256(text.encode()).hexdigest()
         path = folder / SETTINGS
-        if not path.is_file():
-            write_atomically(path, json.dumps(settings, indent=2).encode())
-        before, now = json.loads(path.read_text()), json.loads(json.dumps(settings))
+        if not path.exists():
+            write_atomically(path, seal(now))
+        try:
+            before = read_sealed(path)
+        except DamagedFileError as error:
+            # Every file of features knows the settings, too, so none of other settings is used.
+            log.warning("%s; it is written again", error)
+            write_atomically(path, seal(now))
+            return
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 raise ValueError(
-                    f"{folder} holds features of another evaluation ({name} was "
-                    f"{before.get(name)}, is {now.get(name)}): choose another hydra.run.dir, or "
-                    "delete that folder."
+                    f"{folder} contains the features of another evaluation ({name} was "
+                    f"{before.get(name)} and is now {now.get(name)}): choose another "
+                    "hydra.run.dir, or delete that folder."
                 )
 
     def path(self, start: int) -> Path:
@@ -63,8 +78,19 @@ class FeatureChunks:
         return list(split([range(self.count)], self.size))
 
     def pending(self) -> list[range]:
-        """Return the images of the files that do not exist yet."""
-        return [images for images in self.ranges() if not self.path(images.start).is_file()]
+        """Return the images of the files that do not exist yet, or are damaged."""
+        todo = []
+        for images in self.ranges():
+            path = self.path(images.start)
+            if path.exists():
+                try:
+                    self._read(images)
+                    continue
+                except DamagedFileError as error:
+                    numbers = (images.start, images.stop - 1)
+                    log.warning("%s; images %d to %d are computed again", error, *numbers)
+            todo.append(images)
+        return todo
 
     def fill(
         self,
@@ -72,7 +98,7 @@ class FeatureChunks:
         batches_of: Callable[[Sequence[range]], Iterator[dict[str, Tensor]]],
         on_batch: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Write the missing files together with the other processes, and wait for them.
+        """Write the missing and damaged files together with the other processes, and wait for them.
 
         Args:
             processes: that share the work.
@@ -83,7 +109,7 @@ class FeatureChunks:
         Raises:
             ValueError: if a feature is not finite.
         """
-        todo: list[range] = processes.broadcast(self.pending())
+        todo: list[range] = processes.broadcast(self.pending() if processes.is_first else [])
         on_batch(self.count - sum(len(images) for images in todo))
         mine = todo[processes.rank :: processes.count]
         batches = batches_of(mine)
@@ -101,26 +127,53 @@ class FeatureChunks:
         processes.barrier()
 
     def _write(self, images: range, arrays: Arrays) -> None:
-        is_finite = np.isfinite(next(iter(arrays.values()))).reshape(len(images), -1).all(axis=1)
-        if not is_finite.all():
-            raise ValueError(
-                f"the features of image {images.start + int(is_finite.argmin())} are not finite: "
-                "the images contain NaN, or the weights of the network are damaged."
-            )
-        with replacing(self.path(images.start)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes them for a flag
+        for name, array in arrays.items():
+            if len(array) != len(images):
+                raise ValueError(f"{len(array)} {name} were computed for {len(images)} images.")
+            if not np.issubdtype(array.dtype, np.floating):
+                continue
+            is_finite = np.isfinite(array).reshape(len(images), -1).all(axis=1)
+            if not is_finite.all():
+                raise ValueError(
+                    f"the features ({name}) of image {images.start + int(is_finite.argmin())} are "
+                    "not finite: the images contain NaN, or the weights of the network are damaged."
+                )
+        write_arrays(self.path(images.start), arrays, self._about(images))
+
+    def _about(self, images: range) -> dict[str, Any]:
+        """Return what the file of some images says about itself."""
+        return {"settings": self.settings_sha256, "start": images.start, "stop": images.stop}
+
+    def _read(self, images: range, *names: str) -> Arrays:
+        """Return the arrays of a file: those with the given names, or all.
+
+        Raises:
+            DamagedFileError: if the file is missing or damaged, or contains other features.
+        """
+        path = self.path(images.start)
+        arrays, about = read_arrays(path, names or None)
+        if about != self._about(images):
+            raise DamagedFileError(f"{path} contains other features")
+        return arrays
 
     def read(self, *names: str) -> Iterator[Arrays]:
-        """Yield the arrays of every file in order, without those that a file does not have."""
+        """Yield the arrays of every file in order, without those that a file does not have.
+
+        Raises:
+            DamagedFileError: if a file was changed since it was written.
+        """
         for images in self.ranges():
-            with np.load(self.path(images.start), allow_pickle=False) as file:
-                yield {name: file[name] for name in names if name in file.files}
+            try:
+                arrays = self._read(images, *names)
+            except DamagedFileError as error:
+                raise DamagedFileError(f"{error}: run the same command again.") from error
+            yield arrays
 
     def features(self) -> Iterator[Features]:
         """Yield the features of every file in order."""
         for arrays in self.read("pool", "logits", "spatial"):
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            yield Features(tensors["pool"], tensors["logits"], tensors.get("spatial"))
+            yield Features(tensors["pool"], tensors.get("logits"), tensors.get("spatial"))
 
     def remove(self) -> None:
         """Delete the folder with all its files."""

@@ -1,241 +1,277 @@
-"""Generated images against real ones, as papers score them: FID, sFID, IS, precision, recall, KID.
+"""ComparedSets of images with real ones: FID, sFID, IS, precision, recall, density, coverage, KID.
 
-The protocol is ADM's (arXiv 2105.05233): images rounded to uint8, TensorFlow's Inception, 50,000
-samples against a reference file. In the feature space of another network the same formulas have
-other names.
+The images are generated, or read from files. The protocol is ADM's (arXiv 2105.05233): images
+rounded to uint8, TensorFlow's Inception, 50,000 samples against a reference file. In the feature
+space of another network the same formulas have other names.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
-from bigr.checkpoints.identity import weights_sha256
-from bigr.data.image_arrays import to_float, to_uint8
+from bigr.checkpoints.cached import CachedFileError
+from bigr.evaluation.computed_references import point_indices
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
-from bigr.evaluation.feature_chunks import FeatureChunks, feature_arrays
-from bigr.evaluation.references import cached_reference
-from bigr.evaluation.report import Curve, Report
+from bigr.evaluation.feature_chunks import FeatureChunks
+from bigr.evaluation.fidelity_figures import SHOWN, set_figures, shown_images
+from bigr.evaluation.fidelity_report import ComparedSets, add_pictures, comparison_report
+from bigr.evaluation.fidelity_settings import FULL_COUNT, FidelitySettings
+from bigr.evaluation.image_supplies import (
+    GeneratedImages,
+    ImageSupply,
+    feature_batches,
+    first_images_of,
+)
+from bigr.evaluation.nearest import (
+    NearestImages,
+    NearestSearch,
+    nearest_images,
+    search_images,
+)
+from bigr.evaluation.own_classifier import own_network
+from bigr.evaluation.references import cached_reference, check_count, reference_images
+from bigr.evaluation.report import Report
+from bigr.evaluation.report_text import sampler_text
 from bigr.evaluation.sample_archive import write_samples
-from bigr.inference.generate import class_labels, generate_batches
+from bigr.evaluation.stored_images import StoredImages, find_images
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.features import FeatureNetwork
-from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
-from bigr.sampling.sampler import Sampler
-from bigr.schema import NonNegativeInt, PositiveInt, check_fields
+from bigr.metrics.statistics import Reference
 
-FULL_COUNT = 50_000
-SHOWN = 64
-COLUMNS = 8
-TITLES = {
-    "fid": "FID",
-    "sfid": "sFID",
-    "is": "IS",
-    "precision": "precision",
-    "recall": "recall",
-    "kid": "KID (x1000)",
-    "accuracy": "accuracy",
-}
-OTHER_TITLES = {"fid": "Frechet distance", "is": "exp KL score", "kid": "kernel distance (x1000)"}
-"""Only in the feature space of Inception these are FID, IS and KID."""
-OTHER_NAMES = {"fid": "frechet", "is": "score", "kid": "kernel"}
-
-
-def metric_name(name: str, network: FeatureNetwork) -> str:
-    """Return the name of a figure in ``metrics.json``; only Inception's is called ``fid``."""
-    return f"{network.prefix}{OTHER_NAMES.get(name, name)}" if network.prefix else name
-
-
-def metric_title(name: str, network: FeatureNetwork, count: int | None = None) -> str:
-    """Return the title of a figure; that of FID contains the number of images, if it is given."""
-    title = OTHER_TITLES.get(name, TITLES[name]) if network.prefix else TITLES[name]
-    if name in ("fid", "sfid") and count is not None:
-        title += f"-{count // 1000}k" if count % 1000 == 0 else f"-{count}"
-    return f"{title} ({network.title})" if network.prefix else title
+TRAINING = "evaluation.training"
+TRAINING_FOLDER = "features_training"
 
 
 @functools.lru_cache(maxsize=2)
-def _network(name: str, weights: str | None) -> FeatureNetwork:
-    return load_network(name, weights)
+def cached_network(name: str, weights: str | None, checksum: str | None) -> FeatureNetwork:
+    """Return a network, which the jobs of a sweep share."""
+    return load_network(name, weights, checksum)
 
 
-@dataclasses.dataclass(kw_only=True)
-class FidelityEvaluation:
-    """Generate images and compare them with a reference.
-
-    Args:
-        reference: ADM's ``.npz``, one that was written here, a folder of images, or ``digits``.
-        reference_split: split of a folder.
-        network: ``inception``, or ``digits`` for a small classifier of digits.
-        inception_file: Inception's weights; None looks in torch's hub cache.
-        count: number of images.
-        labels: ``balanced`` or ``random``; see :func:`bigr.inference.generate.class_labels`.
-        batch_size: images at a time on each device; it does not change them.
-        chunk_size: images per file of features, the most that an interruption loses.
-        seed: seed of the first image; image i uses ``seed + i``.
-        save_images: write ``samples.npz`` for ADM's own evaluation suite.
-        keep_features: keep the features in ``features/``.
-        published: figures of the paper by name, for the table.
-        tolerance: largest accepted differences from them, by name.
+class FidelityEvaluation(FidelitySettings):
+    """Compare generated images, or images in files, with a reference; the settings are inherited.
 
     Raises:
         CachedFileError: if Inception's weights are missing or damaged.
     """
 
     is_shared = True
-    reference: str
-    reference_split: Literal["train", "val"] = "val"
-    network: Literal["inception", "digits"] = "inception"
-    inception_file: str | None = None
-    count: Annotated[int, Ge(2)] = FULL_COUNT  # a covariance needs two images
-    labels: Literal["balanced", "random"] = "balanced"
-    batch_size: PositiveInt = 64
-    chunk_size: PositiveInt = 256
-    seed: NonNegativeInt = 0
-    save_images: bool = False
-    keep_features: bool = False
-    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    tolerance: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for name in [*self.published, *self.tolerance]:
-            if name not in TITLES:
-                raise ValueError(
-                    f"evaluation.published: there is no figure {name}; there are "
-                    f"{', '.join(TITLES)}."
-                )
-        self.extractor = _network(self.network, self.inception_file)
+        super().__post_init__()
+        self.extractor: FeatureNetwork | None = None  # "own" does not exist before the images
+        if self.network != "own":
+            file = self.weights or (self.inception_file if self.network == "inception" else None)
+            try:
+                self.extractor = cached_network(self.network, file, self.weights_sha256)
+            except CachedFileError as error:
+                if file is not None:
+                    raise
+                raise CachedFileError(
+                    f"{error} Without such a file, evaluation=own trains a network on the "
+                    "reference."
+                ) from error
 
     def check(self, context: EvaluationContext) -> None:
-        """Raise ``ValueError`` if the classifier of digits is to judge other classes."""
-        classes = context.models.generator.config.num_classes
-        if self.extractor.prefix == "digits_" and classes != 10:
+        """Raise ``ValueError`` if there are no images, or they do not fit the other settings."""
+        if self.samples is not None:
+            if context.generator is not None:
+                raise ValueError("samples=… and generator=… exclude each other: give one of them.")
+            self._supplies(context)
+        elif context.generator is None:
             raise ValueError(
-                "evaluation.network=digits needs a generator of 10 classes, this one has "
-                f"{classes}."
+                "there are no images to compare: add samples=…, or generator=… and autoencoder=…."
             )
+        elif self.network == "digits":
+            classes = context.models.generator.config.num_classes
+            if classes != 10:
+                raise ValueError(
+                    "evaluation.network=digits needs a generator with 10 classes, but this one has "
+                    f"{classes}."
+                )
+        else:
+            _ = context.models
+        if self.training is not None:
+            self._training_images(self._supplies(context)[0].image_size)
 
-    def num_images(self, context: EvaluationContext) -> int:  # noqa: ARG002
-        """Return the number of generated images."""
-        return self.count
+    def _training_images(self, image_size: int) -> StoredImages:
+        assert self.training is not None
+        return find_images(self.training, TRAINING, image_size=image_size, split="train")
+
+    def num_images(self, context: EvaluationContext) -> int:
+        """Return the number of images."""
+        return sum(supply.count for supply in self._supplies(context))
+
+    def _supplies(self, context: EvaluationContext) -> Sequence[ImageSupply]:
+        """Return the sets of images: repetitions, or the samples and what they are set against."""
+        if self.samples is None:
+            count = FULL_COUNT if self.count is None else self.count
+            return [
+                GeneratedImages(
+                    context,
+                    count,
+                    order=self.labels,
+                    seed=self.seed + number * count,
+                    batch_size=self.batch_size,
+                )
+                for number in range(self.repeats)
+            ]
+        return first_images_of(self._stored, count=self.count, batch_size=self.batch_size)
+
+    @functools.cached_property
+    def _stored(self) -> dict[str, StoredImages]:
+        """The images in files, by what the user calls them."""
+        given = {"samples": self.samples, "against": self.against}
+        return {
+            f"{key}={where}": find_images(
+                where, key, image_size=self.image_size, split=self.samples_split
+            )
+            for key, where in given.items()
+            if where is not None
+        }
 
     def __call__(
         self, context: EvaluationContext, on_batch: OnBatch = lambda _: None
     ) -> Report | None:
-        """Generate the images that an earlier run has not, and compare all with the reference.
+        """Get the images that an earlier run has not got, and compare all with the reference.
 
         Raises:
             ValueError: if the reference does not fit, or the folder holds another evaluation.
         """
         processes, device = context.processes, context.device
-        network = self.extractor.to(device)
+        supplies = self._supplies(context)
+        network = self._network(context, supplies[0]).to(device)
+        reference = self._reference(context, network, supplies[0].image_size)
+        # 1. The features of all images, in files.
+        sets = []
+        for number, supply in enumerate(supplies):
+            folder = context.output / ("features" if number == 0 else f"features_{number}")
+            settings = self._settings(supply, network) if processes.is_first else {}
+            settings = processes.broadcast(settings)
+            chunks = FeatureChunks(folder, settings, supply.count, self.chunk_size)
+            is_kept = functools.partial(self._keeps, supply)
+            compute = feature_batches(supply, network, device, keeps=is_kept)
+            chunks.fill(processes, compute, on_batch)
+            sets.append(chunks)
+        # 2. The training images nearest to the first samples.
+        shown = None
+        if processes.is_first or self.training is not None:
+            shown = shown_images(sets[0], supplies[0])
+        nearest = shown and self._nearest(context, network, reference, *shown)
+        if not processes.is_first:
+            return None
+        # 3. The figures, from the files.
+        place = device if device.type == "cuda" else "cpu"
+        found = [
+            set_figures(
+                chunks,
+                supply.labels,
+                network,
+                reference,
+                place,
+                keeps_spatial=self.num_resamples > 0,
+            )
+            for chunks, supply in zip(sets, supplies, strict=True)
+        ]
+        compared = ComparedSets(
+            *(found, network, reference, supplies[0].image_size, self._source(context), place)
+        )
+        report = comparison_report(compared, self)
+        assert shown is not None  # in the first process
+        add_pictures(report, shown[1], nearest, network)
+        report.metrics |= {name: settings[name] for name in ("sampler",) if name in settings}
+        # 4. The images themselves, if they are wanted, and what is not needed any more.
+        if self.save_images:
+            chunks, labels = sets[0], supplies[0].labels
+            labels = torch.zeros(chunks.count).long() if labels is None else labels
+            report.files["samples.npz"] = lambda path: write_samples(chunks, labels, path)
+            report.captions["samples.npz"] = "all images, for ADM's evaluation suite"
+        if not self.keep_features:
+            report.cleanup += [chunks.remove for chunks in sets]
+            report.cleanup.append(
+                lambda: shutil.rmtree(context.output / TRAINING_FOLDER, ignore_errors=True)
+            )
+        return report
+
+    def _nearest(
+        self,
+        context: EvaluationContext,
+        network: FeatureNetwork,
+        reference: Reference,
+        numbers: list[int],
+        samples: Tensor,
+        points: Tensor,
+    ) -> NearestImages | None:
+        """Return the training images, or those of the reference, nearest to a few samples."""
+        assert self.reference is not None
+        size = samples.shape[-1]
+        if self.training is not None:
+            images = self._training_images(size)
+            search = search_images(
+                points,
+                images,
+                network,
+                context.output / TRAINING_FOLDER,
+                processes=context.processes,
+                device=context.device,
+            )
+            return nearest_images(search, samples, images, self.training, numbers)
+        known = reference_images(reference, self.reference, size, split=self.reference_split)
+        if known is None or reference.points is None or not context.processes.is_first:
+            return None
+        search = NearestSearch(points)
+        search.update(reference.points)
+        search.indices = point_indices(len(known))[search.indices]
+        return nearest_images(search, samples, known, self.reference, numbers)
+
+    def _reference(
+        self, context: EvaluationContext, network: FeatureNetwork, image_size: int
+    ) -> Reference:
+        """Return the reference, after checking the number of its images."""
+        assert self.reference is not None
         reference = cached_reference(
             self.reference,
             network,
-            context.codec.config.image_size,
+            image_size,
             split=self.reference_split,
-            processes=processes,
-            device=device,
+            processes=context.processes,
+            device=context.device,
         )
-        settings = processes.broadcast(self._settings(context) if processes.is_first else {})
-        chunks = FeatureChunks(context.output / "features", settings, self.count, self.chunk_size)
-        classes = context.models.generator.config.num_classes
-        labels = class_labels(self.count, classes, self.labels, self.seed)
-        sampler = Sampler(context.sampler, context.execution)
+        check_count(reference, self.reference, self.reference_count)
+        return reference
 
-        def batches_of(todo: Sequence[range]) -> Iterator[dict[str, Tensor]]:
-            for images in todo:
-                for batch in generate_batches(
-                    context.models,
-                    sampler,
-                    labels[images.start : images.stop],
-                    seed=self.seed + images.start,
-                    batch_size=self.batch_size,
-                ):
-                    pixels = to_uint8(batch.images).to(device)
-                    keeps = self.save_images or images.start < SHOWN
-                    yield feature_arrays(network, pixels) | ({"images": pixels} if keeps else {})
+    def _source(self, context: EvaluationContext) -> str:
+        """Return where the images come from, in words."""
+        if self.samples is not None:
+            return f"those of {self.samples}"
+        count = FULL_COUNT if self.count is None else self.count
+        seeds = f"seeds {self.seed} to {self.seed + self.repeats * count - 1}"
+        settings = f"{sampler_text(context.sampler)}; {self.labels} classes; {seeds}"
+        return f"generated by the model {context.title} ({settings})"
 
-        chunks.fill(processes, batches_of, on_batch)
-        if not processes.is_first:
-            return None
-        report = self._report(chunks, labels, reference, device)
-        report.metrics["sampler"] = settings["sampler"]
-        if self.save_images:
-            report.files["samples.npz"] = lambda path: write_samples(chunks, labels, path)
-        if not self.keep_features:
-            report.cleanup.append(chunks.remove)
-        return report
+    def _network(self, context: EvaluationContext, supply: ImageSupply) -> FeatureNetwork:
+        """Return the network whose features are compared."""
+        if self.extractor is not None:
+            return self.extractor
+        assert self.reference is not None
+        return own_network(
+            self.reference,
+            supply.image_size,
+            split=self.reference_split,
+            labels=supply.labels,
+            processes=context.processes,
+        )
 
-    def _settings(self, context: EvaluationContext) -> dict[str, Any]:
+    def _keeps(self, supply: ImageSupply, images: range) -> bool:
+        """Return whether the pixels of some images are kept, for the picture or for a file."""
+        return self.save_images or (not supply.can_repeat() and images.start < SHOWN)
+
+    def _settings(self, supply: ImageSupply, network: FeatureNetwork) -> dict[str, Any]:
         """Return everything that the features depend on."""
-        generator, autoencoder = context.models
-        return {
-            "generator": weights_sha256(generator),
-            "autoencoder": weights_sha256(autoencoder),
-            "sampler": context.sampler.to_dict(),
-            "execution": dataclasses.asdict(context.execution),
-            "network": self.extractor.identity,
-            "labels": self.labels,
-            "seed": self.seed,
-            "images": self.save_images,
-        }
-
-    def _report(
-        self, chunks: FeatureChunks, labels: Tensor, reference: Reference, device: torch.device
-    ) -> Report:
-        """Compute the figures from the files of features."""
-        network = self.extractor
-        statistics = FeatureStatistics(device=device if device.type == "cuda" else "cpu")
-        hits = 0
-        for features in chunks.features():
-            start = statistics.count
-            statistics.update(features)
-            read = features.logits.argmax(dim=1)
-            if network.prefix:
-                hits += int((read == labels[start : start + len(read)]).sum())
-        found = compare(statistics, reference, device=statistics.device)
-        if network.prefix:
-            found["accuracy"] = hits / self.count
-        by_count = frechet_by_count(statistics.points, reference, statistics.device)
-        by_count[self.count] = found["fid"]
-        shown: list[Tensor] = []
-        for arrays in chunks.read("images"):
-            if "images" not in arrays or len(shown) >= SHOWN:
-                break
-            shown += list(torch.from_numpy(arrays["images"]))[: SHOWN - len(shown)]
-        curve = Curve("generated images", metric_title("fid", network), by_count, is_log=True)
-        return Report(
-            metrics={
-                "count": self.count,
-                "network": network.title,
-                "reference": {"path": self.reference, **reference.identity},
-                "published": dict(self.published),
-                f"{metric_name('fid', network)}_by_count": by_count,
-                "seed": self.seed,
-            },
-            figures={metric_name(name, network): value for name, value in found.items()},
-            rows=[self._row(name, value) for name, value in found.items()],
-            columns=("measured", "published", "tolerance", "agrees"),
-            pictures={"samples.png": (to_float(torch.stack(shown)), COLUMNS)} if shown else {},
-            curves={"frechet_by_count.png": curve},
-        )
-
-    def _row(self, name: str, value: float) -> tuple[str, ...]:
-        """Return the row of a figure in the table, compared with the published one."""
-        shown = value * 1000 if name == "kid" else value
-        published, tolerance = self.published.get(name), self.tolerance.get(name)
-        cells = ["", "", ""]
-        if published is not None:
-            cells[0] = f"{published:g}"
-            if tolerance is not None:
-                agrees = "yes" if abs(value - published) <= tolerance else "NO"
-                cells[1:] = [f"{tolerance:g}", agrees]
-        return (metric_title(name, self.extractor, self.count), f"{shown:.4g}", *cells)
+        return {**supply.identity(), "network": network.identity, "images": self.save_images}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
+from bigr.metrics.features import check_finite
 from bigr.schema import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -107,7 +108,12 @@ class LinearHeads:
         return features @ self.weight.transpose(1, 2) + self.bias
 
     def fit(self, features: Tensor, labels: Tensor) -> None:
-        """Train on ``features`` (n, D) of any floating type, and ``labels`` (n,)."""
+        """Train on ``features`` (n, D) of any floating type, and ``labels`` (n,).
+
+        Raises:
+            ValueError: if a feature is not finite.
+        """
+        check_finite(features, "the features for training")
         settings, device = self.settings, self.weight.device
         generator = torch.Generator().manual_seed(settings.seed)
         size = min(settings.batch_size, len(labels))
@@ -160,7 +166,12 @@ class LinearHeads:
 
     @torch.no_grad()
     def score(self, features: Tensor, labels: Tensor) -> HeadScores:
-        """Measure the top-1 and top-5 accuracy of every head."""
+        """Measure the top-1 and top-5 accuracy of every head.
+
+        Raises:
+            ValueError: if a feature is not finite.
+        """
+        check_finite(features, "the features for validation")
         device = self.weight.device
         scale = (self.variance + BATCH_NORM_EPS).rsqrt()
         most = min(5, self.weight.shape[1])

@@ -1,4 +1,4 @@
-"""The linear probe of the paper: what the features of a frozen generator tell about classes.
+"""The linear probe of the paper: what the features of a frozen generator tell about the class.
 
 The features are hidden states for unmasked codes and the null class, averaged over the tokens;
 a BatchNorm without parameters and a linear classifier follow. One pass computes the features of all
@@ -78,7 +78,10 @@ class LinearProbe:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.embedding == "umap" and importlib.util.find_spec("umap") is None:
-            raise ValueError("probe.embedding=umap needs umap: pip install umap-learn, or tsne.")
+            raise ValueError(
+                "probe.embedding=umap needs umap (pip install umap-learn): install it, or use "
+                "probe.embedding=tsne."
+            )
 
     def check(self, context: EvaluationContext) -> None:
         """Raise ``ValueError`` if a layer does not exist, or data and models do not fit."""
@@ -123,7 +126,7 @@ class LinearProbe:
         The processes share the images first, and then the layers.
 
         Raises:
-            ValueError: if the folder holds other features.
+            ValueError: if the folder contains other features.
         """
         generator, processes = _generator(context), context.processes
         layers = self.chosen_layers(context)
@@ -143,7 +146,7 @@ class LinearProbe:
         scores = {layer: s for part in processes.gather(mine) for layer, s in part.items()}
         if not processes.is_first:
             return None
-        report = self._report(dict(sorted(scores.items())), labels)
+        report = self._report(context.title, dict(sorted(scores.items())), labels)
         if self.embedding is not None:
             place = layers.index(int(report.metrics["best"]["layer"]))
             report.files[f"{self.embedding}.png"] = lambda path: self._embed(
@@ -188,7 +191,9 @@ class LinearProbe:
             return list(range(count))
         return [int(i) for i in np.linspace(0, count - 1, most).round()]
 
-    def _report(self, scores: dict[int, HeadScores], labels: dict[str, Tensor]) -> Report:
+    def _report(
+        self, title: str, scores: dict[int, HeadScores], labels: dict[str, Tensor]
+    ) -> Report:
         """Return the accuracies by layer, at the best learning rate of each."""
         rates = [float(rate) for rate in self.head.learning_rates]
         best = max(scores, key=lambda layer: scores[layer].top1[scores[layer].best])
@@ -217,6 +222,22 @@ class LinearProbe:
             figures={"top1": top.top1[top.best], "top5": top.top5[top.best]},
             rows=rows,
             columns=("top-1 (%)", "top-5 (%)", "learning rate"),
+            headline={
+                f"{name} (%)": f"{100 * values[top.best]:.2f}"
+                for name, values in (("top-1", top.top1), ("top-5", top.top5))
+            },
+            setting=(
+                f"A linear classifier of the features of layer {best} of the model {title}, "
+                f"trained on {len(labels['train']):,} images, was tested on "
+                f"{len(labels['val']):,} others. The best of {len(rates)} learning rates "
+                f"is {rates[top.best]:g}."
+            ),
+            conditions={f"{name} images": len(part) for name, part in labels.items()},
+            captions={
+                "layers.png": "Accuracy by layer",
+                f"{self.embedding}.png": f"Features of the best layer, by {self.embedding}, one "
+                "colour per class",
+            },
             curves={"layers.png": Curve("layer", "top-1 (%)", by_layer)} if len(scores) > 1 else {},
         )
 

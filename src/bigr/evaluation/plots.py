@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 SIZE = (5.5, 4.0)
 MOST_TICKS = 12
-"""Up to this number of points have their own values on the x axis."""
+"""Up to this number of points, every point has a label on the x axis."""
 MOST_IN_LEGEND = 10
 
 

@@ -34,6 +34,10 @@ COLUMNS = 8
 ROWS = 4
 SSIM_WINDOW = 11
 IMAGE_DIMS = (1, 2, 3)
+RFID_NOTE = (
+    "The FID of the reconstructions compares held-out images with their own reconstructions. The "
+    "FID of generated images has another reference and number of images, and may be lower."
+)
 
 
 @dataclass(kw_only=True)
@@ -129,7 +133,19 @@ class ReconstructionEvaluation:
             figures=figures,
             rows=_rows(figures, bits, total),
             columns=("held out",),
+            notes=[RFID_NOTE] if "rfid" in figures else [],
             pictures={"reconstructions.png": _pairs(shown)},
+            setting=(
+                f"{total:,} held-out images of {x.shape[-1]}x{x.shape[-1]} pixels were "
+                f"reconstructed by the B-AE of {context.title} from "
+                f"{len(bits['mean'])} bits per token, the "
+                f"{'most likely ones' if self.deterministic else f'drawn ones (seed {self.seed})'}."
+            ),
+            conditions={"number of images": total, "image size": x.shape[-1]},
+            captions={
+                "reconstructions.png": "Held-out images (odd rows) and their reconstructions "
+                "(even rows)"
+            },
         )
 
 
@@ -165,7 +181,7 @@ def _pairs(shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
 
 def _rows(figures: dict[str, float], bits: dict[str, Any], total: int) -> list[tuple[str, ...]]:
     titles = {
-        "l1": ("mean absolute error", ".4f"),
+        "l1": ("mean absolute error (of 1)", ".4f"),
         "psnr": ("PSNR (dB)", ".2f"),
         "ssim": ("SSIM", ".4f"),
         "lpips": ("LPIPS (VGG16)", ".4f"),
@@ -175,8 +191,8 @@ def _rows(figures: dict[str, float], bits: dict[str, Any], total: int) -> list[t
         ("images", f"{total}"),
         *((titles[name][0], format(value, titles[name][1])) for name, value in figures.items()),
         ("dead bits", f"{bits['dead']} of {len(bits['mean'])}"),
-        ("entropy of a bit's use, mean", f"{bits['usage_entropy']:.3f}"),
-        ("the same, least used bit", f"{bits['usage_entropy_min']:.3f}"),
-        ("correlation of two bits, mean", f"{bits['correlation']:.3f}"),
-        ("the same, largest", f"{bits['correlation_max']:.3f}"),
+        ("entropy of bit usage, mean (bits)", f"{bits['usage_entropy']:.3f}"),
+        ("entropy of bit usage, minimum (bits)", f"{bits['usage_entropy_min']:.3f}"),
+        ("correlation of bits, mean", f"{bits['correlation']:.3f}"),
+        ("correlation of bits, maximum", f"{bits['correlation_max']:.3f}"),
     ]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigr.data.files import write_atomically
 from bigr.data.image_arrays import labelled_rows, load_picture, save_picture
+from bigr.data.sealed_json import DamagedFileError, read_sealed
 from bigr.evaluation import plots
+from bigr.evaluation.report_text import markdown_table
+
+log = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
 LOWER_IS_BETTER = ("fid", "sfid", "kid", "frechet", "kernel", "copies", "l1", "lpips", "rfid")
@@ -34,6 +40,8 @@ class SweepJob:
 def read_jobs(folder: Path) -> list[SweepJob]:
     """Return all jobs in the folder of a sweep, by number.
 
+    A job whose results are damaged counts as not finished.
+
     Raises:
         ValueError: if there are none.
     """
@@ -42,15 +50,26 @@ def read_jobs(folder: Path) -> list[SweepJob]:
         place = path.parents[1]
         pairs = [line[2:].strip().strip("'\"") for line in path.read_text().splitlines()]
         overrides = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        is_finished = (place / METRICS).is_file()
-        metrics = json.loads((place / METRICS).read_text()) if is_finished else {}
-        figures = metrics.get("figures", {})
-        jobs.append(SweepJob(place.name, place, overrides, figures, is_finished))
+        figures = _figures(place / METRICS)
+        jobs.append(SweepJob(place.name, place, overrides, figures or {}, figures is not None))
     if not jobs:
-        raise ValueError(f"{folder} holds no jobs of a sweep (<folder>/0/.hydra/overrides.yaml).")
+        raise ValueError(
+            f"{folder} contains no jobs of a sweep (<folder>/0/.hydra/overrides.yaml)."
+        )
     return sorted(
         jobs, key=lambda job: (int(job.name), "") if job.name.isdigit() else (10**9, job.name)
     )
+
+
+def _figures(path: Path) -> dict[str, float] | None:
+    """Return the figures of a job; None if it has not written them, or they are damaged."""
+    try:
+        return dict(read_sealed(path).get("figures", {}))
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        log.warning("%s: run the job again", error)
+        return None
 
 
 def swept_keys(jobs: Sequence[SweepJob]) -> list[str]:
@@ -74,7 +93,7 @@ def best_job(jobs: Sequence[SweepJob], figure: str) -> SweepJob:
     found = [job for job in jobs if figure in job.figures]
     if not found:
         known = ", ".join(sorted(set(_figure_names(jobs)))) or "none"
-        raise ValueError(f"no finished job has the figure {figure}; there are {known}.")
+        raise ValueError(f"no finished job has the score {figure}; available are {known}.")
     return max(found, key=lambda job: is_better(figure) * job.figures[figure])
 
 
@@ -98,10 +117,10 @@ def summarise(folder: Path) -> list[Path]:
     jobs = read_jobs(folder)
     headings, rows = table(jobs)
     files = [folder / f"{TABLE}.csv", folder / f"{TABLE}.md"]
-    with files[0].open("w", newline="") as file:
-        csv.writer(file).writerows([headings, *rows])
-    lines = [headings, ["---"] * len(headings), *rows]
-    files[1].write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([headings, *rows])
+    write_atomically(files[0], text.getvalue().encode())
+    write_atomically(files[1], markdown_table(headings, rows).encode())
     keys = [key for key in swept_keys(jobs) if _are_numbers(jobs, key)]
     drawn = []
     for name in _figure_names(jobs):

@@ -1,4 +1,4 @@
-"""Finding a device, and loading models onto it."""
+"""Finding a device, and the precision that stands for a type."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 
 import torch
 
-from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
-from bigr.inference.generate import Models
+from bigr.sampling.sampler_config import Precision
+
+PRECISIONS: dict[torch.dtype, Precision] = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "bfloat16",
+}
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,22 +32,23 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={name} cannot be used here ({str(error).splitlines()[0]}); "
-            "device=auto takes what is available."
+            "device=auto uses what is available."
         ) from error
     return device
 
 
-def load_models(generator: str, autoencoder: str, device: str) -> Models:
-    """Load a generator and its B-AE onto a device.
+def precision_of(dtype: torch.dtype) -> Precision:
+    """Return the precision of the matrix products that stands for a type.
+
+    ``float16`` stands for bfloat16, which is as small and cannot overflow.
 
     Raises:
-        CheckpointError: if a file cannot be used, or the two do not belong together.
-        ValueError: if the device does not exist.
+        ValueError: if the type is not float32, bfloat16 or float16.
     """
-    target = pick_device(device)
-    models = Models(load_generator(generator), load_autoencoder(autoencoder))
-    check_pair(*models)
-    return Models(models.generator.to(target), models.autoencoder.to(target))
+    if dtype not in PRECISIONS:
+        names = ", ".join(map(str, PRECISIONS))
+        raise ValueError(f"dtype={dtype}: a pipeline computes in one of {names}.")
+    return PRECISIONS[dtype]
 
 
 def device_name(device: torch.device) -> str:

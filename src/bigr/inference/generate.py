@@ -18,6 +18,7 @@ from torch import Tensor
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import grid_to_tokens, tokens_to_grid
+from bigr.sampling.random_numbers import SeededNoise, image_seeds
 from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
@@ -154,12 +155,39 @@ def generate(
 
 
 @torch.inference_mode()
-def encode(autoencoder: BinaryAutoencoder, images: Tensor, batch_size: int) -> Tensor:
-    """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
+def encode(
+    autoencoder: BinaryAutoencoder,
+    images: Tensor,
+    batch_size: int,
+    seeds: Sequence[int] | None = None,
+) -> Tensor:
+    """Encode images as codes of 0.0 and 1.0.
+
+    Args:
+        autoencoder: the B-AE.
+        images: (B, 3, H, W) in [0, 1].
+        batch_size: number of images that are encoded at a time.
+        seeds: V for each image, which draw V codes from the probabilities of its bits; the same
+            seed draws the same bits in any batch. None takes the more likely value of each bit.
+
+    Returns:
+        (B * V, N, K), image by image; V is 1 without seeds.
+
+    Raises:
+        ValueError: if a seed is out of range.
+    """
     device = autoencoder.last_weight.device
     parts = images.split(1 if device.type == "cpu" else batch_size)  # see decode
-    bit_probs = torch.cat([autoencoder.encode(part.to(device)) for part in parts])
-    return grid_to_tokens(autoencoder.quantize(bit_probs, deterministic=True))
+    probs = grid_to_tokens(torch.cat([autoencoder.encode(part.to(device)) for part in parts]))
+    if seeds is None:
+        return autoencoder.quantize(probs, deterministic=True)
+    probs = probs.repeat_interleave(len(seeds) // len(images), dim=0)
+    count, seq_len, code_dim = probs.shape
+    noise = SeededNoise(image_seeds(count, seeds=seeds), seq_len, code_dim, device)
+    # Iteration 0 is before all random numbers of the sampler.
+    tokens = torch.arange(count * seq_len, device=device)
+    uniforms = noise.bit_uniforms(0, tokens.new_zeros(1), tokens)[0]
+    return (uniforms.view_as(probs) < probs).float()
 
 
 @torch.inference_mode()

@@ -9,15 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bigr.checkpoints.cached import CachedFile, find_cached
-
-VGG = CachedFile(
-    name="vgg16-397923af.pth",
-    hash="397923af",
-    folder="https://download.pytorch.org/models",
-    key="perceptual_file",
-    purpose="LPIPS",
-)
+from bigr.checkpoints.cached import find_cached
+from bigr.checkpoints.published import VGG
 
 
 def load_lpips(given: str | None = None) -> nn.Module:

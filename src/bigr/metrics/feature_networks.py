@@ -1,30 +1,19 @@
-"""Networks whose features are compared: Inception, which defines FID, or one for digits."""
+"""Networks whose features are compared: Inception, which defines FID, and others by name."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bigr.checkpoints.cached import CachedFile, find_cached
+from bigr.checkpoints.cached import find_cached
+from bigr.checkpoints.published import INCEPTION
 from bigr.data.files import sha256
 from bigr.metrics.digit_classifier import DigitFeatureNetwork
-from bigr.metrics.features import FeatureNetwork, Features
+from bigr.metrics.features import FeatureNetwork, Features, exact_float32
+from bigr.metrics.timm_network import TimmNetwork
 
-__all__ = ["NETWORKS", "FeatureNetwork", "Features", "InceptionNetwork", "load_network"]
-
-NETWORKS = ("inception", "digits")
-
-INCEPTION = CachedFile(
-    name="weights-inception-2015-12-05-6726825d.pth",
-    hash="6726825d",
-    folder="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0",
-    key="inception_file",
-    purpose="FID",
-)
 SPATIAL_CHANNELS = 7
 """Channels of TensorFlow's ``mixed_6/conv`` that ADM's sFID uses."""
 
@@ -71,38 +60,26 @@ class InceptionNetwork:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
         """Compute the features of uint8 images (B, 3, H, W), on the device of the network."""
-        with _exact_float32(self.device):
+        with exact_float32(self.device):
             pool, logits = self.network(images.to(self.device))
         spatial = self._spatial.pop().permute(0, 2, 3, 1).flatten(1)
         return Features(pool, logits, spatial)
 
 
-@contextlib.contextmanager
-def _exact_float32(device: torch.device) -> Iterator[None]:
-    """Disable autocast and TF32, which change the third digit of FID."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
-
-
-def load_network(name: str, weights: str | None = None) -> FeatureNetwork:
+def load_network(
+    name: str, weights: str | None = None, weights_sha256: str | None = None
+) -> FeatureNetwork:
     """Load a feature network on the CPU.
 
     Args:
-        name: ``inception`` or ``digits``.
-        weights: path of Inception's weights; None looks in torch's hub cache.
+        name: ``inception``, ``digits``, ``dinov2`` or the name of a network of the package timm.
+        weights: file of the weights; None looks in torch's hub cache. ``digits`` needs none.
+        weights_sha256: beginning of the checksum of the weights of a network of timm.
 
     Raises:
         ValueError: if the name is unknown.
-        CachedFileError: if Inception's weights are missing or have another checksum.
+        CachedFileError: if the weights are missing or have another checksum.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"evaluation.network={name}: it must be {' or '.join(NETWORKS)}.")
-    return InceptionNetwork(weights) if name == "inception" else DigitFeatureNetwork()
+    if name == "inception":
+        return InceptionNetwork(weights)
+    return DigitFeatureNetwork() if name == "digits" else TimmNetwork(name, weights, weights_sha256)

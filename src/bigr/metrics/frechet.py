@@ -29,7 +29,7 @@ def trace_of_root(first: Tensor, second: Tensor) -> Tensor:
 def frechet_distance(
     mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor
 ) -> float:
-    """Compute |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) in float64.
+    """Compute ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`` in float64.
 
     The trace of the root is computed from both sides and averaged. A warning is logged if the two
     values differ.

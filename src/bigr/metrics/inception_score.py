@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from bigr.metrics.features import check_finite
+
 SPLIT_SIZE = 5000
 """Images per split in ADM's evaluation suite."""
 
@@ -29,7 +31,11 @@ class InceptionScore:
 
         Args:
             logits: (n, C), without the bias of the network.
+
+        Raises:
+            ValueError: if a logit is not finite.
         """
+        check_finite(logits, "the logits")
         logits = logits.double().cpu()
         while len(logits):
             room = self.split_size - self.count % self.split_size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bigr.metrics.features import check_finite
+
 SUBSETS = 100
 SUBSET_SIZE = 1000
 SEED = 2020
@@ -17,13 +19,15 @@ def kernel_distance(generated: Tensor, real: Tensor) -> float:
         real: (m, D) features. Subsets have 1,000 images, or min(n, m) if that is less.
 
     Raises:
-        ValueError: if a side has fewer than two images.
+        ValueError: if a side has fewer than two images, or a feature is not finite.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
     size = min(SUBSET_SIZE, len(generated), len(real))
     if size < 2:
         raise ValueError(f"a kernel distance needs at least 2 images on each side, got {size}.")
+    check_finite(generated, "the generated features")
+    check_finite(real, "the real features")
     metrics = kid_features_to_metric(
         generated.double().cpu(),
         real.double().cpu(),

@@ -1,7 +1,8 @@
-"""Improved precision and recall (Kynkaanniemi et al., NeurIPS 2019, arXiv 1904.06991).
+"""Precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797).
 
-The manifold of a set of points is the union of balls around them, each of which reaches to the
-k-th nearest other point. Shapes: n and m points with D features.
+The first two are by Kynkaanniemi et al., NeurIPS 2019, the others by Naeem et al., ICML 2020. The
+manifold of a set of points is the union of balls around them, each of which reaches to the k-th
+nearest other point. Shapes: n and m points with D features.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bigr.metrics.features import check_finite
 
 QUERY_CHUNK = 1024
 
@@ -24,8 +27,17 @@ class PrecisionRecall(NamedTuple):
     """Share of the real points inside the manifold of the generated ones."""
 
 
+class DensityCoverage(NamedTuple):
+    """Density, which is at least 0 and about 1 for equal distributions, and coverage in [0, 1]."""
+
+    density: float
+    """Number of balls of real points that contain a generated point, on average, divided by k."""
+    coverage: float
+    """Share of the balls of real points that contain a generated point."""
+
+
 def squared_distances(queries: Tensor, points: Tensor) -> Iterator[Tensor]:
-    """Yield |q - p|^2 for one chunk of ``queries`` (m, D) after another: (chunk, n) float64.
+    """Yield ``|q - p|^2`` for one chunk of ``queries`` (m, D) after another: (chunk, n) float64.
 
     The points are centred and multiplied in float64, which makes matrix products accurate enough.
     """
@@ -70,9 +82,38 @@ def precision_recall(generated: Tensor, real: Tensor, k: int = 3) -> PrecisionRe
         k: the neighbour that sets the radius of a ball, 3 in the paper.
 
     Raises:
-        ValueError: if a side has at most ``k`` points.
+        ValueError: if a side has at most ``k`` points, or a feature is not finite.
     """
+    check_finite(generated, "the generated features")
+    check_finite(real, "the real features")
     return PrecisionRecall(
         precision=share_inside(generated, real, squared_radii(real, k)),
         recall=share_inside(real, generated, squared_radii(generated, k)),
+    )
+
+
+def density_coverage(generated: Tensor, real: Tensor, k: int = 5) -> DensityCoverage:
+    """Compute density and coverage on the device of the features, as the package ``prdc`` does.
+
+    Args:
+        generated: (n, D) features.
+        real: (m, D) features.
+        k: the neighbour that sets the radius of a ball, 5 in the paper.
+
+    Raises:
+        ValueError: if there are at most ``k`` real points, or a feature is not finite.
+    """
+    check_finite(generated, "the generated features")
+    check_finite(real, "the real features")
+    radii = squared_radii(real, k)
+    counts = [
+        (distances < radius[:, None]).sum(dim=1)
+        for distances, radius in zip(
+            squared_distances(real, generated), radii.split(QUERY_CHUNK), strict=True
+        )
+    ]
+    inside = torch.cat(counts)
+    return DensityCoverage(
+        density=float(inside.sum()) / (k * len(generated)),
+        coverage=float((inside > 0).sum()) / len(real),
     )

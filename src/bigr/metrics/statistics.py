@@ -15,10 +15,13 @@ from bigr.metrics.features import Features
 from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.inception_score import SPLIT_SIZE, InceptionScore
 from bigr.metrics.kernel import kernel_distance
-from bigr.metrics.manifold import precision_recall
+from bigr.metrics.manifold import density_coverage, precision_recall
 from bigr.metrics.moments import Moments
 
 NUM_NEIGHBOURS = 3
+"""Of precision and recall, as in ADM's evaluation suite."""
+NUM_DENSITY_NEIGHBOURS = 5
+"""Of density and coverage, as in their paper."""
 MIN_SUBSET = 50
 """Smallest number of images for which :func:`frechet_by_count` computes FID."""
 SUBSET_SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -67,7 +70,8 @@ class FeatureStatistics:
         self.pool.update(features.pool)
         if self.spatial is not None and features.spatial is not None:
             self.spatial.update(features.spatial)
-        self.score.update(features.logits)
+        if features.logits is not None:
+            self.score.update(features.logits)
         if self.keeps_points:
             self._points.append(features.pool.detach().float().cpu())
 
@@ -102,11 +106,11 @@ def compare(
     Args:
         generated: statistics of the generated images.
         reference: statistics of real images.
-        with_manifold: whether to compute precision, recall and KID.
+        with_manifold: whether to compute precision, recall, density, coverage and KID.
         device: device of the computation.
 
     Returns:
-        Values by name: fid, sfid, is, precision, recall, kid, in this order.
+        Values by name: fid, sfid, is, precision, recall, density, coverage, kid, in this order.
 
     Raises:
         ValueError: if there are no images, or the reference has another number of features.
@@ -118,12 +122,16 @@ def compare(
     mean, covariance = reference.spatial_mean, reference.spatial_covariance
     if spatial is not None and mean is not None and covariance is not None:
         metrics["sfid"] = _frechet(spatial, mean, covariance, device)
-    metrics["is"] = generated.score.compute()
+    if generated.score.count:
+        metrics["is"] = generated.score.compute()
     points = reference.points
     if with_manifold and points is not None:
-        if min(len(generated.points), len(points)) > NUM_NEIGHBOURS:
-            metrics["precision"], metrics["recall"] = precision_recall(
-                generated.points.to(device), points.to(device), NUM_NEIGHBOURS
+        sides = generated.points.to(device), points.to(device)
+        if min(map(len, sides)) > NUM_NEIGHBOURS:
+            metrics["precision"], metrics["recall"] = precision_recall(*sides, NUM_NEIGHBOURS)
+        if len(points) > NUM_DENSITY_NEIGHBOURS:
+            metrics["density"], metrics["coverage"] = density_coverage(
+                *sides, NUM_DENSITY_NEIGHBOURS
             )
         metrics["kid"] = kernel_distance(generated.points, points)
     return metrics
@@ -132,7 +140,10 @@ def compare(
 def frechet_by_count(
     points: Tensor, reference: Reference, device: torch.device | str = "cpu"
 ) -> dict[int, float]:
-    """Compute FID for the first n/8, n/4 and n/2 images, to show how much it depends on n.
+    """Compute FID for n/8, n/4 and n/2 random images, to show how much it depends on n.
+
+    They are always the same ones. The first images would not do, because folders are often sorted
+    by class.
 
     Args:
         points: (n, D) pool features.
@@ -143,12 +154,13 @@ def frechet_by_count(
         FID by number of images, without numbers below 50.
     """
     found = {}
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     for share in SUBSET_SHARES:
-        first = points[: int(len(points) * share)]
-        if len(first) >= MIN_SUBSET:
+        part = points[order[: int(len(points) * share)]]
+        if len(part) >= MIN_SUBSET:
             moments = Moments(points.shape[1], device)
-            moments.update(first)
-            found[len(first)] = _frechet(moments, reference.mean, reference.covariance, device)
+            moments.update(part)
+            found[len(part)] = _frechet(moments, reference.mean, reference.covariance, device)
     return found
 
 

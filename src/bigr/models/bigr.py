@@ -9,7 +9,7 @@ Shapes: B batch, N tokens, K bits, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
 from bigr.models.key_value_memory import Memory
+from bigr.models.model_settings import UNKNOWN, ModelSettings
 from bigr.models.training_draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
@@ -30,9 +31,11 @@ class BiGRLoss(NamedTuple):
     bit_accuracy: Tensor
     """Scalar in [0, 1]: share of these bits whose clean value is predicted correctly."""
     token_loss: Tensor
-    """(B, N): the mean over the bits of each token."""
+    """(L * B, N): the mean over the bits of each token, for each of its noise levels."""
     token_accuracy: Tensor
-    """(B, N): the share of correct bits of each token."""
+    """(L * B, N): the share of correct bits of each token, for each of its noise levels."""
+    hidden: Tensor | None = None
+    """(B, N, D): hidden states of the tokens after the layer that was asked for; has a gradient."""
 
 
 class BiGR(nn.Module):
@@ -43,6 +46,8 @@ class BiGR(nn.Module):
         self.config = config
         self.transformer = MaskedTransformer(config)
         self.transcoder = BinaryTranscoder(config)
+        self.settings: ModelSettings = UNKNOWN
+        """Class names, sampler settings and B-AE, which are saved with the weights."""
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +69,7 @@ class BiGR(nn.Module):
         class_ids: Tensor,
         is_masked: Tensor,
         memory: Memory | None = None,
+        on_layer: Callable[[int, Tensor], object] | None = None,
     ) -> Tensor:
         """Run the transformer: return the condition of every token, (B, N, D) float32.
 
@@ -75,12 +81,13 @@ class BiGR(nn.Module):
             is_masked: (B, N) bool, True for tokens whose bits are to be predicted.
             memory: keys and values from the previous iterations of sampling the same images, see
                 :meth:`MaskedTransformer.forward`. Then only masked tokens get their condition.
+            on_layer: see :meth:`MaskedTransformer.hidden_states`.
 
         Raises:
             ValueError: if the shape of ``codes`` does not fit this model.
         """
         self.check_codes(codes)
-        condition: Tensor = self.transformer(codes, class_ids, is_masked, memory)
+        condition: Tensor = self.transformer(codes, class_ids, is_masked, memory, on_layer)
         return condition
 
     def features(self, codes: Tensor, class_ids: Tensor, layer: int) -> Tensor:
@@ -127,7 +134,9 @@ class BiGR(nn.Module):
         self.transformer.hidden_states(codes, class_ids, None, max(layers) + 1, on_layer=pool)
         return torch.stack([found[layer] for layer in layers], dim=1)
 
-    def draw(self, batch_size: int, generator: torch.Generator | None = None) -> TrainingDraws:
+    def draw(
+        self, batch_size: int, generator: torch.Generator | None = None, *, num_levels: int = 1
+    ) -> TrainingDraws:
         """Draw all random numbers of one training step except dropout, on this model's device.
 
         Args:
@@ -135,11 +144,17 @@ class BiGR(nn.Module):
             generator: source of randomness on this model's device; None uses the global one. The
                 number of masked tokens is always drawn on the CPU, so that the host knows it: from
                 ``generator`` if that is one of the CPU, otherwise from the CPU's global one.
+            num_levels: noise levels per token, L.
         """
         is_host = generator is not None and generator.device.type == "cpu"
         num_masked = draw_num_masked(self.config.seq_len, generator if is_host else None)
         return draw_training(
-            self.config, batch_size, num_masked=num_masked, generator=generator, device=self.device
+            self.config,
+            batch_size,
+            num_masked=num_masked,
+            num_levels=num_levels,
+            generator=generator,
+            device=self.device,
         )
 
     def loss(
@@ -150,6 +165,7 @@ class BiGR(nn.Module):
         draws: TrainingDraws | None = None,
         generator: torch.Generator | None = None,
         masked_only: bool = False,
+        returned_layer: int | None = None,
     ) -> BiGRLoss:
         """Compute the training loss of one batch: the mean over the bits of masked tokens.
 
@@ -161,7 +177,8 @@ class BiGR(nn.Module):
             generator: passed to :meth:`draw`.
             masked_only: whether to run the transcoder on the masked tokens alone. The loss is the
                 same and takes less arithmetic, but the shapes change from step to step, which
-                ``torch.compile`` would have to compile anew.
+                ``torch.compile`` would have to compile again.
+            returned_layer: number of the layer, from 0, whose hidden states are returned as well.
 
         Raises:
             ValueError: if the shape of ``codes`` does not fit this model.
@@ -171,44 +188,58 @@ class BiGR(nn.Module):
         if self.training:
             null = self.config.null_class
             class_ids = torch.where(draws.is_unconditional, null, class_ids)
-        condition = self.condition(codes, class_ids, draws.is_masked)
+        kept: list[Tensor] = []
+
+        def keep(layer: int, hidden: Tensor) -> None:
+            if layer == returned_layer:
+                kept.append(hidden[:, 1:])
+
+        on_layer = None if returned_layer is None else keep
+        condition = self.condition(codes, class_ids, draws.is_masked, on_layer=on_layer)
+        hidden = kept[0] if kept else None
         if masked_only:
-            return self._masked_loss(codes, condition, draws)
+            return self._masked_loss(codes, condition, draws)._replace(hidden=hidden)
         token_loss, token_accuracy = self._token_loss(codes, condition, draws)
         # Weights instead of indexing: shapes stay static, and the host does not wait.
-        share = draws.is_masked.float() / draws.is_masked.sum()
+        counted = draws.is_masked.repeat(draws.num_levels, 1)
+        share = counted.float() / counted.sum()
         return BiGRLoss(
             loss=(token_loss * share).sum(),
             bit_accuracy=(token_accuracy * share).sum(),
             token_loss=token_loss.detach(),
             token_accuracy=token_accuracy,
+            hidden=hidden,
         )
 
     def _masked_loss(self, codes: Tensor, condition: Tensor, draws: TrainingDraws) -> BiGRLoss:
         """Compute the loss from the masked tokens alone; figures of other tokens are zero."""
         places = draws.masked_first()[..., None]
+        all_places = places.repeat(draws.num_levels, 1, 1)
 
-        def chosen(tensor: Tensor) -> Tensor:
+        def chosen(tensor: Tensor, places: Tensor) -> Tensor:
             return tensor.gather(1, places.expand(-1, -1, tensor.shape[-1]))
 
         fewer = draws._replace(
-            timesteps=chosen(draws.timesteps[..., None])[..., 0], noise=chosen(draws.noise)
+            timesteps=chosen(draws.timesteps[..., None], all_places)[..., 0],
+            noise=chosen(draws.noise, all_places),
         )
-        losses, accuracies = self._token_loss(chosen(codes), chosen(condition), fewer)
-        nothing = torch.zeros_like(draws.is_masked, dtype=losses.dtype)
+        losses, accuracies = self._token_loss(
+            chosen(codes, places), chosen(condition, places), fewer
+        )
+        nothing = torch.zeros_like(draws.timesteps, dtype=losses.dtype)
         return BiGRLoss(
             loss=losses.mean(),
             bit_accuracy=accuracies.mean(),
-            token_loss=nothing.scatter(1, places[..., 0], losses.detach()),
-            token_accuracy=nothing.scatter(1, places[..., 0], accuracies),
+            token_loss=nothing.scatter(1, all_places[..., 0], losses.detach()),
+            token_accuracy=nothing.scatter(1, all_places[..., 0], accuracies),
         )
 
     def _token_loss(
         self, codes: Tensor, condition: Tensor, draws: TrainingDraws
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss and the accuracy of each of n tokens per image, both (B, n)."""
-        x_0, t = codes.flatten(0, 1), draws.timesteps.flatten()
+        """Return the loss and the accuracy of each of n tokens per image, both (L * B, n)."""
+        x_0, t = codes.repeat(draws.num_levels, 1, 1).flatten(0, 1), draws.timesteps.flatten()
         x_t = self.transcoder.noised(x_0, t, draws.noise.flatten(0, 1))
         bits = self.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1))
         losses, accuracies = bits.loss.mean(dim=-1), bits.is_correct.float().mean(dim=-1)
-        return losses.view(codes.shape[:2]), accuracies.view(codes.shape[:2])
+        return losses.view(draws.timesteps.shape), accuracies.view(draws.timesteps.shape)

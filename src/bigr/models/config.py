@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 
 from bigr.models.noise_schedule import NoiseSchedule, schedule_from_data, schedule_to_data
-from bigr.presets import from_preset
-from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields
+from bigr.presets import from_preset, load_preset
+from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields, from_dict
 
 Objective = Literal["flip", "x0", "direct"]
 
@@ -30,7 +30,7 @@ class BiGRConfig:
         num_classes: number of classes without the null class, whose id is ``num_classes``.
         denoiser_dim: width of the transcoder's MLP.
         denoiser_blocks: number of residual blocks of the transcoder's MLP.
-        num_diffusion_steps: number of steps T of the Bernoulli diffusion.
+        num_diffusion_steps: number of steps T of the Bernoulli diffusion, at most 100,000.
         noise_schedule: ``linear``, or a :class:`~bigr.models.noise_schedule.NoiseSchedule`. The
             field holds plain data for checkpoints; :attr:`schedule` is the object.
         objective: what the transcoder predicts (Table 2 of the paper): ``flip`` for x_0 XOR x_t,
@@ -57,7 +57,7 @@ class BiGRConfig:
     num_classes: PositiveInt
     denoiser_dim: PositiveInt
     denoiser_blocks: PositiveInt
-    num_diffusion_steps: PositiveInt = 256
+    num_diffusion_steps: Annotated[int, Ge(1), Le(100_000)] = 256
     noise_schedule: Literal["linear"] | Mapping[str, Any] | NoiseSchedule = dataclasses.field(
         default="linear", hash=False
     )
@@ -76,7 +76,8 @@ class BiGRConfig:
         """Return the sizes that ``model=<name>`` stands for on the command line.
 
         Args:
-            name: ``l``, ``xl``, ``xxl``, ``l_512`` (the released one at 512x512) or ``digits``.
+            name: ``s``, ``b``, ``l``, ``xl``, ``xxl``, ``l_512`` (the released one at 512x512) or
+                ``digits``.
             changes: ``code_dim``, ``grid_size`` and ``num_classes``, which follow from the data,
                 and settings that replace those of the preset.
         """
@@ -127,6 +128,18 @@ class BiGRConfig:
         return multiple * math.ceil(hidden / multiple)
 
 
+def stages_for(image_size: int) -> tuple[int, ...]:
+    """Return the ``channel_multipliers`` of a B-AE for images of this size.
+
+    The released B-AEs, for 256 and 512 pixels, have tokens of 16x16 pixels. Smaller images have
+    smaller tokens, so that their grid is not too coarse: 8x8 pixels from 64 pixels on (8x8 tokens
+    at 64, 16x16 tokens at 128), and 4x4 pixels below (8x8 tokens at 32).
+    """
+    if image_size >= 256:
+        return (1, 1, 2, 2, 4)
+    return (1, 2, 2, 4) if image_size >= 64 else (1, 2, 4)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BinaryAutoencoderConfig:
     """Configuration of the binary autoencoder (B-AE).
@@ -163,10 +176,14 @@ class BinaryAutoencoderConfig:
         """Return the sizes that ``autoencoder=<name>`` stands for on the command line.
 
         Args:
-            name: ``d24``, ``d32`` or ``digits``.
-            changes: ``image_size``, and settings that replace those of the preset.
+            name: ``d16``, ``d20``, ``d24``, ``d32`` or ``digits``.
+            changes: ``image_size``, and settings that replace those of the preset. The stages
+                follow from ``image_size`` as in :func:`stages_for`, unless the preset has its own.
         """
-        return from_preset(cls, "autoencoder", name, changes)
+        preset = load_preset("autoencoder", name)
+        if isinstance(size := changes.get("image_size"), int):
+            preset = {"channel_multipliers": stages_for(size), **preset}
+        return from_dict(cls, {**preset, **changes})
 
     def __post_init__(self) -> None:
         check_fields(self)

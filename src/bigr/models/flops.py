@@ -62,7 +62,7 @@ def mean_masked_share(config: BiGRConfig) -> float:
     return math.fsum(training_mask_count(length, s) for s in range(length)) / length**2
 
 
-def training_flops(config: BiGRConfig, *, masked_share: float = 1.0) -> float:
+def training_flops(config: BiGRConfig, *, masked_share: float = 1.0, num_levels: int = 1) -> float:
     """Return the operations of one training step for one image.
 
     The backward pass takes twice as many as the forward pass, except in layers whose inputs need no
@@ -71,9 +71,12 @@ def training_flops(config: BiGRConfig, *, masked_share: float = 1.0) -> float:
     Args:
         config: configuration of the generator.
         masked_share: share of the tokens that the transcoder computes.
+        num_levels: noise levels of each token; its condition is embedded once.
     """
     width, tokens = config.denoiser_dim, config.seq_len * masked_share
     unneeded = 2 * config.seq_len * config.code_dim * config.dim
-    unneeded_per_token = 2 * width * (config.code_dim + FREQUENCY_DIM)
+    unneeded_per_level = 2 * width * (config.code_dim + FREQUENCY_DIM)
+    per_token = 3 * 2 * width * config.dim
+    per_level = 3 * denoiser_flops(config) - per_token - unneeded_per_level
     transformer = 3 * transformer_flops(config) - unneeded
-    return transformer + tokens * (3 * denoiser_flops(config) - unneeded_per_token)
+    return transformer + tokens * (per_token + num_levels * per_level)

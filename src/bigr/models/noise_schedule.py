@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class UnknownScheduleError(ValueError):
+    """The class of a schedule has not been imported."""
+
+
 class NoiseSchedule(ABC):
     """How likely a bit is still clean at each noise level.
 
@@ -100,14 +104,15 @@ def schedule_from_data(data: Mapping[str, Any] | str, num_steps: int) -> NoiseSc
     the file names.
 
     Raises:
-        ValueError: if there is no such schedule, or its T is not ``num_steps``.
+        UnknownScheduleError: if there is no such schedule among the imported classes.
+        ValueError: if its T is not ``num_steps``.
     """
     if data == "linear":
         return LinearSchedule(num_steps)
     path = data if isinstance(data, str) else str(data.get("class"))
     subclasses = {_class_path(one): one for one in _subclasses(NoiseSchedule)}
     if isinstance(data, str) or path not in subclasses:
-        raise ValueError(
+        raise UnknownScheduleError(
             f"noise_schedule={path}: it must be linear or an imported subclass of NoiseSchedule; "
             f"import {path.rpartition('.')[0] or 'the package that defines it'} first."
         )
@@ -138,7 +143,11 @@ def noised_bit_probs(x_0: Tensor, keep: Tensor | float) -> Tensor:
 
 
 def posterior_bit_probs(
-    x_0_probs: Tensor, x_t: Tensor, keep_next: Tensor | float, keep_between: Tensor | float
+    x_0_probs: Tensor,
+    x_t: Tensor,
+    keep_next: Tensor | float,
+    keep_between: Tensor | float,
+    offset: float = 0.0,
 ) -> Tensor:
     """Return P(x_{t'} = 1 | x_t) under x_0 ~ Bernoulli(``x_0_probs``), for t' < t.
 
@@ -151,6 +160,7 @@ def posterior_bit_probs(
         x_t: (M, K) bits.
         keep_next: k_{t'}, a number or (M, 1).
         keep_between: B, a number or (M, 1).
+        offset: added to the sum of both values by which they are divided.
 
     Returns:
         (M, K) probabilities.
@@ -159,4 +169,5 @@ def posterior_bit_probs(
     likelihood = noised_bit_probs(x_t, keep_between)
     one = prior * likelihood
     zero = (1.0 - prior) * (1.0 - likelihood)
-    return one / (one + zero)
+    total = one + zero
+    return one / (total + offset if offset else total)

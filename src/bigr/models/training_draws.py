@@ -1,6 +1,6 @@
 """All random numbers of a training step; given these, the loss is deterministic.
 
-Shapes: B batch, N tokens, K bits.
+Shapes: B batch, N tokens, K bits, L noise levels per token (1 in the paper).
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ class TrainingDraws(NamedTuple):
     is_unconditional: Tensor
     """(B,) bool: the label becomes the null class, in training mode."""
     timesteps: Tensor
-    """(B, N) int64 noise levels in 1..T; T without diffusion."""
+    """(L * B, N) int64 noise levels in 1..T, one batch after the other; T without diffusion."""
     noise: Tensor
-    """(B, N, K) uniform in [0, 1): a noisy bit is 1 where it lies below q(x_t = 1 | x_0)."""
+    """(L * B, N, K) uniform in [0, 1): a noisy bit is 1 where it lies below q(x_t = 1 | x_0)."""
+
+    @property
+    def num_levels(self) -> int:
+        """Noise levels per token, L."""
+        return len(self.timesteps) // len(self.is_masked)
 
     def rows(self, rows: slice) -> TrainingDraws:
         """Return the draws of some of the images."""
-        return TrainingDraws(self.num_masked, *(tensor[rows] for tensor in self[1:]))
+        levels = self.num_levels
+        timesteps, noise = (
+            tensor.unflatten(0, (levels, -1))[:, rows].flatten(0, 1)
+            for tensor in (self.timesteps, self.noise)
+        )
+        masks = self.is_masked[rows], self.is_unconditional[rows]
+        return TrainingDraws(self.num_masked, *masks, timesteps, noise)
 
     def masked_first(self) -> Tensor:
         """Return the positions of the masked tokens, (B, num_masked), in ascending order."""
@@ -54,6 +65,7 @@ def draw_training(
     batch_size: int,
     *,
     num_masked: int,
+    num_levels: int = 1,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainingDraws:
@@ -64,18 +76,39 @@ def draw_training(
         batch_size: B.
         num_masked: tokens to hide in every image, from :func:`draw_num_masked`: one for the whole
             batch, uniformly chosen in each image.
+        num_levels: noise levels per token, L. Several ones are evenly spaced on a circle of 1..T
+            that is turned by a random angle for each token, so that each of them is uniform, and
+            together they cover low and high levels.
         generator: on ``device``; None uses the global one.
         device: of the result; the host does not wait for it.
     """
     size = (batch_size, config.seq_len)
-    levels = config.num_diffusion_steps
-    lowest = levels if config.objective == "direct" else 1
+    repeated = (num_levels * batch_size, config.seq_len)
     drops = torch.rand(batch_size, generator=generator, device=device)
     places = torch.rand(size, generator=generator, device=device)
     return TrainingDraws(
         num_masked=num_masked,
         is_masked=places.argsort(dim=1).argsort(dim=1) < num_masked,
         is_unconditional=drops < config.class_dropout,
-        timesteps=torch.randint(lowest, levels + 1, size, generator=generator, device=device),
-        noise=torch.rand(*size, config.code_dim, generator=generator, device=device),
+        timesteps=_draw_levels(config, size, num_levels, generator, device),
+        noise=torch.rand(*repeated, config.code_dim, generator=generator, device=device),
     )
+
+
+def _draw_levels(
+    config: BiGRConfig,
+    size: tuple[int, int],
+    num_levels: int,
+    generator: torch.Generator | None,
+    device: torch.device | str,
+) -> Tensor:
+    """Return the noise levels (L * B, N) of :func:`draw_training`."""
+    highest = config.num_diffusion_steps
+    if num_levels == 1 or config.objective == "direct":
+        lowest = highest if config.objective == "direct" else 1
+        size = (num_levels * size[0], size[1])
+        return torch.randint(lowest, highest + 1, size, generator=generator, device=device)
+    start = torch.rand(size, generator=generator, device=device)
+    shifts = torch.arange(num_levels, device=device) / num_levels
+    places = (start + shifts[:, None, None]) % 1.0  # (L, B, N) in [0, 1)
+    return ((places * highest).long() + 1).clamp(max=highest).flatten(0, 1)

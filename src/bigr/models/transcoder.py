@@ -17,6 +17,8 @@ from bigr.models.loss_weighting import balanced_weight
 from bigr.models.noise_schedule import noised_bit_probs, posterior_bit_probs
 
 POSTERIOR_CLAMP = 1e-6
+POSTERIOR_OFFSET = 1e-6
+"""In the denominators of both posteriors of the auxiliary loss, as in the released code."""
 
 
 class BitLoss(NamedTuple):
@@ -68,14 +70,17 @@ class BinaryTranscoder(nn.Module):
             x_0: (M, K) clean bits.
             t: (M,) noise levels in 1..T.
             x_t: (M, K) noisy bits.
-            condition: (M, D).
+            condition: (M, D); or fewer rows, if M is a multiple of their number. Then all rows are
+                used again and again, as for several noise levels of the same tokens.
 
         Returns:
             (M, K) losses in float32, and whether the un-flipped prediction equals x_0.
         """
         config = self.config
         signs = self.signed_input(x_t)
-        embedding = self.denoiser.condition(condition) + self.denoiser.embed_time(t)
+        # Broadcasting embeds each condition only once.
+        times = self.denoiser.embed_time(t).unflatten(0, (-1, len(condition)))
+        embedding = (self.denoiser.condition(condition) + times).flatten(0, 1)
         bit_logits = self.denoiser.predict(signs, embedding).float()
         target = (x_0 - x_t).abs() if config.objective == "flip" else x_0
         loss = F.binary_cross_entropy_with_logits(bit_logits, target, reduction="none")
@@ -97,8 +102,9 @@ class BinaryTranscoder(nn.Module):
         """
         keep_next = self.schedule.keep(t - 1)[:, None]
         keep_between = self.schedule.between(t - 1, t)[:, None]
-        true = posterior_bit_probs(x_0, x_t, keep_next, keep_between)
-        predicted = posterior_bit_probs(x_0_probs, x_t, keep_next, keep_between)
+        levels = (x_t, keep_next, keep_between, POSTERIOR_OFFSET)
+        true = posterior_bit_probs(x_0, *levels)
+        predicted = posterior_bit_probs(x_0_probs, *levels)
         predicted = torch.where(t[:, None] == 1, x_0_probs, predicted)
         predicted = predicted.clamp(POSTERIOR_CLAMP, 1.0 - POSTERIOR_CLAMP)
         return -(true * predicted.log() + (1.0 - true) * (1.0 - predicted).log())

@@ -148,6 +148,7 @@ class MaskedTransformer(nn.Module):
         class_ids: Tensor,
         is_masked: Tensor,
         memory: Memory | None = None,
+        on_layer: Callable[[int, Tensor], object] | None = None,
     ) -> Tensor:
         """Compute the condition of every token.
 
@@ -163,11 +164,14 @@ class MaskedTransformer(nn.Module):
             is_masked: (B, N) bool, True for tokens whose bits are to be predicted.
             memory: keys and values of earlier passes over the same images, which this pass
                 updates; None computes all positions.
+            on_layer: see :meth:`hidden_states`.
 
         Returns:
             (B, N, D) float32; with ``memory``, only the conditions of masked tokens are valid.
         """
         depth = self.config.num_layers
-        hidden = self.hidden_states(codes, class_ids, is_masked, depth, memory=memory)
+        hidden = self.hidden_states(
+            codes, class_ids, is_masked, depth, memory=memory, on_layer=on_layer
+        )
         condition: Tensor = self.norm(hidden)[:, 1:].float() + self.position_table
         return condition

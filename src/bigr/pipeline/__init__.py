@@ -1,7 +1,8 @@
 """Images in, images out: :class:`bigr.BiGRPipeline`."""
 
-from bigr.pipeline.applications import BiGRPipeline, GeneratedPicture
+from bigr.pipeline.applications import BiGRPipeline
 from bigr.pipeline.base import ClassName
+from bigr.pipeline.generation import GeneratedPicture, PipelineOutput
 from bigr.pipeline.repainting import Blend, Mask, Repainted
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "ClassName",
     "GeneratedPicture",
     "Mask",
+    "PipelineOutput",
     "Repainted",
 ]

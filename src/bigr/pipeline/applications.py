@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -12,41 +14,48 @@ from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
 from bigr.inference.generate import generate_batches
 from bigr.pipeline.base import ClassName
-from bigr.pipeline.repainting import RepaintingPipeline
+from bigr.pipeline.generation import GeneratingPipeline
+from bigr.pipeline.options import SamplingOptions, with_options
 from bigr.sampling.conditioning import (
     ENRICHMENT,
     INTERPOLATION,
     INTERPOLATION_RATIOS,
-    cell_groups,
+    KnownBits,
+    cell_places,
     class_mixtures,
+    place_order,
 )
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import Fraction, PositiveInt, checked
+from bigr.schema import Fraction, ImageCount, NonNegativeInt, PositiveInt, checked
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class GeneratedPicture(NamedTuple):
-    """An image of a class, and what it was generated from."""
-
-    class_id: int
-    seed: int
-    picture: Image.Image
-
-
-class BiGRPipeline(RepaintingPipeline):
+class BiGRPipeline(GeneratingPipeline):
     """Generate and edit images with a generator and its B-AE.
 
-    All methods that sample have these arguments in common: ``seed`` (image i has seed ``seed + i``,
-    which is its only source of randomness), ``sampler`` (settings; by default the paper's for the
-    application), and ``on_iteration``, a function that is called with a
-    :class:`bigr.sampling.sampler.Progress` after each iteration. Further keyword arguments, such as
-    ``guidance_scale=3.0``, replace single settings.
+    Calling a pipeline generates images of classes, with the arguments of a pipeline of diffusers.
+
+    All methods that sample have these arguments in common:
+
+    - ``seed``: image i has seed ``seed + i``, which is its only source of randomness. Instead of
+      it, ``seeds`` gives one number for each image, or ``generator`` draws them.
+    - ``sampler``: settings; by default those of the model, with the changes that the paper makes
+      for the application. Arguments with the names of settings, such as ``guidance_scale=3.0``,
+      replace single ones.
+    - ``on_iteration``: a function that is called with a :class:`bigr.sampling.sampler.Progress`
+      after each iteration.
 
     Args:
         generator: the generator.
         autoencoder: the B-AE whose codes it generates.
-        class_names: one name per class; by default ImageNet-1K's for 1,000 classes, and none for
-            other numbers, so that classes are given by number.
+        class_names: one name per class; by default those of the data that the generator was trained
+            on. If these are not known, 1,000 classes have the names of ImageNet-1K, and others are
+            given by number.
+        sampler: settings with which to sample if a call gives none; by default those that were
+            saved with the generator, or the paper's for its size.
         device: where to compute, such as ``cpu``, ``cuda`` or ``auto``.
         batch_size: number of images that are computed at a time; it does not affect the images.
         execution: numerical precision, and how the denoising chain is run.
@@ -55,70 +64,41 @@ class BiGRPipeline(RepaintingPipeline):
         ValueError: if the two models do not belong together, or the device does not exist.
     """
 
-    def generate(
-        self, classes: ClassName | Sequence[ClassName], *, num_per_class: PositiveInt = 1,
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
-    ) -> list[Image.Image]:  # fmt: skip
-        """Generate ``num_per_class`` images of each class, class by class."""
-        found = self.stream(
-            classes, num_per_class=num_per_class, seed=seed, sampler=sampler,
-            on_iteration=on_iteration, **settings,
-        )  # fmt: skip
-        return [one.picture for one in found]
-
-    def stream(
-        self, classes: ClassName | Sequence[ClassName], *, num_per_class: PositiveInt = 1,
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, share: tuple[int, int] = (0, 1),
-        **settings: Any,
-    ) -> Iterator[GeneratedPicture]:  # fmt: skip
-        """Return an iterator over the images of :meth:`generate`, which samples as it advances.
+    def reproduce(self, file: str | os.PathLike[str]) -> list[Image.Image]:
+        """Make pictures of the web app again, bit for bit on the same device.
 
         Args:
-            classes: numbers or names; the number of classes stands for the null class.
-            num_per_class: number of images of each class.
-            seed: seed of the first image.
-            sampler: settings; by default those of the paper for BiGR-L.
-            on_iteration: see the class.
-            share: (rank, count) of this process among those that share the work; see
-                :func:`bigr.inference.generate.generate_batches`.
-            settings: single settings to replace.
+            file: a ZIP or a PNG file that was downloaded from the app, or the ``settings.json`` in
+                the ZIP, with the images beside it.
 
         Raises:
-            ValueError: for an unknown class or settings that do not fit; before sampling begins.
+            ValueError: if the file has no valid settings, if an image that it needs is missing, or
+                if the pictures were made with other weights.
         """
-        names = [classes] if isinstance(classes, int | str) else list(classes)
-        if not names or num_per_class < 1:
-            raise ValueError("give at least one class, and num_per_class of at least 1.")
-        ids = torch.tensor(list(map(self.class_id, names)))
-        labels = ids.repeat_interleave(num_per_class)
-        batches = generate_batches(
-            self.models, self._prepare(sampler, SamplerConfig(), settings), labels,
-            seed=seed, share=share, batch_size=self.batch_size, on_iteration=on_iteration,
-        )  # fmt: skip
-        return (
-            GeneratedPicture(int(labels[index]), seed + index, picture)
-            for batch in batches
-            for index, picture in zip(batch.indices, map(to_pil, batch.images), strict=True)
-        )
+        from bigr.pipeline.picture_settings import PictureSettings
 
+        settings = PictureSettings.load(Path(file).expanduser())
+        settings.check_models(self)
+        return settings.pictures(self)
+
+    @with_options
     @checked
     def interpolate(
         self, first: ClassName, second: ClassName, *, ratios: Sequence[Fraction] | None = None,
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        seed: NonNegativeInt = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **options: Unpack[SamplingOptions],
     ) -> list[Image.Image]:  # fmt: skip
         """Generate images of mixtures of two classes, all from the same seed.
 
         Args:
             first: number or name of a class.
             second: number or name of another class.
-            ratios: share of the second class in each image; None means the paper's 27 ratios.
+            ratios: share of the first class in each image; None means the paper's 27 ratios, from
+                0, which is the second class, to 1, which is the first.
             seed: seed of every image.
-            sampler: settings; by default those of the paper for BiGR-L.
+            sampler: settings; by default those of the model with greedy order.
             on_iteration: see the class.
-            settings: single settings to replace.
+            options: ``seeds`` or ``generator`` instead of ``seed``, and single settings to replace.
         """
         ratios = INTERPOLATION_RATIOS if ratios is None else ratios
         if not ratios:
@@ -126,53 +106,76 @@ class BiGRPipeline(RepaintingPipeline):
         classes = class_mixtures(
             self.models.generator, self.class_id(first), self.class_id(second), ratios
         )
+        prepared, seeds = self._prepare(1, seed, sampler, INTERPOLATION, options)
         batches = generate_batches(
-            self.models, self._prepare(sampler, INTERPOLATION, settings), classes,
-            seeds=[seed] * len(ratios), batch_size=self.batch_size, on_iteration=on_iteration,
+            self.models, prepared, classes, seeds=seeds * len(ratios), batch_size=self.batch_size,
+            on_iteration=self._with_bar(on_iteration, len(ratios)),
         )  # fmt: skip
         return [to_pil(image) for batch in batches for image in batch.images]
 
+    @with_options
     @checked
     def enrich(
         self, image: Picture, *, class_name: ClassName | None = None,
-        num_variants: PositiveInt = 1, num_rounds: PositiveInt = 4,
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        num_variants: ImageCount = 1, num_rounds: PositiveInt = 4, return_rounds: bool = False,
+        known_bits: KnownBits = "drawn", seed: NonNegativeInt = 0,
+        sampler: SamplerConfig | None = None, on_iteration: ProgressCallback | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> list[Image.Image]:  # fmt: skip
         """Enlarge an image of half the model's resolution to twice its size, and add details.
 
-        Each round samples a quarter of the tokens anew, one in every 2x2 cell, given all others.
-        Four rounds replace every token once.
+        A round goes through the four places of the 2x2 cells of tokens, in random order: it hides
+        the tokens at one place of all cells, and samples them again, given all others. Each round
+        starts from the tokens of the one before.
 
         Args:
             image: image of any size; its centre square is first resized to half the resolution.
             class_name: class of the image, which guidance needs; None, as in the paper, means no
                 guidance.
             num_variants: number of results, which have different seeds.
-            num_rounds: number of rounds.
+            num_rounds: number of rounds; each takes four times the ``sampler``'s iterations.
+            return_rounds: return the image after every round, not only after the last one.
+            known_bits: ``drawn`` or ``likelier`` bits for the tokens of the enlarged image; see
+                :meth:`inpaint`.
             seed: seed of the first variant.
-            sampler: settings; by default the linear mask schedule and 20 iterations.
+            sampler: settings; by default those of the model with the linear mask schedule and
+                greedy order.
             on_iteration: see the class.
-            settings: single settings to replace.
+            options: ``seeds`` or ``generator`` instead of ``seed``, and single settings to replace.
+
+        Returns:
+            ``num_variants`` images; with ``return_rounds``, ``num_rounds`` images of each variant,
+            variant by variant.
         """
-        small = Crop(read_picture(image).convert("RGB"), self.image_size // 2).image()
-        enlarged = torch.nn.functional.interpolate(small[None], scale_factor=2, mode="bilinear")
-        codes = self.encode(enlarged).repeat_interleave(num_variants, dim=0)
-        null = self.models.generator.config.null_class
+        # 1. Prepare. Without a class, guidance has no effect.
+        picture, places = read_picture(image).convert("RGB"), cell_places(self.grid_size)
+        model = self.models.generator
+        label = model.config.null_class if class_name is None else self.class_id(class_name)
+        classes = torch.tensor([label] * num_variants)
         if class_name is None:
-            settings["guidance_scale"] = 1.0  # without a class, guidance has no effect
-        classes = torch.tensor([null if class_name is None else self.class_id(class_name)])
-        prepared = self._prepare(sampler, ENRICHMENT, settings)
-        draws = [torch.Generator().manual_seed(seed + index) for index in range(num_variants)]
-        groups = torch.stack([cell_groups(self.grid_size, draw) for draw in draws], dim=1)
-        for number in range(num_rounds):
-            codes = prepared.sample(
-                self.models.generator,
-                classes.expand(num_variants),
-                known_codes=codes,
-                is_masked=groups[number % len(groups)],
-                # Every round needs new random numbers.
-                seeds=[int(torch.randint(2**62, (), generator=draw)) for draw in draws],
-                on_iteration=on_iteration,
-            )
-        return list(map(to_pil, self.decode(codes)))
+            options["guidance_scale"] = 1.0
+        prepared, variants = self._prepare(num_variants, seed, sampler, ENRICHMENT, options)
+        # 2. Encode the enlarged image.
+        small = Crop(picture, self.image_size // 2).image()[None]
+        enlarged = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
+        codes = self.encode_known(enlarged, variants, known_bits)
+        # 3. Sample. The order and the seeds of all samplings come from the seed of the variant.
+        draws = [torch.Generator().manual_seed(variant) for variant in variants]
+        batches = torch.arange(num_variants).split(self.batch_size)
+        on_iteration = self._with_bar(on_iteration, num_variants, num_rounds * len(places))
+        rounds = []
+        for _ in range(num_rounds):
+            orders = torch.stack([place_order(draw) for draw in draws], dim=1)
+            for is_masked in places[orders]:
+                seeds = torch.cat([torch.randint(2**62, (1,), generator=draw) for draw in draws])
+                parts = [
+                    prepared.sample(
+                        model, classes[batch], known_codes=codes[batch], is_masked=is_masked[batch],
+                        seeds=seeds[batch], on_iteration=on_iteration,
+                    )
+                    for batch in batches
+                ]  # fmt: skip
+                codes = torch.cat(parts)
+            rounds.append(codes)
+        shown = torch.stack(rounds if return_rounds else rounds[-1:], dim=1).flatten(0, 1)
+        return list(map(to_pil, self.decode(shown)))

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from bigr.checkpoints.card import model_card
-from bigr.checkpoints.hub import NAMES_FILE, find_pair, push
 from bigr.checkpoints.load import check_pair
-from bigr.checkpoints.native import save_autoencoder, save_generator
-from bigr.data.class_names import default_names, find_class
+from bigr.data.class_names import find_class, readable_names
 from bigr.data.image_arrays import to_pil
 from bigr.data.user_pictures import Crop, Picture, read_picture
-from bigr.inference.devices import load_models, pick_device
+from bigr.inference.devices import pick_device, precision_of
 from bigr.inference.generate import Models, decode, encode
+from bigr.inference.iteration_bar import IterationBar
+from bigr.inference.model_defaults import default_sampler
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
-from bigr.sampling.sampler import Sampler
+from bigr.pipeline.options import SamplingOptions
+from bigr.sampling.conditioning import KnownBits
+from bigr.sampling.random_numbers import image_seeds
+from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
+from bigr.schema import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 ClassName = int | str
+DIFFUSERS_NAMES = {
+    "callback_on_step_end": "on_iteration",
+    "class_labels": "classes",
+    "num_images_per_prompt": "num_per_class",
+    "num_inference_steps": "num_iterations",
+}
+"""What the arguments of diffusers are called in all methods except ``__call__``."""
+OTHER_NAMES = ("generator", "num_per_class", "num_variants", "on_iteration", "seed", "seeds")
+"""Arguments that are no settings of the sampler, for suggestions."""
 
 
 class PipelineBase:
@@ -42,6 +52,7 @@ class PipelineBase:
         autoencoder: BinaryAutoencoder,
         *,
         class_names: Sequence[str] | None = None,
+        sampler: SamplerConfig | None = None,
         device: str = "auto",
         batch_size: int = 16,
         execution: ExecutionConfig = DEFAULT_EXECUTION,
@@ -50,83 +61,87 @@ class PipelineBase:
         target = pick_device(device)
         self.models = Models(generator.to(target).eval(), autoencoder.to(target).eval())
         num_classes = generator.config.num_classes
-        self.class_names = list(class_names) if class_names else default_names(num_classes)
+        names = class_names or generator.settings.class_names
+        self.class_names = readable_names(names, num_classes)
         if self.class_names is not None and len(self.class_names) != num_classes:
             raise ValueError(
                 f"{len(self.class_names)} class_names for a generator of {num_classes} classes."
             )
         self.batch_size = batch_size
-        self.sampler = Sampler(SamplerConfig(), execution)
+        self.sampler_config = sampler or default_sampler(generator.config, generator.settings)
+        """The settings of calls that give no ``sampler``."""
+        self.sampler = Sampler(self.sampler_config, execution)
         """The sampler of the last call, which is reused while the settings stay the same."""
+        self.progress_bar_config: dict[str, Any] = {}
+        """Arguments of the progress bar; see :meth:`set_progress_bar_config`."""
 
-    @classmethod
-    def from_files(
-        cls,
-        generator: str | os.PathLike[str],
-        autoencoder: str | os.PathLike[str],
-        *,
-        device: str = "auto",
-        batch_size: int = 16,
-        execution: ExecutionConfig = DEFAULT_EXECUTION,
-    ) -> Self:
-        """Load a generator and a B-AE from two checkpoints or folders of runs.
-
-        The class names are read from ``classes.txt`` beside the generator, if there is such a file.
-
-        Raises:
-            ValueError: if a file is missing or damaged, if the two do not belong together, or if
-                the device does not exist.
-        """
-        place = Path(generator).expanduser()
-        names = (place if place.is_dir() else place.parent) / NAMES_FILE
-        return cls(
-            *load_models(str(generator), str(autoencoder), device),
-            class_names=names.read_text().splitlines() if names.is_file() else None,
-            device=device,
-            batch_size=batch_size,
-            execution=execution,
+    def __repr__(self) -> str:
+        config = self.models.generator.config
+        millions = [sum(p.numel() for p in model.parameters()) / 1e6 for model in self.models]
+        names = self.class_names
+        shown = "" if names is None else f" ({names[0]}, …, {names[-1]})"
+        return (
+            f"{type(self).__name__}(\n"
+            f"  generator: {millions[0]:.3g} M parameters, {config.num_classes} classes{shown},\n"
+            f"  autoencoder: {millions[1]:.3g} M parameters, {self.image_size}x{self.image_size} "
+            f"pixels from {config.grid_size}x{config.grid_size} tokens of {config.code_dim} bits,\n"
+            f"  sampler: {self.sampler_config},\n"
+            f"  device: {self.device}, {self.dtype}, batches of {self.batch_size}\n)"
         )
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str] = "haoosz/BiGR",
-        *,
-        model: str = "l",
-        code: str = "d24",
-        resolution: int = 256,
-        revision: str | None = None,
-        device: str = "auto",
-        batch_size: int = 16,
-        execution: ExecutionConfig = DEFAULT_EXECUTION,
-    ) -> Self:
-        """Load weights from the hub, or from a local folder.
+    @property
+    def device(self) -> torch.device:
+        """Where both models are and compute."""
+        return self.models.generator.device
 
-        Args: see :func:`bigr.checkpoints.hub.find_pair`.
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the matrix products while sampling; the weights themselves are float32."""
+        return compute_dtype(self.sampler.execution.precision, self.device)
+
+    def to(
+        self,
+        *places: str | torch.device | torch.dtype,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Move both models to a device, or compute in another precision, and return the pipeline.
+
+        Args:
+            places: a device, a type, or both, as in ``pipeline.to("cuda", torch.bfloat16)``.
+            device: such as ``cpu``, ``cuda:1`` or ``auto``.
+            dtype: type of the matrix products. The weights remain float32, and are rounded where
+                they are used. ``torch.float16`` means bfloat16, which needs as much memory and
+                cannot overflow.
 
         Raises:
-            ValueError: if something is missing or damaged, or if the device does not exist.
+            ValueError: if the device does not exist, or the type is another one.
         """
-        pick_device(device)  # before gigabytes are downloaded
-        pair = find_pair(name, model=model, code=code, resolution=resolution, revision=revision)
-        return cls.from_files(*pair, device=device, batch_size=batch_size, execution=execution)
+        for place in places:
+            if isinstance(place, torch.dtype):
+                dtype = place
+            else:
+                device = place
+        # 1. Both are checked before anything changes.
+        target = self.device if device is None else pick_device(str(device))
+        execution = self.sampler.execution
+        if dtype is not None:
+            execution = dataclasses.replace(execution, precision=precision_of(dtype))
+        # 2. Move the models in place. The sampler keeps the weights in the form that it needs, so
+        # that another one is needed for another precision.
+        for model in self.models:
+            model.to(target)
+        if execution != self.sampler.execution:
+            self.sampler = Sampler(self.sampler.config, execution)
+        return self
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write both models, the class names and a model card into ``folder``."""
-        target = Path(folder)
-        save_generator(self.models.generator, target / "generator.safetensors")
-        save_autoencoder(self.models.autoencoder, target / "autoencoder.safetensors")
-        if self.class_names is not None:
-            (target / NAMES_FILE).write_text("\n".join(self.class_names) + "\n")
-        (target / "README.md").write_text(
-            model_card(self.models.generator.config, self.models.autoencoder.config)
-        )
-        return target
+    def set_progress_bar_config(self, **config: Any) -> None:
+        """Set the arguments of the progress bar, which are those of :class:`tqdm.tqdm`.
 
-    def push_to_hub(self, repo: str, *, private: bool = False, message: str = "Upload BiGR") -> str:
-        """Upload what :meth:`save_pretrained` writes, and return the address of the repository."""
-        with tempfile.TemporaryDirectory() as folder:
-            return push(self.save_pretrained(folder), repo, private=private, message=message)
+        The bar counts the iterations of the sampler. ``pipeline(…)`` shows it unless it is turned
+        off with ``disable=True``; all other methods show it after ``disable=False``.
+        """
+        self.progress_bar_config = config
 
     @property
     def image_size(self) -> int:
@@ -138,10 +153,14 @@ class PipelineBase:
         """Number of tokens along a side."""
         return self.models.generator.config.grid_size
 
-    def class_id(self, name: ClassName) -> int:
-        """Return the number of a class, or of the null class, given by number or name."""
+    def class_id(self, name: ClassName | None) -> int:
+        """Return the number of a class given by number or name; None is the null class.
+
+        Raises:
+            ValueError: if there is no such class; the message suggests similar names.
+        """
         num_classes = self.models.generator.config.num_classes
-        if name == num_classes:
+        if name is None or name == num_classes:
             return num_classes
         return find_class(name, num_classes, self.class_names)
 
@@ -171,30 +190,94 @@ class PipelineBase:
         crops = [Crop(read_picture(one).convert("RGB"), self.image_size) for one in some]
         return torch.stack([crop.image() for crop in crops])
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) in [0, 1] as their most likely codes (B, N, K)."""
-        return encode(self.models.autoencoder, images, self.batch_size)
+    def encode(self, images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        """Encode images (B, 3, H, W) in [0, 1] as codes (B, N, K).
+
+        Args:
+            images: in the model's resolution.
+            seeds: V for each image, which draw the bits of V codes; they are (B * V, N, K), image
+                by image. None takes the more likely value of each bit.
+        """
+        return encode(self.models.autoencoder, images, self.batch_size, seeds)
+
+    def encode_known(self, images: Tensor, seeds: Sequence[int], known_bits: KnownBits) -> Tensor:
+        """Encode images for results with the given seeds, V for each image: (B * V, N, K)."""
+        if known_bits == "drawn":
+            return self.encode(images, seeds)
+        return self.encode(images).repeat_interleave(len(seeds) // len(images), dim=0)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes (B, N, K) into images (B, 3, H, W) in [0, 1]."""
         return decode(self.models.autoencoder, codes, self.batch_size)
 
     def _prepare(
-        self, sampler: SamplerConfig | None, default: SamplerConfig, settings: dict[str, Any]
-    ) -> Sampler:
-        """Return the sampler for ``sampler`` (or ``default``) with single settings replaced.
+        self,
+        count: int,
+        seed: int | None,
+        sampler: SamplerConfig | None,
+        changes: Mapping[str, Any],
+        options: SamplingOptions,
+    ) -> tuple[Sampler, list[int]]:
+        """Return the sampler of a call and the seeds of its images.
+
+        Args:
+            count: number of seeds.
+            seed: the seed of the first image, if the options do not say otherwise; the next images
+                have the next numbers. None draws the seeds from torch's global generator.
+            sampler: settings; None takes those of the model with the ``changes``.
+            changes: what an application changes in the settings of the model.
+            options: seeds and single settings, which replace the others.
 
         Raises:
-            TypeError: if there is no such setting.
-            ValueError: if the generator cannot be sampled with these settings.
+            TypeError: if there is no such option.
+            ValueError: if a value is not valid, or the generator cannot be sampled with it.
         """
-        for name in settings:
-            if name not in SamplerConfig.__dataclass_fields__:
-                raise TypeError(f"{name}: there is no such argument, and no such sampler setting.")
-        config = sampler or default
-        if settings:
-            config = dataclasses.replace(config, **settings)
+        # 1. The options that were given.
+        known, settings = SamplerConfig.__dataclass_fields__, dict[str, Any]()
+        for name, value in options.items():
+            if name not in known and name not in ("seeds", "generator"):
+                hint = did_you_mean(name, [*known, *OTHER_NAMES])
+                if name in DIFFUSERS_NAMES:
+                    hint = f" It is called {DIFFUSERS_NAMES[name]} here."
+                raise TypeError(
+                    f"{name}: there is no such argument, and no such sampler setting.{hint}"
+                )
+            if value is not None:
+                settings[name] = value
+        # 2. The seeds.
+        generator, seeds = settings.pop("generator", None), settings.pop("seeds", None)
+        if seeds is None and generator is None and seed is not None:
+            seeds = range(seed, seed + count)
+        numbers: list[int] = image_seeds(count, generator=generator, seeds=seeds).tolist()
+        # 3. The settings.
+        config, replaced = (
+            (sampler, settings) if sampler else (self.sampler_config, {**changes, **settings})
+        )
+        if replaced:
+            config = dataclasses.replace(config, **replaced)
         if config != self.sampler.config:
             self.sampler = Sampler(config, self.sampler.execution)
         self.sampler.check(self.models.generator)
-        return self.sampler
+        return self.sampler, numbers
+
+    def _with_bar(
+        self,
+        on_iteration: ProgressCallback | None,
+        count: int,
+        repetitions: int = 1,
+        *,
+        is_default: bool = False,
+    ) -> ProgressCallback | None:
+        """Return ``on_iteration``, with a progress bar of the sampler's iterations if one is shown.
+
+        Args:
+            on_iteration: what the caller wants to be called.
+            count: number of images to sample, which are divided into batches.
+            repetitions: how often each of them is sampled.
+            is_default: whether the bar is shown unless the user has turned it off.
+        """
+        if self.progress_bar_config.get("disable", not is_default):
+            return on_iteration
+        num_batches = math.ceil(count / self.batch_size) * repetitions
+        total = num_batches * self.sampler.config.num_iterations
+        return IterationBar(total, self.progress_bar_config, on_iteration)

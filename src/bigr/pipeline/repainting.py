@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image
@@ -22,11 +22,16 @@ from bigr.data.user_pictures import (
     seamless,
 )
 from bigr.inference.generate import generate_batches
-from bigr.pipeline.base import ClassName, PipelineBase
-from bigr.sampling.conditioning import INPAINTING, MaskRule, token_mask
+from bigr.pipeline.base import ClassName
+from bigr.pipeline.options import SamplingOptions, with_options
+from bigr.pipeline.storage import StoredPipeline
+from bigr.sampling.conditioning import INPAINTING, KnownBits, MaskRule, token_mask
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import PositiveInt, checked
+from bigr.schema import ImageCount, NonNegativeInt, checked
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Blend = Literal["paste", "poisson", "none"]
 Mask = Picture | Sequence[Box] | None
@@ -48,14 +53,15 @@ class Repainted:
     """(N,) bool, True for tokens that were sampled."""
 
 
-class RepaintingPipeline(PipelineBase):
+class RepaintingPipeline(StoredPipeline):
     """The part of :class:`bigr.BiGRPipeline` that repaints given images."""
 
+    @with_options
     def inpaint(
         self, image: Picture, mask: Mask = None, *, class_name: ClassName | None = None,
-        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        num_variants: ImageCount = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        known_bits: KnownBits = "drawn", seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **options: Unpack[SamplingOptions],
     ) -> list[Image.Image]:  # fmt: skip
         """Repaint the masked part of an image.
 
@@ -71,25 +77,31 @@ class RepaintingPipeline(PipelineBase):
                 returns the decoded square, including the B-AE's reconstruction of known tokens.
             mask_rule: ``any`` samples each token that the mask touches, ``nearest`` those whose
                 first pixel is masked, as the released code does.
+            known_bits: ``drawn`` draws the bits of the known tokens from the B-AE's probabilities,
+                with the seed of each result, as the released code does; ``likelier`` takes the more
+                likely value of each bit, so that all variants have the same known tokens.
             seed: seed of the first variant.
-            sampler: settings; by default the linear mask schedule and 25 iterations.
+            sampler: settings; by default those of the model with the linear mask schedule, greedy
+                order and 25 iterations.
             on_iteration: see the class.
-            settings: single settings to replace.
+            options: ``seeds`` or ``generator`` instead of ``seed``, and single settings to replace.
 
         Raises:
             ValueError: if image and mask do not fit, or the mask touches no token.
         """
         found = self.repaint(
             [image], [mask], [class_name], num_variants=num_variants, blend=blend,
-            mask_rule=mask_rule, seed=seed, sampler=sampler, on_iteration=on_iteration, **settings,
+            mask_rule=mask_rule, known_bits=known_bits, seed=seed, sampler=sampler,
+            on_iteration=on_iteration, **options,
         )  # fmt: skip
         return [variant.picture for variant in found]
 
+    @with_options
     def outpaint(
         self, image: Picture, keep: Mask = None, *, class_name: ClassName | None = None,
-        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        num_variants: ImageCount = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        known_bits: KnownBits = "drawn", seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **options: Unpack[SamplingOptions],
     ) -> list[Image.Image]:  # fmt: skip
         """Repaint everything except ``keep``: :meth:`inpaint` with the mask inverted.
 
@@ -105,32 +117,37 @@ class RepaintingPipeline(PipelineBase):
             keep = [[width // 4, height // 4, width - width // 4, height - height // 4]]
         kept = read_mask(keep, picture, "keep")
         if kept.getextrema()[0] >= WHITE:  # type: ignore[operator]
-            raise ValueError("keep covers the whole image: nothing is left to be painted.")
+            raise ValueError("keep covers the whole image: nothing is left to paint.")
         return self.inpaint(
             picture.convert("RGB"), kept.point(lambda v: 255 - v), class_name=class_name,
-            num_variants=num_variants, blend=blend, mask_rule=mask_rule, seed=seed,
-            sampler=sampler, on_iteration=on_iteration, **settings,
+            num_variants=num_variants, blend=blend, mask_rule=mask_rule,
+            known_bits=known_bits, seed=seed, sampler=sampler, on_iteration=on_iteration,
+            **options,
         )  # fmt: skip
 
+    @with_options
     def edit(
         self, image: Picture, mask: Mask = None, *, class_name: ClassName,
-        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        num_variants: ImageCount = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        known_bits: KnownBits = "drawn", seed: int = 0, sampler: SamplerConfig | None = None,
+        on_iteration: ProgressCallback | None = None, **options: Unpack[SamplingOptions],
     ) -> list[Image.Image]:  # fmt: skip
         """Repaint the masked part of an image as ``class_name``; see :meth:`inpaint`."""
         return self.inpaint(
             image, mask, class_name=class_name, num_variants=num_variants, blend=blend,
-            mask_rule=mask_rule, seed=seed, sampler=sampler, on_iteration=on_iteration, **settings,
+            mask_rule=mask_rule, known_bits=known_bits, seed=seed, sampler=sampler,
+            on_iteration=on_iteration, **options,
         )  # fmt: skip
 
+    @with_options
     @checked
     def repaint(
         self, images: Sequence[Picture], masks: Sequence[Mask],
         class_names: Sequence[ClassName | None], *,
-        num_variants: PositiveInt = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
-        seed: int = 0, sampler: SamplerConfig | None = None,
-        on_iteration: ProgressCallback | None = None, **settings: Any,
+        num_variants: ImageCount = 1, blend: Blend = "paste", mask_rule: MaskRule = "any",
+        known_bits: KnownBits = "drawn", seed: NonNegativeInt = 0,
+        sampler: SamplerConfig | None = None, on_iteration: ProgressCallback | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> list[Repainted]:  # fmt: skip
         """Repaint several images in the same batches, and return codes and masks, too.
 
@@ -154,20 +171,22 @@ class RepaintingPipeline(PipelineBase):
                 "the mask touches no token: it lies outside of the centre square "
                 f"{list(crop.box)}, which is all that the model sees of the image."
             )
-        # 2. Sample the masked tokens. Without a class, guidance has no effect.
         is_masked = token_mask(pixels, self.grid_size, mask_rule).repeat_interleave(num_variants, 0)
         squares = torch.stack([crop.image() for crop in crops])
-        known = self.encode(squares).repeat_interleave(num_variants, 0)
+        # 2. Prepare. Without a class, guidance has no effect.
         null = self.models.generator.config.null_class
         ids = [null if name is None else self.class_id(name) for name in class_names]
         if None in class_names:
-            settings["guidance_scale"] = 1.0
+            options["guidance_scale"] = 1.0
+        prepared, seeds = self._prepare(len(is_masked), seed, sampler, INPAINTING, options)
+        # 3. Sample the masked tokens.
+        known = self.encode_known(squares, seeds, known_bits)
         batches = generate_batches(
-            self.models, self._prepare(sampler, INPAINTING, settings),
-            torch.tensor(ids).repeat_interleave(num_variants), seed=seed, known_codes=known,
-            is_masked=is_masked, batch_size=self.batch_size, on_iteration=on_iteration,
+            self.models, prepared, torch.tensor(ids).repeat_interleave(num_variants), seeds=seeds,
+            known_codes=known, is_masked=is_masked, batch_size=self.batch_size,
+            on_iteration=self._with_bar(on_iteration, len(is_masked)),
         )  # fmt: skip
-        # 3. Put the results into the originals.
+        # 4. Put the results into the originals.
         results = []
         for batch in batches:
             for index, codes, square in zip(batch.indices, batch.codes, batch.images, strict=True):

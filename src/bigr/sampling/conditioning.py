@@ -13,18 +13,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigr.models.bigr import BiGR
-from bigr.sampling.sampler_config import SamplerConfig
+from bigr.presets import load_preset
 
 MaskRule = Literal["any", "nearest"]
+KnownBits = Literal["drawn", "likelier"]
+"""How the bits of known tokens follow from the B-AE's probabilities."""
 
-INPAINTING = SamplerConfig.preset("inpaint")
-"""The paper's settings for inpainting, outpainting and editing (Appendix)."""
-INTERPOLATION = SamplerConfig.preset("paper_l")
-ENRICHMENT = SamplerConfig.preset("enrich")
+INPAINTING = load_preset("sampler", "inpaint")
+"""Settings of the released code for inpainting, outpainting and editing. They replace those of the
+model, like the next two."""
+INTERPOLATION = load_preset("sampler", "interpolate")
+ENRICHMENT = load_preset("sampler", "enrich")
 INTERPOLATION_RATIOS = (0.0, 0.1, 0.2, *(0.3 + 0.02 * i for i in range(21)), 0.8, 0.9, 1.0)
-"""The paper's 27 shares of the second class, densest where the picture changes."""
+"""The paper's 27 shares of the first class, densest where the picture changes."""
 CELL = 4
-"""Tokens of a 2x2 cell, which enrichment resamples one after the other."""
+"""Places of a 2x2 cell, whose tokens enrichment samples again, one after the other."""
 
 
 def token_mask(pixel_mask: Tensor, grid_size: int, rule: MaskRule = "nearest") -> Tensor:
@@ -65,28 +68,31 @@ def null_classes(batch_size: int, null_class: int) -> Tensor:
 
 
 def class_mixtures(model: BiGR, first: int, second: int, ratios: Sequence[float]) -> Tensor:
-    """Return the class embeddings (1 - r) e_first + r e_second, (len(ratios), D)."""
+    """Return the class embeddings r e_first + (1 - r) e_second, (len(ratios), D)."""
     ids = torch.tensor([first, second], device=model.device)
-    start, end = model.transformer.embed_classes(ids).float()
+    embeddings = model.transformer.embed_classes(ids).float()
     shares = torch.tensor(ratios, device=model.device, dtype=torch.float32)[:, None]
-    return torch.lerp(start, end, shares)
+    return shares * embeddings[0] + (1 - shares) * embeddings[1]
 
 
-def cell_groups(grid_size: int, generator: torch.Generator) -> Tensor:
-    """Return four groups of tokens for enrichment, (4, N) bool.
+def cell_places(grid_size: int) -> Tensor:
+    """Return the tokens at each place of the 2x2 cells, (4, N) bool.
 
-    Each group has one token of every 2x2 cell, in an order that is drawn per cell.
+    The places of a cell are numbered 0 1 / 2 3. Each mask has one token of every cell.
 
     Raises:
         ValueError: for an odd ``grid_size``.
     """
     if grid_size % 2:
         raise ValueError(f"enrichment needs an even grid of tokens, not {grid_size}x{grid_size}.")
-    cells = grid_size // 2
-    order = torch.rand(cells, cells, CELL, generator=generator).argsort(dim=-1)
-    # Position (row, column) of cell (i, j) is number 2 row + column of its order.
-    grid = order.view(cells, cells, 2, 2).permute(0, 2, 1, 3).reshape(-1)
-    return grid[None] == torch.arange(CELL)[:, None]
+    side = torch.arange(grid_size) % 2
+    places = (2 * side[:, None] + side).flatten()
+    return places == torch.arange(CELL)[:, None]
+
+
+def place_order(generator: torch.Generator) -> Tensor:
+    """Draw the order in which a round of enrichment hides the places of all cells, (4,) int64."""
+    return torch.randperm(CELL, generator=generator)
 
 
 def initial_state(

@@ -47,5 +47,5 @@ class Recorder:
 
     @property
     def confidence(self) -> Tensor:
-        """mean_k |2 p_k - 1| in [0, 1] at that time, (B, N); NaN for known tokens."""
+        """``mean_k |2 p_k - 1|`` in [0, 1] at that time, (B, N); NaN for known tokens."""
         return torch.cat(self._confidences)

@@ -7,6 +7,8 @@ S noise levels, W width of the denoiser, D width of the transformer.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
@@ -17,12 +19,18 @@ from bigr.sampling.random_numbers import Noise
 
 
 class DenoisingChain:
-    """Buffers for up to ``size`` = P tokens and the step over them, a program for the player."""
+    """Buffers for up to ``size`` = P tokens and the step over them, a program for the player.
 
-    def __init__(self, denoiser: TokenDenoiser, size: int, is_guided: bool) -> None:
+    It takes the given steps of the denoiser, all of them with guidance or all without.
+    """
+
+    def __init__(self, denoiser: TokenDenoiser, size: int, steps: slice, is_guided: bool) -> None:
         self.denoiser, self.is_guided = denoiser, is_guided
-        self.num_steps, width = denoiser.times.shape
-        bits, device = denoiser.transcoder.config.code_dim, denoiser.times.device
+        self.times, self.keep_next = denoiser.times[steps], denoiser.keep_next[steps]
+        self.keep_between = denoiser.keep_between[steps]
+        self.num_steps, width = self.times.shape
+        self.is_last = steps.stop == len(denoiser.times)
+        bits, device = denoiser.transcoder.config.code_dim, self.times.device
         # Inference tensors could not be written outside of inference mode.
         with torch.inference_mode(False), torch.no_grad():
             self.embedding = torch.zeros(size * (2 if is_guided else 1), width, device=device)
@@ -30,33 +38,37 @@ class DenoisingChain:
             self.scale = torch.ones((), device=device)
             self.temperature = torch.ones((), device=device)
             self.index = torch.zeros(1, dtype=torch.int64, device=device)
+            self.start = torch.full((size, bits), 0.5, device=device)
             self.bit_probs = torch.zeros(size, bits, device=device)
             self.result = torch.zeros(size, bits, device=device)
 
     def reset(self) -> None:
-        """Begin at level T, where each bit is a fair coin flip."""
+        """Begin with P(x_t = 1) = ``start``; at level T, each bit is a fair coin flip."""
         self.index.zero_()
-        self.bit_probs.fill_(0.5)
+        self.bit_probs.copy_(self.start)
         self.result.fill_(float("nan"))
 
     def step(self) -> None:
-        """Go from P(x_t = 1) to P(x_{t'} = 1) at the next level t'; the result is P(x_0 = 1)."""
+        """Go from P(x_t = 1) to P(x_{t'} = 1) at the next level t'.
+
+        The result is P(x_{t'} = 1), where the next chain starts, or P(x_0 = 1) in the last chain.
+        """
         index, denoiser, transcoder = self.index, self.denoiser, self.denoiser.transcoder
         # 1. Draw the noisy bits.
         bits = (self.uniforms.index_select(0, index)[0] < self.bit_probs).float()
         signs = transcoder.signed_input(bits)
         # 2. Predict the clean bits, with guidance.
-        embedding = self.embedding + denoiser.times.index_select(0, index)
+        embedding = self.embedding + self.times.index_select(0, index)
         logits = denoiser.layers.logits(signs, embedding) / self.temperature
         if self.is_guided:
             conditional, unconditional = logits.chunk(2)
             logits = torch.lerp(unconditional, conditional, self.scale)
         clean_probs = transcoder.clean_logits(logits, signs).sigmoid()
-        self.result.copy_(clean_probs)
         # 3. Go to the next noise level; after the last one comes the first again.
-        keep_next = denoiser.keep_next.index_select(0, index)
-        keep_between = denoiser.keep_between.index_select(0, index)
+        keep_next = self.keep_next.index_select(0, index)
+        keep_between = self.keep_between.index_select(0, index)
         self.bit_probs.copy_(posterior_bit_probs(clean_probs, bits, keep_next, keep_between))
+        self.result.copy_(clean_probs if self.is_last else self.bit_probs)
         index.add_(1).remainder_(self.num_steps)
 
 
@@ -67,6 +79,7 @@ class TokenDenoiser:
         transcoder: whose denoiser is used.
         num_denoise_steps: S.
         spacing: of the noise levels.
+        guided_levels: the range of t/T in which levels t are guided.
         dtype: of the matrix products; all else is float32.
         is_float8: multiply in float8 where the widths allow it.
         player: runs the chains; None runs them eagerly.
@@ -77,6 +90,7 @@ class TokenDenoiser:
         transcoder: BinaryTranscoder,
         num_denoise_steps: int,
         spacing: str = "even",
+        guided_levels: tuple[float, float] = (0.0, 1.0),
         dtype: torch.dtype = torch.float32,
         *,
         is_float8: bool = False,
@@ -95,9 +109,19 @@ class TokenDenoiser:
         self.keep_between = schedule.between(earlier, later).to(device)
         self.draws = torch.arange(1, len(levels) + 1, device=device)
         self.player = player or Player("eager", device)
-        self.chains: dict[tuple[int, bool], DenoisingChain] = {}
-        self.num_rows = 0
-        """Rows that went through the chain since this was last set to 0."""
+        # Neighbouring steps that are all guided, or all unguided, make a chain.
+        first, last = guided_levels
+        self.parts: list[tuple[slice, bool]] = []
+        self.num_guided = 0
+        for index, level in enumerate(levels):
+            is_guided, start = first <= level / schedule.num_steps <= last, index
+            if self.parts and self.parts[-1][1] == is_guided:
+                start = self.parts.pop()[0].start
+            self.parts.append((slice(start, index + 1), is_guided))
+            self.num_guided += is_guided
+        self.chains: dict[tuple[int, int, int, bool], DenoisingChain] = {}
+        self.rows: Counter[int] = Counter()
+        """Rows that went through chains since this was last cleared, by their number of steps."""
 
     def bit_probs(
         self,
@@ -120,21 +144,31 @@ class TokenDenoiser:
             guidance_scale: s in l = l_uncond + s (l_cond - l_uncond).
             temperature: divides the logits.
         """
-        self.num_rows += len(conditions) * len(tokens)
+        is_guided = len(conditions) > 1
+        self.rows[len(self.draws)] += len(tokens)
+        self.rows[self.num_guided] += len(tokens) * is_guided
+        parts = self.parts if is_guided else [(slice(0, len(self.draws)), False)]
         results = []
         for chunk in tokens.split(self.player.max_rows):
-            # Take the chain for so many tokens; only those that are recorded are kept.
             count, is_recorded = len(chunk), self.player.record is not None
-            key = (padded(count) if is_recorded else count, len(conditions) > 1)
-            chain = self.chains.get(key) or DenoisingChain(self, *key)
-            if is_recorded:
-                self.chains[key] = chain
-            # Fill its buffers, with padding behind the rows of each half, and run it.
+            size = padded(count) if is_recorded else count
             embedding = self.transcoder.denoiser.condition(conditions[:, chunk].flatten(0, 1))
-            halves = chain.embedding.unflatten(0, (len(conditions), -1))
-            halves[:, :count] = embedding.unflatten(0, (len(conditions), -1))
-            chain.uniforms[:, :count] = noise.bit_uniforms(iteration, self.draws, chunk)
-            chain.scale.fill_(guidance_scale)
-            chain.temperature.fill_(temperature)
-            results.append(self.player.play(chain)[:count].clone())
+            embedding = embedding.unflatten(0, (len(conditions), -1))
+            uniforms = noise.bit_uniforms(iteration, self.draws, chunk)
+            probs = torch.full_like(uniforms[0], 0.5)
+            for steps, has_guidance in parts:
+                # Take the chain for so many tokens; only those that are recorded are kept.
+                key = (size, steps.start, steps.stop, has_guidance)
+                chain = self.chains.get(key) or DenoisingChain(self, size, steps, has_guidance)
+                if is_recorded:
+                    self.chains[key] = chain
+                # Fill its buffers, with padding behind the rows of each half, and run it.
+                halves = chain.embedding.unflatten(0, (1 + has_guidance, -1))
+                halves[:, :count] = embedding[: len(halves)]
+                chain.uniforms[:, :count] = uniforms[steps]
+                chain.start[:count] = probs
+                chain.scale.fill_(guidance_scale)
+                chain.temperature.fill_(temperature)
+                probs = self.player.play(chain)[:count].clone()
+            results.append(probs)
         return torch.cat(results)

@@ -1,6 +1,7 @@
 """Gumbel noise on the confidence of the tokens, and schedules of its temperature.
 
-To add one, derive from :class:`GumbelSchedule` and set ``sampler.gumbel_schedule`` to it.
+To add one, derive from :class:`GumbelSchedule` and set ``sampler.gumbel_schedule`` to it. The
+temperature of the bit logits, ``sampler.temperature_schedule``, follows the same schedules.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bigr.sampling.interpolation import interpolated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +48,22 @@ class FallingGumbel(GumbelSchedule):
         return gumbel_temperature * (1.0 - iteration / num_iterations)
 
 
-GUMBEL_SCHEDULES = {"constant": ConstantGumbel(), "up": RisingGumbel(), "down": FallingGumbel()}
+@dataclass(frozen=True)
+class PiecewiseGumbel(GumbelSchedule):
+    """tau w_i, with factors w interpolated from the first to the last iteration.
+
+    See :func:`~bigr.sampling.interpolation.interpolated`.
+    """
+
+    factors: tuple[float, ...]
+
+    def temperature(self, iteration: int, num_iterations: int, gumbel_temperature: float) -> float:
+        return gumbel_temperature * interpolated(self.factors, iteration, num_iterations)
+
+
+GUMBEL_SCHEDULES: dict[str, GumbelSchedule] = {
+    "constant": ConstantGumbel(), "up": RisingGumbel(), "down": FallingGumbel(),
+}  # fmt: skip
 
 
 def gumbel(uniforms: Tensor) -> Tensor:

@@ -20,20 +20,29 @@ class MaskSchedule(ABC):
 
 @dataclass(frozen=True)
 class CosineMaskSchedule(MaskSchedule):
-    """floor(N cos(pi/2 i/n)), the paper's schedule for generation."""
+    """floor(N cos(pi/2 (i/n)^p)); with p = 1 the paper's schedule for generation."""
+
+    power: float = 1.0
 
     def num_masked(self, iteration: int, num_iterations: int, total: int) -> int:
         if iteration == num_iterations:
             return 0
-        return math.floor(total * math.cos(math.pi / 2 * iteration / num_iterations))
+        bend = (iteration / num_iterations) ** (self.power - 1.0)
+        return math.floor(total * math.cos(math.pi / 2 * iteration / num_iterations * bend))
 
 
 @dataclass(frozen=True)
 class LinearMaskSchedule(MaskSchedule):
-    """floor(N (1 - i/n)) in integers, the paper's schedule for inpainting and enrichment."""
+    """floor(N (1 - (i/n)^p)); with p = 1 the paper's schedule for inpainting and enrichment."""
+
+    power: float = 1.0
 
     def num_masked(self, iteration: int, num_iterations: int, total: int) -> int:
+        if self.power != 1.0:
+            return math.floor(total * (1.0 - (iteration / num_iterations) ** self.power))
         return total * (num_iterations - iteration) // num_iterations
 
 
-MASK_SCHEDULES = {"cosine": CosineMaskSchedule(), "linear": LinearMaskSchedule()}
+MASK_SCHEDULES: dict[str, CosineMaskSchedule | LinearMaskSchedule] = {
+    "cosine": CosineMaskSchedule(), "linear": LinearMaskSchedule(),
+}  # fmt: skip

@@ -5,6 +5,8 @@ To add one, derive from :class:`SamplingOrder` and set ``sampler.order`` to it.
 
 from __future__ import annotations
 
+import functools
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -58,4 +60,40 @@ class RasterOrder(SamplingOrder):
         return -torch.arange(is_masked.shape[1], device=uniforms.device).float().expand_as(uniforms)
 
 
-ORDERS = {"confidence": ConfidenceOrder(), "random": RandomOrder(), "raster": RasterOrder()}
+@dataclass(frozen=True)
+class HaltonOrder(SamplingOrder):
+    """Tokens far from each other one after the other (Halton-MaskGIT, arXiv 2503.17076)."""
+
+    def scores(self, is_masked: Tensor, uniforms: Tensor) -> Tensor:
+        import torch  # here, so that configurations can be read without it
+
+        ranks = torch.tensor(halton_ranks(math.isqrt(is_masked.shape[1])), device=uniforms.device)
+        return -ranks.float().expand_as(uniforms)
+
+
+@functools.cache
+def halton_ranks(side: int) -> list[int]:
+    """Return when the Halton sequence first visits each cell of a grid, row by row.
+
+    Point i = 1, 2, ... is the radical inverse of i in base 2 (row) and base 3 (column).
+    """
+    ranks: dict[int, int] = {}
+    index = 0
+    while len(ranks) < side * side:
+        index += 1
+        cell = 0
+        for base in (2, 3):
+            # Reflect the digits of the index at the point: 6 = 110 in base 2 becomes 0.011.
+            rest, numerator, denominator = index, 0, 1
+            while rest:
+                rest, digit = divmod(rest, base)
+                numerator, denominator = numerator * base + digit, denominator * base
+            cell = cell * side + side * numerator // denominator
+        ranks.setdefault(cell, len(ranks))
+    return [ranks[cell] for cell in range(side * side)]
+
+
+ORDERS: dict[str, SamplingOrder] = {
+    "confidence": ConfidenceOrder(), "random": RandomOrder(), "raster": RasterOrder(),
+    "halton": HaltonOrder(),
+}  # fmt: skip

@@ -90,25 +90,35 @@ class SeededNoise:
 def image_seeds(
     batch_size: int,
     *,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     seeds: Sequence[int] | Tensor | None = None,
 ) -> Tensor:
     """Return one int64 seed per image, (B,), on the CPU.
 
     Args:
         batch_size: B.
-        generator: draws the seeds; None uses torch's global generator.
+        generator: draws the seeds, uniformly from 0..2^62 - 1, one after the other; or B
+            generators, each of which draws one seed; None uses torch's global generator.
         seeds: the seeds themselves.
 
     Raises:
-        ValueError: if both are given, the number of seeds is wrong, or one is out of range.
+        ValueError: if both are given, the number of seeds or generators is wrong, or a seed is out
+            of range.
     """
+    if seeds is not None and generator is not None:
+        raise ValueError("give either generator or seeds, not both.")
+    if isinstance(generator, Sequence):
+        if len(generator) != batch_size:
+            raise ValueError(
+                f"{batch_size} images need one generator, or {batch_size}, got {len(generator)}."
+            )
+        return torch.cat([image_seeds(1, generator=single) for single in generator])
     if seeds is None:
         device = generator.device if generator is not None else "cpu"
         drawn = torch.randint(2**62, (batch_size,), generator=generator, device=device)
         return drawn.cpu()
-    if generator is not None:
-        raise ValueError("give either generator or seeds, not both.")
+    if isinstance(seeds, int):
+        raise ValueError(f"seeds must be a list with a number for each image, got {seeds}.")
     numbers = list(map(int, seeds))
     if len(numbers) != batch_size:
         raise ValueError(f"{batch_size} images need {batch_size} seeds, got {len(numbers)}.")

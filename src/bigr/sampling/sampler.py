@@ -6,6 +6,7 @@ are known). Shapes: B images, N tokens per image, M tokens of any images, K bits
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from collections import Counter
@@ -24,10 +25,15 @@ from bigr.models.key_value_memory import Memory
 from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.conditioning import initial_state
 from bigr.sampling.denoising_chain import TokenDenoiser
-from bigr.sampling.guidance import GUIDANCE_SCHEDULES, GuidanceInterval
-from bigr.sampling.gumbel import GUMBEL_SCHEDULES, gumbel
-from bigr.sampling.mask_schedules import MASK_SCHEDULES
-from bigr.sampling.orders import ORDERS
+from bigr.sampling.guidance import (
+    GUIDANCE_SCHEDULES,
+    CosineGuidance,
+    GuidanceInterval,
+    PiecewiseGuidance,
+)
+from bigr.sampling.gumbel import GUMBEL_SCHEDULES, PiecewiseGumbel, gumbel
+from bigr.sampling.mask_schedules import MASK_SCHEDULES, MaskSchedule
+from bigr.sampling.orders import ORDERS, SamplingOrder
 from bigr.sampling.player import Player
 from bigr.sampling.random_numbers import Noise, SeededNoise, image_seeds
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
@@ -43,7 +49,7 @@ class Progress:
         num_iterations: n.
         codes: (B, N, K); masked tokens are 0.
         is_masked: (B, N) bool, the tokens that are left.
-        confidence: (B, N) mean_k |2 p_k - 1| of each token when it was decided, otherwise NaN.
+        confidence: (B, N) ``mean_k |2 p_k - 1|`` of each token when it was decided, otherwise NaN.
     """
 
     iteration: int
@@ -67,13 +73,25 @@ class Sampler:
         # What has been computed so far, by the arguments of transformer_flops and chain_flops.
         self._images: Counter[tuple[BiGRConfig, int | None]] = Counter()
         self._rows: Counter[tuple[BiGRConfig, int]] = Counter()
-        order, mask = config.order, config.mask_schedule
-        noise, guidance = config.gumbel_schedule, config.guidance_schedule
-        self.order = ORDERS[order] if isinstance(order, str) else order
-        self.mask_schedule = MASK_SCHEDULES[mask] if isinstance(mask, str) else mask
+        order, mask, guidance = config.order, config.mask_schedule, config.guidance_schedule
+        if isinstance(order, SamplingOrder):
+            self.orders = [order]
+        else:
+            self.orders = [*map(ORDERS.__getitem__, (order,) if isinstance(order, str) else order)]
+        if isinstance(mask, str):
+            mask = dataclasses.replace(MASK_SCHEDULES[mask], power=config.mask_power)
+        self.mask_schedule: MaskSchedule = mask
+        noise, heat = config.gumbel_schedule, config.temperature_schedule
+        noise = PiecewiseGumbel(noise) if isinstance(noise, tuple) else noise
         self.gumbel_schedule = GUMBEL_SCHEDULES[noise] if isinstance(noise, str) else noise
-        if isinstance(guidance, str):
+        heat = PiecewiseGumbel(heat) if isinstance(heat, tuple) else heat
+        self.temperature_schedule = GUMBEL_SCHEDULES[heat] if isinstance(heat, str) else heat
+        if guidance == "cosine":
+            guidance = CosineGuidance(config.guidance_power)
+        elif isinstance(guidance, str):
             guidance = GUIDANCE_SCHEDULES[guidance]
+        elif isinstance(guidance, tuple):
+            guidance = PiecewiseGuidance(guidance)
         if config.guidance_interval != (0.0, 1.0):
             guidance = GuidanceInterval(guidance, *config.guidance_interval)
         self.guidance_schedule = guidance
@@ -147,7 +165,7 @@ class Sampler:
         config, n = self.config, self.config.num_iterations
         networks = self._prepare(model)
         denoiser = networks.denoiser
-        denoiser.num_rows = 0
+        denoiser.rows.clear()
         memory = Memory(model.config.num_layers) if config.reuse_decided else None
         certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
         # The host knows how many tokens are masked, and never has to wait for the device.
@@ -167,16 +185,18 @@ class Sampler:
                 )
                 # 3. Order: scores of the tokens, and Gumbel noise on their confidence.
                 uniforms = noise.order_uniforms(iteration)
-                scores = self.order.scores(is_masked, uniforms)
+                order = self.orders[(iteration - 1) * len(self.orders) // n]
+                scores = order.scores(is_masked, uniforms)
                 tau = self.gumbel_schedule.temperature(iteration, n, config.gumbel_temperature)
-                by_confidence = self.order.uses_confidence
+                by_confidence = order.uses_confidence
                 if by_confidence and tau > 0:
                     head_start = tau * gumbel(uniforms)
                     scores = head_start if scores is None else scores + head_start
                 # 4. Denoise tokens, and select those with the highest scores.
+                warmth = self.temperature_schedule.temperature(iteration, n, config.temperature)
                 denoise = functools.partial(
                     denoiser.bit_probs, conditions, noise=noise, iteration=iteration,
-                    guidance_scale=scale, temperature=config.temperature,
+                    guidance_scale=scale, temperature=warmth,
                 )  # fmt: skip
                 tokens, probs = select(
                     denoise, scores, is_masked, counts, uses_confidence=by_confidence
@@ -191,7 +211,8 @@ class Sampler:
             left = remaining
             if on_iteration is not None:
                 on_iteration(Progress(iteration, n, codes, is_masked, certainty))
-        self._rows[model.config, len(denoiser.draws)] += denoiser.num_rows
+        for num_steps, num_rows in denoiser.rows.items():
+            self._rows[model.config, num_steps] += num_rows
         return codes
 
     def _conditions(
@@ -209,7 +230,9 @@ class Sampler:
         transformer, dtype = networks.transformer, networks.dtype
         classes = transformer.embed_classes(class_ids)
         null = transformer.class_embedding.weight[-1].expand_as(classes)
-        batch, is_guided = len(codes), scale not in (0.0, 1.0)
+        # Levels that are not guided need the class even for a scale of 0.
+        alone = (0.0, 1.0) if self.config.guidance_levels == (0.0, 1.0) else (1.0,)
+        batch, is_guided = len(codes), scale not in alone
         if is_guided:
             # With everything masked, the unconditional half is the same for all images.
             num = 1 if is_blank and memory is None else batch
@@ -240,8 +263,9 @@ class Sampler:
         state = (id(model), places, torch.stack(numbers).tolist())
         if self._networks is None or self._networks.state != state:
             denoiser = TokenDenoiser(
-                model.transcoder, config.num_denoise_steps, config.denoise_spacing, dtype,
-                is_float8=is_float8, player=Player(self.execution.mode, model.device),
+                model.transcoder, config.num_denoise_steps, config.denoise_spacing,
+                config.guidance_levels, dtype, is_float8=is_float8,
+                player=Player(self.execution.mode, model.device),
             )  # fmt: skip
             layers = model.transformer.with_layers(with_float8) if is_float8 else model.transformer
             self._networks = _Networks(state, layers, denoiser, dtype)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, MinLen
 
 from bigr.presets import from_preset
 from bigr.sampling.guidance import GuidanceSchedule
 from bigr.sampling.gumbel import GumbelSchedule
 from bigr.sampling.mask_schedules import MaskSchedule
 from bigr.sampling.orders import SamplingOrder
-from bigr.schema import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, check_fields
+from bigr.schema import NOT_HUGE, Fraction, check_fields
 
 Precision = Literal["auto", "float32", "bfloat16", "float8"]
 ExecutionMode = Literal["auto", "eager", "compiled"]
+SamplingFactor = Annotated[float, Ge(0), NOT_HUGE]
+Weights = Annotated[tuple[SamplingFactor, ...], MinLen(1)]
+PositiveFactor = Annotated[float, Gt(0), NOT_HUGE]
+OrderName = Literal["confidence", "random", "raster", "halton"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,35 +34,55 @@ class SamplerConfig:
         num_iterations: iterations n, each with one pass of the transformer.
         gumbel_temperature: of the noise on the confidence that orders the tokens; 0 is greedy.
         num_denoise_steps: passes S of the denoiser in each iteration.
-        guidance_schedule: ``constant``, ``linear``, or a
+        guidance_schedule: ``constant``, ``linear``, ``cosine``, a list of weights w for scales
+            1 + (s - 1) w (:class:`~bigr.sampling.guidance.PiecewiseGuidance`), or a
             :class:`~bigr.sampling.guidance.GuidanceSchedule`.
-        gumbel_schedule: ``constant``, ``up``, ``down``, or a
+        guidance_power: exponent of the cosine schedule, see
+            :class:`~bigr.sampling.guidance.CosineGuidance`.
+        gumbel_schedule: ``constant``, ``up``, ``down``, a list of factors
+            (:class:`~bigr.sampling.gumbel.PiecewiseGumbel`), or a
             :class:`~bigr.sampling.gumbel.GumbelSchedule`.
         mask_schedule: ``cosine``, ``linear``, or a
             :class:`~bigr.sampling.mask_schedules.MaskSchedule`.
+        mask_power: exponent p of the two mask schedules that have a name. Above 1, fewer tokens are
+            decided in the first iterations.
         temperature: divides the denoiser's logits.
-        order: ``confidence``, ``random`` or ``raster`` (Table 3 of the paper), or a
+        temperature_schedule: ``constant``, a list of factors of ``temperature``
+            (:class:`~bigr.sampling.gumbel.PiecewiseGumbel`), or a
+            :class:`~bigr.sampling.gumbel.GumbelSchedule` that is never 0.
+        order: ``confidence``, ``random`` or ``raster`` (Table 3 of the paper), ``halton``, a list
+            of these names for equal parts of the iterations, or a
             :class:`~bigr.sampling.orders.SamplingOrder`.
         deterministic_bits: decide bits as [p > 0.5] instead of drawing them.
         guidance_interval: part of the iterations that is guided, see
             :class:`~bigr.sampling.guidance.GuidanceInterval`; (0.2, 1.0) skips the first fifth.
+        guidance_levels: noise levels t that are guided in each denoising chain, as the range of
+            t/T; at all others, the denoiser does not compute the unconditional half.
         denoise_spacing: ``even`` or ``quadratic`` spacing of the noise levels, see
             :meth:`bigr.models.noise_schedule.NoiseSchedule.levels`.
         reuse_decided: compute the keys and values of a decided token once more, with its bits, and
             keep them. Like the two settings above, this changes the distribution.
     """
 
-    guidance_scale: NonNegativeFloat = 2.5
-    num_iterations: PositiveInt = 20
-    gumbel_temperature: NonNegativeFloat = 0.17
-    num_denoise_steps: Annotated[int, Ge(2)] = 100
-    guidance_schedule: Literal["constant", "linear"] | GuidanceSchedule = "constant"
-    gumbel_schedule: Literal["constant", "up", "down"] | GumbelSchedule = "constant"
+    guidance_scale: SamplingFactor = 2.5
+    num_iterations: Annotated[int, Ge(1), NOT_HUGE] = 20
+    gumbel_temperature: SamplingFactor = 0.17
+    num_denoise_steps: Annotated[int, Ge(2), NOT_HUGE] = 100
+    guidance_schedule: Literal["constant", "linear", "cosine"] | Weights | GuidanceSchedule = (
+        "constant"
+    )
+    guidance_power: PositiveFactor = 1.0
+    gumbel_schedule: Literal["constant", "up", "down"] | Weights | GumbelSchedule = "constant"
     mask_schedule: Literal["cosine", "linear"] | MaskSchedule = "cosine"
-    temperature: PositiveFloat = 1.0
-    order: Literal["confidence", "random", "raster"] | SamplingOrder = "confidence"
+    mask_power: PositiveFactor = 1.0
+    temperature: PositiveFactor = 1.0
+    temperature_schedule: (
+        Literal["constant"] | Annotated[tuple[PositiveFactor, ...], MinLen(1)] | GumbelSchedule
+    ) = "constant"
+    order: OrderName | Annotated[tuple[OrderName, ...], MinLen(1)] | SamplingOrder = "confidence"
     deterministic_bits: bool = False
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
+    guidance_levels: tuple[Fraction, Fraction] = (0.0, 1.0)
     denoise_spacing: Literal["even", "quadratic"] = "even"
     reuse_decided: bool = False
 
@@ -73,20 +98,36 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        first, last = self.guidance_interval
-        if first > last:
+        for name in ("guidance_interval", "guidance_levels"):
+            first, last = getattr(self, name)
+            if first > last:
+                raise ValueError(
+                    f"SamplerConfig.{name} must be two numbers 0 <= a <= b <= 1, got "
+                    f"[{first}, {last}]."
+                )
+        if self.guidance_power != 1.0 and self.guidance_schedule != "cosine":
             raise ValueError(
-                "SamplerConfig.guidance_interval must be two numbers 0 <= a <= b <= 1, got "
-                f"[{first}, {last}]."
+                f"SamplerConfig.guidance_power={self.guidance_power} needs "
+                "guidance_schedule=cosine; all other schedules need guidance_power=1."
+            )
+
+        if self.mask_power != 1.0 and not isinstance(self.mask_schedule, str):
+            raise ValueError(
+                f"SamplerConfig.mask_power={self.mask_power} needs mask_schedule=cosine or linear; "
+                "a schedule of another class needs mask_power=1."
             )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain data; an object becomes its class and its fields."""
         found = dataclasses.asdict(self)
-        for name in ("guidance_schedule", "gumbel_schedule", "mask_schedule", "order"):
-            cls = type(getattr(self, name))
-            if cls is not str:
-                fields = found[name] if isinstance(found[name], dict) else {}
+        schedules = [name for name in found if name.endswith("_schedule")]
+        for name in (*schedules, "order"):
+            value = getattr(self, name)
+            if not isinstance(value, str | tuple):
+                is_dataclass = dataclasses.is_dataclass(value)
+                fields = found[name] if is_dataclass else getattr(value, "__dict__", {})
+                fields = json.loads(json.dumps(fields, default=repr))
+                cls = type(value)
                 found[name] = {"class": f"{cls.__module__}.{cls.__qualname__}", **fields}
         return found
 

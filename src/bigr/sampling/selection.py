@@ -25,7 +25,7 @@ Denoise = Callable[[Tensor], Tensor]
 
 
 def confidence(bit_probs: Tensor) -> Tensor:
-    """Return mean_k |2 p_k - 1| of (M, K) probabilities: (M,) in [0, 1]."""
+    """Return ``mean_k |2 p_k - 1|`` of (M, K) probabilities: (M,) in [0, 1]."""
     return (2.0 * bit_probs - 1.0).abs().mean(dim=-1)
 
 

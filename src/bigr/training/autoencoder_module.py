@@ -11,8 +11,8 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
 from bigr.checkpoints.cached import CachedFileError
-from bigr.checkpoints.load import load_discriminator
-from bigr.checkpoints.transfer import load_for_finetuning
+from bigr.checkpoints.hub import find_model
+from bigr.checkpoints.load import load_autoencoder, load_discriminator
 from bigr.evaluation.reconstruction import reconstruction_figures
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
@@ -30,6 +30,7 @@ from bigr.training.base_module import (
 from bigr.training.data.batch import Batch
 from bigr.training.data_checks import check_equal, check_kind
 from bigr.training.gan import Adversary, GANConfig, OptimizerFactory
+from bigr.training.initialization import select_trained, start_autoencoder, table
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,12 @@ class AutoencoderModule(TrainingModule):
         quantizer_gain: factor of the quantizer's initial weights. With a factor above 1 the first
             bits are not coin flips, and fewer of them become redundant.
         gan: the discriminator and its settings; None trains without.
-        init_from: checkpoint to start from, released or own, including the discriminator; if its
-            ``code_dim`` differs, the quantizer is initialised anew.
+        init_from: name or path of a B-AE to start from, including its discriminator, see
+            :func:`bigr.checkpoints.hub.find_model`; if its ``code_dim`` differs, the quantizer
+            keeps its initial weights.
+        freeze: parameters of the B-AE that keep their values, see
+            :func:`bigr.training.initialization.select_trained`.
+        train: the only parameters of the B-AE that are trained; empty trains all.
         recompute_activations: recompute activations in the backward pass to save memory.
         channels_last: memory format of images and weights; faster on most GPUs, slower on CPUs.
         gradient_clip_val: maximum norm of each network's gradient, with a discriminator; None
@@ -87,6 +92,8 @@ class AutoencoderModule(TrainingModule):
         quantizer_gain: NonNegativeFloat = 1.0,
         gan: GANConfig | None = None,
         init_from: str | None = None,
+        freeze: tuple[str, ...] = (),
+        train: tuple[str, ...] = (),
         recompute_activations: bool = False,
         channels_last: bool = False,
         gradient_clip_val: PositiveFloat | None = None,
@@ -119,6 +126,8 @@ class AutoencoderModule(TrainingModule):
         self.automatic_optimization = gan is None
         if init_from is not None:
             self._start_from(init_from)
+        unused = [n for n, p in self.autoencoder.named_parameters() if not p.requires_grad]
+        select_trained(self.autoencoder, freeze=freeze, train=train, never=unused)
         self.autoencoder.checkpoint_activations(recompute_activations)
         self.to(memory_format=self.memory_format)
         # 3. Metrics. Last, because building a network changes the initial weights of later ones.
@@ -168,7 +177,7 @@ class AutoencoderModule(TrainingModule):
         images = Batch.of(batch).images
         if images is None:
             raise ValueError(
-                "this data gives codes, and the B-AE learns images: choose another data=…."
+                "the data module provides codes, but a B-AE learns images: choose another data=…."
             )
         return images.contiguous(memory_format=self.memory_format)
 
@@ -253,9 +262,13 @@ class AutoencoderModule(TrainingModule):
             loss = loss + self.perceptual_weight * parts["lpips"]
         return loss, parts
 
-    def _start_from(self, path: str) -> None:
-        for line in load_for_finetuning(self.autoencoder, path):
-            log.info("%s", line)
+    def _start_from(self, name: str) -> None:
+        path = find_model(name, "autoencoder")
+        origins = start_autoencoder(self.autoencoder, load_autoencoder(path), name)
+        sizes = {name: value.numel() for name, value in self.autoencoder.named_parameters()}
+        log.info("start from %s:", name)
+        for line in table(origins, sizes):
+            log.info("  %s", line)
         if self.discriminator is None:
             return
         found = load_discriminator(path)

@@ -131,6 +131,10 @@ class TrainingModule(LightningModule):
                 f"task.optimizer or task.lr_scheduler: {str(error).rstrip('.')}."
             ) from error
 
+    def trained_names(self) -> list[str]:
+        """Return the names of the parameters that are trained."""
+        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the part of the network whose gradient norm is logged."""
         raise NotImplementedError
@@ -213,6 +217,7 @@ class TrainingModule(LightningModule):
             "run": self.run_config,
             "skipped": self.guard.state(),
             "accumulated": self.trainer.accumulate_grad_batches,
+            "trained": self.trained_names(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

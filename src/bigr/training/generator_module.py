@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
+from bigr.checkpoints.adapters import save_adapter
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import check_pair, load_autoencoder
+from bigr.checkpoints.lora import (
+    LORA_SCALE,
+    LoRAConfig,
+    add_adapter,
+    plain_name,
+    without_adapter,
+)
+from bigr.checkpoints.native import SETTINGS
 from bigr.data.seeds import mixed_seed
+from bigr.inference.model_defaults import saved_sampler
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR, BiGRLoss
 from bigr.models.codes import grid_to_tokens
 from bigr.models.config import BiGRConfig
+from bigr.models.model_settings import UNKNOWN
 from bigr.models.training_draws import TrainingDraws, draw_num_masked, draw_training
-from bigr.schema import NonNegativeInt, checked
+from bigr.sampling.sampler_config import SamplerConfig
+from bigr.schema import NonNegativeInt, PositiveInt, checked
 from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
@@ -29,10 +45,22 @@ from bigr.training.base_module import (
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
 from bigr.training.data.batch import Batch
 from bigr.training.data_checks import check_equal, check_kind
+from bigr.training.initialization import (
+    COPIED,
+    AutoOrBool,
+    ClassRows,
+    Origins,
+    Pretrained,
+    select_trained,
+    table,
+)
 from bigr.training.lightning_private import batch_counter
 from bigr.training.sharding import is_sharded, shard
 
+log = logging.getLogger(__name__)
+
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
+DEFAULT_LORA = LoRAConfig()
 
 
 class GeneratorModule(TrainingModule):
@@ -50,6 +78,21 @@ class GeneratorModule(TrainingModule):
             memory and takes a third more time.
         masked_only: run the transcoder on masked tokens only, with the same loss; ``auto`` does so
             unless the loss is compiled, which requires constant shapes.
+        levels_per_token: noise levels at which each masked token is trained in a step. The paper
+            uses 1. More of them make the gradient less noisy, for the price of a pass of the small
+            transcoder each (MAR, arXiv 2406.11838, uses 4); the expected loss is the same.
+        sampler: settings with which to sample the generator; they are saved with its weights.
+        init_from: name or path of a trained generator to start from, see
+            :func:`bigr.checkpoints.hub.find_model`. Its classes, grid and codes may be others.
+        class_rows: which rows of its class table are copied, see
+            :func:`bigr.training.initialization.matching_rows`.
+        reset_code_layers: whether the layers that see single bits are new although they would fit;
+            ``auto`` decides so if the codes are known to be those of another B-AE.
+        freeze: parameters that keep their values, see
+            :func:`bigr.training.initialization.select_trained`.
+        train: the only parameters that are trained; empty trains all. What is new after
+            ``init_from`` is trained in any case, unless ``freeze`` names it.
+        lora: trains an adapter instead of the weights, if it has a rank.
         seed: see :class:`TrainingModule`.
         max_skipped_steps: see :class:`TrainingModule`.
     """
@@ -68,16 +111,48 @@ class GeneratorModule(TrainingModule):
         compile: CompileMode = "auto",
         recompute_activations: bool = False,
         masked_only: CompileMode = "auto",
+        levels_per_token: PositiveInt = 1,
+        sampler: SamplerConfig | None = None,
+        init_from: str | None = None,
+        class_rows: ClassRows = "auto",
+        reset_code_layers: AutoOrBool = "auto",
+        freeze: tuple[str, ...] = (),
+        train: tuple[str, ...] = (),
+        lora: LoRAConfig = DEFAULT_LORA,
         seed: NonNegativeInt = 0,
         max_skipped_steps: NonNegativeInt = 10,
     ) -> None:
         super().__init__("generator", model, lr_scheduler, seed, max_skipped_steps)
         self.model = BiGR(model)
         self.model.transformer.recomputes = recompute_activations
+        self.lora = None if lora.rank is None else lora
+        """The settings of the adapter that is trained, or None."""
+        self.pretrained: Pretrained | None = None
+        """The generator that this one starts from; None after the start."""
+        self.init_from = init_from
+        self.origins: Origins = {}
+        """Where the initial values of the parameters come from; empty without ``init_from``."""
+        self.freeze_patterns, self.train_patterns = freeze, train
+        if init_from is not None:
+            self.pretrained = Pretrained(init_from, model, class_rows, reset_code_layers)
+        elif self.lora is not None:
+            raise ValueError(
+                f"task.lora.rank={lora.rank} changes a trained generator: set task.init_from."
+            )
+        if self.lora is not None:
+            add_adapter(self.model, self.lora)
+        self._select_trained()
         self.optimizer_factory = optimizer
         self.deterministic_codes = deterministic_codes
         self.compile_mode = compile
         self.masked_only = masked_only
+        if levels_per_token > 1 and model.objective == "direct":
+            raise ValueError(
+                "task.levels_per_token must be 1 with model.objective=direct, which has only one "
+                "noise level."
+            )
+        self.levels_per_token = levels_per_token
+        self.sampler = sampler
         self._frozen: Frozen[BinaryAutoencoder] = Frozen(
             None if autoencoder is None else load_autoencoder(autoencoder)
         )
@@ -86,12 +161,19 @@ class GeneratorModule(TrainingModule):
         """The loss of the last training step, for callbacks."""
         self.draws: TrainingDraws | None = None
         """The random draws of the last training step, for callbacks."""
+        self.base_sha256: str | None = None
+        """Checksum of the weights that an adapter changes."""
         self._figures: Tensor | None = None
 
     @property
     def autoencoder(self) -> BinaryAutoencoder | None:
         """The frozen B-AE, on this module's device."""
         return self._frozen.on(self.device)
+
+    @property
+    def returned_layer(self) -> int | None:
+        """The layer whose hidden states the loss of a training step also returns, or None."""
+        return None
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of the transformer and of the transcoder."""
@@ -100,8 +182,52 @@ class GeneratorModule(TrainingModule):
             "transcoder": list(self.model.transcoder.parameters()),
         }
 
+    def sampled_model(self) -> BiGR:
+        """Return the generator with its present weights, to which an adapter has been added."""
+        return self.model if self.lora is None else without_adapter(self.model, self.lora.scale)
+
+    def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
+        """Return the settings, see :class:`TrainingModule`.
+
+        Raises:
+            ValueError: if an adapter is to be sharded.
+        """
+        if self.lora is not None and isinstance(settings.get("strategy"), ModelParallelStrategy):
+            raise ValueError("strategy=fsdp does not work with task.lora.rank: use strategy=ddp.")
+        return super().configure_trainer(settings, world_size)
+
+    def setup(self, stage: str) -> None:
+        """Start from the trained generator, now that the class names of the data are known."""
+        if stage == "fit":
+            self._start(getattr(self.trainer, "datamodule", None))
+
+    def _start(self, data: Any) -> None:
+        """Copy the weights of the trained generator, if there is one, and log what was copied."""
+        if self.pretrained is None:
+            return
+        known = self._known(data)
+        autoencoder, names = known.get("autoencoder_sha256"), known.get("class_names")
+        origins = self.pretrained.start(self.model, names, autoencoder)
+        if origins != self.origins:
+            sizes = {plain_name(n): p.numel() for n, p in self.model.named_parameters()}
+            log.info("start from %s:", self.pretrained.name)
+            for line in table(origins, sizes):
+                log.info("  %s", line)
+        self.origins = origins
+        self._select_trained()
+
+    def _select_trained(self) -> None:
+        select_trained(
+            self.model,
+            freeze=self.freeze_patterns,
+            train=self.train_patterns,
+            always=[name for name, origin in self.origins.items() if origin != COPIED],
+            has_adapter=self.lora is not None,
+        )
+
     def check(self, data: Any) -> None:
         """Raise ``ValueError`` if the data does not fit the generator, or the B-AE does not."""
+        self._start(data)
         super().check(data)
         config, autoencoder = self.model.config, self._frozen.module
         accepted = ("codes",) if autoencoder is None else ("codes", "images")
@@ -132,9 +258,60 @@ class GeneratorModule(TrainingModule):
             shard(self.model, mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Decide about compiling, now that the device is known."""
+        """Decide about compiling, now that the device is known, and collect what to save."""
         is_on = wants_compiling(self.compile_mode, self.device)
         self._loss = Compiled(self.model.loss, is_on=is_on)
+        known = self._known(getattr(self.trainer, "datamodule", None))
+        self.model.settings = dataclasses.replace(self.model.settings, **known)
+        if self.pretrained is not None:
+            self.base_sha256 = weights_sha256(self.pretrained.generator) if self.lora else None
+            self.pretrained = None  # its memory is not needed any more
+
+    def save_adapter(self, folder: Path) -> Path:
+        """Write the trained adapter, and everything else in which the generator differs.
+
+        Raises:
+            SaveError: if a file cannot be written.
+        """
+        assert self.lora is not None
+        assert self.init_from is not None
+        assert self.base_sha256 is not None
+        trained = {plain_name(n) for n, p in self.model.named_parameters() if p.requires_grad}
+        changed = {name for name, origin in self.origins.items() if origin != COPIED}
+        place = Path(self.init_from).expanduser()
+        return save_adapter(
+            self.model,
+            folder,
+            config=self.lora,
+            base=str(place.resolve()) if place.exists() else self.init_from,
+            base_sha256=self.base_sha256,
+            also=trained | changed,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also store the settings that are saved with the weights."""
+        super().on_save_checkpoint(checkpoint)
+        if self.model.settings != UNKNOWN:
+            checkpoint["bigr"][SETTINGS] = self.model.settings.to_json()
+        if self.lora is not None:
+            checkpoint["bigr"][LORA_SCALE] = self.lora.scale
+
+    def _known(self, data: Any) -> dict[str, Any]:
+        """Return the settings of the generator that follow from the data, B-AE and sampler."""
+        known: dict[str, Any] = {}
+        names = getattr(data, "classes", None)
+        if isinstance(names, list | tuple) and len(names) == self.model.config.num_classes:
+            known["class_names"] = tuple(map(str, names))
+        autoencoder = self._frozen.module
+        if autoencoder is not None:
+            known["autoencoder_sha256"] = weights_sha256(autoencoder)
+            known["image_size"] = autoencoder.config.image_size
+        elif getattr(data, "tokenizer_sha256", None) is not None:
+            known["autoencoder_sha256"] = data.tokenizer_sha256
+            known["image_size"] = data.image_size
+        if self.sampler is not None:
+            known["sampler"] = saved_sampler(self.sampler)
+        return known
 
     def codes_of(self, batch: Any) -> Tensor:
         """Return the codes (B, N, K) of a batch; images are encoded, and their bits drawn.
@@ -147,8 +324,8 @@ class GeneratorModule(TrainingModule):
             return batch.codes
         if self.autoencoder is None or batch.images is None:
             raise ValueError(
-                "this data gives images, and the generator learns codes: set task.autoencoder to "
-                "the checkpoint of a B-AE."
+                "the data module provides images, but a generator learns codes: set "
+                "task.autoencoder to the checkpoint of a B-AE."
             )
         with torch.no_grad():
             bit_probs = self.autoencoder.encode(batch.images)
@@ -168,6 +345,7 @@ class GeneratorModule(TrainingModule):
             config,
             place.total,
             num_masked=draw_num_masked(config.seq_len, host),
+            num_levels=self.levels_per_token,
             generator=device,
             device=self.device,
         ).rows(place.rows)
@@ -175,7 +353,13 @@ class GeneratorModule(TrainingModule):
         # A compiled loss must not receive a number that changes with every step.
         given = draws if is_short else draws._replace(num_masked=0)
         codes = self.codes_of(batch)
-        outcome: BiGRLoss = self._loss(codes, batch.labels, draws=given, masked_only=bool(is_short))
+        outcome: BiGRLoss = self._loss(
+            codes,
+            batch.labels,
+            draws=given,
+            masked_only=bool(is_short),
+            returned_layer=self.returned_layer,
+        )
         self.outcome, self.draws = outcome, draws
         self._log_step(torch.stack([outcome.loss.detach(), outcome.bit_accuracy]))
         return outcome.loss

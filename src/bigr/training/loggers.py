@@ -24,9 +24,9 @@ STEP = "step"
 class ResumableCSVLogger(Logger):
     """Appends each row to ``<save_dir>/<name>/metrics.csv`` at once.
 
-    A resumed run keeps the rows before its first logged step and replaces the later ones, because
-    it repeats those steps. A run that is killed at any moment keeps all rows that it wrote: the
-    file is replaced atomically when a new column or a resume changes it.
+    A run that is killed at any moment keeps all rows that it wrote: the file is replaced atomically
+    when a new column or a resume changes it. A resumed run keeps the rows from before its
+    checkpoint and repeats the later ones, see :meth:`continue_at`.
 
     Args:
         save_dir: folder of the run.
@@ -39,6 +39,8 @@ class ResumableCSVLogger(Logger):
         self._name = name
         self.folder = Path(save_dir) / name
         self.path = self.folder / "metrics.csv"
+        self.num_rows = 0
+        """Number of rows in the file, once it is open."""
         self._columns: list[str] = []
         self._is_open = False
 
@@ -59,27 +61,39 @@ class ResumableCSVLogger(Logger):
         save_hparams_to_yaml(self.folder / "hparams.yaml", params)
 
     @rank_zero_only
+    def continue_at(self, step: int, num_rows: int | None = None) -> None:
+        """Open the file, and drop the rows of steps that are repeated and a row that was cut off.
+
+        Args:
+            step: the next step; rows of this and of later steps are dropped.
+            num_rows: number of rows when the checkpoint was saved, if it is known. Later rows are
+                dropped as well: the validation of the step before may be repeated.
+        """
+        self._is_open = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._columns, rows = read_rows(self.path)
+        if self._columns:
+            self._replace([row for row in rows[:num_rows] if int(row[STEP]) < step])
+
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Append the metrics of a step."""
+        """Append the metrics of a step; the first call opens the file, unless it is open."""
         row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
         row[STEP] = 0 if step is None else step
-        # 1. At the first row: drop the steps that are repeated, and a row that was cut off.
         if not self._is_open:
-            self._is_open = True
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._columns, rows = read_rows(self.path)
-            self._replace([old for old in rows if step is None or int(old[STEP]) < step])
-        # 2. A new column changes the header.
+            self.continue_at(row[STEP])
+        # A new column changes the header.
         new = row.keys() - set(self._columns)
         if new:
             rows = read_rows(self.path)[1]
             self._columns = sorted([*self._columns, *new])
             self._replace(rows)
-        # 3. The row itself.
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
+        self.num_rows += 1
 
     def _replace(self, rows: list[dict[str, str]]) -> None:
+        self.num_rows = len(rows)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10
 """Optimiser steps between two rounds of :class:`Agreement`."""
 
@@ -29,16 +29,25 @@ class Stopped(SystemExit):
         self.signum = signum
 
 
+class CannotStartError(ValueError):
+    """Training cannot start because of something that a callback needs; the message says what."""
+
+
 class StopSignals:
-    """Remembers SIGTERM, SIGINT and SIGUSR1. A second SIGINT raises ``KeyboardInterrupt``."""
+    """Remembers :data:`SIGNALS`. A second SIGINT raises ``KeyboardInterrupt``."""
 
     def __init__(self) -> None:
         self.received = 0
 
     def install(self) -> None:
-        """Replace the signal handlers. Lightning restores the earlier ones after the run."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in SIGNALS:
+        """Replace the signal handlers. Lightning restores the earlier ones after the run.
+
+        With ``nohup``, SIGHUP is ignored and stays so.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in SIGNALS:
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._remember)
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
@@ -46,6 +55,16 @@ class StopSignals:
             raise KeyboardInterrupt
         log.info("%s: stopping after this step", signal.Signals(signum).name)
         self.received = self.received or signum
+
+
+def ignore_signals(_worker: int) -> None:
+    """Let a loader process ignore the signals that its whole process group receives.
+
+    A closed terminal, Ctrl-C and SLURM signal all processes of a group. Without its loaders, the
+    training process could not finish the step. The loaders exit when that process does.
+    """
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 class Agreement:

@@ -24,6 +24,7 @@ from bigr.data.image_dataset import TokenizableImages
 from bigr.data.packing import pack_codes
 from bigr.data.seeds import mixed_seed
 from bigr.data.transforms import View, count_views
+from bigr.metrics.patch_features import PatchEncoder
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.random_numbers import SeededNoise
@@ -44,6 +45,7 @@ def store_settings(
     data: Any,
     pictures: dict[str, TokenizableImages],
     views: tuple[View, ...],
+    encoder: PatchEncoder | None = None,
     **settings: Any,
 ) -> StoreSettings:
     """Return what identifies a store of codes.
@@ -53,6 +55,7 @@ def store_settings(
         data: an :class:`~bigr.training.data.image_data.ImageDataModule`, after ``setup``.
         pictures: its images by split.
         views: views of each image.
+        encoder: computes features of every token; None stores none.
         **settings: the remaining fields of :class:`StoreSettings`.
     """
     sizes = autoencoder.config
@@ -69,6 +72,8 @@ def store_settings(
         sources={split: images.fingerprint() for split, images in pictures.items()},
         num_images={split: len(images) for split, images in pictures.items()},
         classes=tuple(data.classes),
+        feature_dim=0 if encoder is None else encoder.dim,
+        feature_encoder="" if encoder is None else encoder.identity,
         **settings,
     )
 
@@ -94,6 +99,15 @@ class TokenizeBatch(NamedTuple):
     indices: Tensor
     """(B,) int64, positions in their source."""
     broken: tuple[tuple[int, BrokenImage], ...]
+
+
+class Encoded(NamedTuple):
+    """What a batch is turned into."""
+
+    codes: Tensor
+    """(B, E, bytes) uint8."""
+    features: Tensor | None
+    """(B, V, N, C) float16, or None."""
 
 
 def plan_jobs(
@@ -174,6 +188,7 @@ class TokenizeModule(LightningModule):
         pictures: images by split.
         batch_size: images per device.
         num_workers: loader processes per device.
+        encoder: computes features of every token; None computes none.
     """
 
     def __init__(
@@ -184,8 +199,10 @@ class TokenizeModule(LightningModule):
         *,
         batch_size: int,
         num_workers: int = 0,
+        encoder: PatchEncoder | None = None,
     ) -> None:
         super().__init__()
+        self.encoder = encoder
         self.autoencoder = autoencoder.requires_grad_(False).eval()
         self.writer = writer
         self.pictures = pictures
@@ -207,7 +224,23 @@ class TokenizeModule(LightningModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: TokenizeBatch, batch_idx: int) -> Encoded:
+        """Return the codes and features of a batch."""
+        return Encoded(self.codes_of(batch), self.features_of(batch))
+
+    def features_of(self, batch: TokenizeBatch) -> Tensor | None:
+        """Return the features (B, V, N, C) float16 of the V views; None without an encoder."""
+        if self.encoder is None:
+            return None
+        settings = self.writer.settings
+        count = len(batch.labels)
+        if count == 0:
+            return torch.empty(0, *settings.feature_shape, dtype=torch.float16, device=self.device)
+        images = to_float(batch.images).flatten(0, 1)
+        features = self.encoder.to(self.device)(images, settings.grid_size)
+        return features.half().view(count, *settings.feature_shape)
+
+    def codes_of(self, batch: TokenizeBatch) -> Tensor:
         """Return packed codes (B, E, bytes) uint8; entry v * num_draws + d is draw d of view v."""
         settings = self.writer.settings
         count = len(batch.labels)

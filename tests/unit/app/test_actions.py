@@ -15,7 +15,7 @@ from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.app.actions import WHATEVER, Actions, Knobs, Limits
-from bigr.app.steps import Step, visible
+from bigr.app.steps import PictureJob, Step, visible
 from bigr.sampling.sampler import Sampler
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -43,19 +43,24 @@ def strokes(left: int, top: int, right: int, bottom: int) -> Image.Image:
     return layer
 
 
-def test_frames_then_everything(actions: Actions) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    path.mkdir()
+    return path
+
+
+def test_frames_then_everything(actions: Actions, folder: Path) -> None:
     """Five images in batches of two: three iterations each, then pictures, maps and a ZIP."""
-    steps = actions.generate([2], 5, KNOBS)
-    seen = []
-    for step in steps:
-        seen.append(step.message)
-        if step.archive is not None:
-            with zipfile.ZipFile(step.archive) as file:
-                names = file.namelist()
-                settings = json.loads(file.read("settings.json"))
-            break
-    assert seen[:9] == [f"iteration {i} of 3" for i in (1, 2, 3)] * 3
-    assert seen[9].startswith("5 pictures in ")
+    steps = list(actions.generate([2], 5, KNOBS).steps(folder))
+    messages = [step.message for step in steps]
+    assert messages[:9] == [f"iteration {i} of 3" for i in (1, 2, 3)] * 3
+    assert messages[9].startswith("5 pictures in ")
+    step = steps[9]
+    assert step.archive is not None
+    with zipfile.ZipFile(step.archive) as file:
+        names = file.namelist()
+        settings = json.loads(file.read("settings.json"))
     assert sorted(names) == sorted(
         [*(f"generate_{i:02d}.png" for i in range(5)), "settings.json",
          "unmasking.gif", "unmasking.webp"]
@@ -67,32 +72,38 @@ def test_frames_then_everything(actions: Actions) -> None:
         num_denoise_steps=4, num_iterations=3, order="random", guidance_scale=2.0,
         gumbel_temperature=0.1,
     )  # fmt: skip
-    archive = step.archive
-    assert list(steps) == []
-    assert archive is not None
-    assert not archive.exists()  # nothing piles up
+    assert settings["arguments"] == {"classes": [2], "num_per_class": 5}
+    assert settings["seed"] == 5
+    assert settings["models"].keys() == {"name", "generator", "autoencoder"}
 
 
-def last(steps: Any) -> Step:
-    return list(steps)[-1]
+def last(job: PictureJob, folder: Path) -> Step:
+    """The results, which lie in the folder."""
+    step = list(job.steps(folder))[-1]
+    assert step.frame.is_relative_to(folder)
+    return step
 
 
-def test_repaint_is_the_pipelines(actions: Actions, photo: str) -> None:
+def pixels(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def test_repaint_is_the_pipelines(actions: Actions, photo: str, folder: Path) -> None:
     painted = strokes(256, 128, 384, 256)  # pixels 20..30, 10..20
-    step = last(actions.repaint(photo, painted, False, 1, 2, "paste", KNOBS))
+    step = last(actions.repaint(photo, painted, False, 1, 2, "paste", KNOBS), folder)
     expected = actions.pipeline.edit(
         photo, [[20, 10, 30, 20]], class_name=1, num_variants=2, seed=5, mask_schedule="linear",
         num_denoise_steps=4, num_iterations=3, order="random", guidance_scale=2.0,
     )  # fmt: skip
     assert step.pictures is not None
     for shown, picture in zip(step.pictures, expected, strict=True):
-        assert np.array_equal(np.array(shown), np.array(visible(picture)))
-    outside = last(actions.repaint(photo, painted, True, WHATEVER, 1, "paste", KNOBS))
+        assert np.array_equal(pixels(shown), np.array(visible(picture)))
+    outside = last(actions.repaint(photo, painted, True, WHATEVER, 1, "paste", KNOBS), folder)
     assert outside.pictures is not None
     before = np.array(visible(Image.open(photo)))
     factor = before.shape[0] // 30
     kept = np.s_[10 * factor : 20 * factor, 20 * factor : 30 * factor]
-    after = np.array(outside.pictures[0])
+    after = pixels(outside.pictures[0])
     assert np.array_equal(after[kept], before[kept])
     assert (after != before).any(axis=-1).mean() > 0.4
 
@@ -107,9 +118,18 @@ def test_the_canvas_is_large_and_keeps_the_shape(actions: Actions, photo: str) -
         ("generate", ([], 1, KNOBS), "at least one class"),
         ("generate", ([0, 1], 4, KNOBS), "8 pictures: 1 to 6"),
         ("generate", ([0], 1, Knobs(1.0, 11, 0.1, 0)), "Iterations can be 1 to 10"),
+        ("generate", ([4], 1, KNOBS), r"this generator has the classes 0\.\.2"),
+        ("generate", ("0", 1, KNOBS), "classes must be a list"),
+        ("generate", ([True], 1, KNOBS), "classes must be a list"),
+        ("generate", ([0], 1.5, KNOBS), "num_per_class must be a positive integer, got 1.5"),
+        ("generate", ([0], 0, KNOBS), "num_per_class must be a positive integer, got 0"),
+        ("interpolate", (0, 4, 2, KNOBS), r"this generator has the classes 0\.\.2"),
+        ("interpolate", (0, 1, 7, KNOBS), "7 pictures: 1 to 6"),
+        ("enrich", ("photo", -2, 1, KNOBS), "class_id must be an integer of at least -1"),
+        ("repaint", ("photo", None, True, 0, 1, "smear", KNOBS), "blend must be one of"),
         ("interpolate", (0, 1, 1, KNOBS), "at least two"),
-        ("enrich", (None, WHATEVER, 1, KNOBS), "Give a picture first"),
-        ("repaint", (None, None, False, WHATEVER, 1, "paste", KNOBS), "Give a picture first"),
+        ("enrich", (None, WHATEVER, 1, KNOBS), "Add a picture first"),
+        ("repaint", (None, None, False, WHATEVER, 1, "paste", KNOBS), "Add a picture first"),
         ("repaint", ("photo", None, False, WHATEVER, 1, "paste", KNOBS), "Paint over"),
         ("repaint", ("photo", "edge", False, WHATEVER, 1, "paste", KNOBS), "touches no token"),
         ("repaint", ("large", None, False, WHATEVER, 1, "paste", KNOBS), "0.04 megapixels"),
@@ -127,19 +147,22 @@ def test_impossible_requests(
     }
     given = [files.get(word, word) if isinstance(word, str) else word for word in arguments]
     with pytest.raises(ValueError, match=message):
-        list(getattr(actions, name)(*given))
+        list(getattr(actions, name)(*given).steps(tmp_path))
 
 
-def test_outpainting_without_strokes_keeps_the_middle(actions: Actions, photo: str) -> None:
-    step = last(actions.repaint(photo, strokes(0, 0, 0, 0), True, WHATEVER, 1, "paste", KNOBS))
+def test_outpainting_without_strokes_keeps_the_middle(
+    actions: Actions, photo: str, folder: Path
+) -> None:
+    empty = strokes(0, 0, 0, 0)
+    step = last(actions.repaint(photo, empty, True, WHATEVER, 1, "paste", KNOBS), folder)
     assert step.pictures is not None
     before = np.array(visible(Image.open(photo)))
     factor = before.shape[0] // 30
     kept = np.s_[7 * factor : 23 * factor, 12 * factor : 38 * factor]
-    assert np.array_equal(np.array(step.pictures[0])[kept], before[kept])
+    assert np.array_equal(pixels(step.pictures[0])[kept], before[kept])
 
 
-def test_nobody_waits(actions: Actions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits(actions: Actions, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the reader goes away, the work ends with its next iteration, and so does its thread."""
     iterations = []
     run = Sampler.run
@@ -156,7 +179,7 @@ def test_nobody_waits(actions: Actions, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Sampler, "run", slow)
     before = threading.active_count()
-    steps = actions.generate([0], 6, KNOBS)
+    steps = actions.generate([0], 6, KNOBS).steps(folder)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     for _ in range(100):
@@ -167,13 +190,65 @@ def test_nobody_waits(actions: Actions, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(iterations) <= 3  # of nine
 
 
-def test_errors_of_the_work_arrive(actions: Actions, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["generate", "edit", "interpolate", "enrich"])
+def test_results_are_reproduced(actions: Actions, photo: str, tmp_path: Path, name: str) -> None:
+    """From the ZIP and from a PNG, with the same captions."""
+    job = {
+        "generate": lambda: actions.generate([2, 0], 2, KNOBS),
+        "edit": lambda: actions.repaint(
+            photo, strokes(256, 128, 384, 256), False, 1, 2, "paste", KNOBS
+        ),
+        "interpolate": lambda: actions.interpolate(0, 2, 3, KNOBS),
+        "enrich": lambda: actions.enrich(photo, 1, 2, KNOBS),
+    }[name]()
+    for folder in ("first", "zip", "png"):
+        (tmp_path / folder).mkdir()
+    first = last(job, tmp_path / "first")
+    assert first.pictures is not None
+    files = {"zip": first.archive, "png": tmp_path / "first" / f"{name}_01.png"}
+    for kind, file in files.items():
+        again = last(actions.reproduce(str(file)), tmp_path / kind)
+        assert again.pictures is not None
+        assert again.captions == first.captions
+        for one, other in zip(first.pictures, again.pictures, strict=True):
+            assert np.array_equal(pixels(one), pixels(other))
+    expected = {
+        "generate": ["2, seed 5", "2, seed 6", "0, seed 7", "0, seed 8"],
+        "edit": ["1, seed 5", "1, seed 6"],
+        "interpolate": [f"{share} 0, {rest} 2, seed 5" for share, rest in
+                        (("100%", "0%"), ("50%", "50%"), ("0%", "100%"))],
+        "enrich": ["1, seed 5", "1, seed 6"],
+    }  # fmt: skip
+    assert first.captions == expected[name]
+
+
+def test_what_cannot_be_reproduced(actions: Actions, photo: str, folder: Path) -> None:
+    """Nothing, a picture without settings, and more than a request may ask for."""
+    for path, message in ((None, "Add a file first"), (photo, "no settings in it")):
+        with pytest.raises(ValueError, match=message):
+            actions.reproduce(path)
+    made = last(actions.generate([0], 2, KNOBS), folder)
+    path = folder / "settings.json"
+    content = json.loads(path.read_text())
+    for part, change, message in (
+        ("arguments", {"num_per_class": 99}, "99 pictures: 1 to 6"),
+        ("sampler", {"num_iterations": 11}, "Iterations can be 1 to 10"),
+    ):
+        path.write_text(json.dumps({**content, part: {**content[part], **change}}))
+        with pytest.raises(ValueError, match=message):
+            actions.reproduce(str(path))
+    assert made.archive is not None
+
+
+def test_errors_of_the_work_arrive(
+    actions: Actions, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the GPU fell off")
 
     monkeypatch.setattr(actions.pipeline, "generate", fail)
     with pytest.raises(RuntimeError, match="fell off"):
-        list(actions.generate([0], 1, KNOBS))
+        list(actions.generate([0], 1, KNOBS).steps(folder))
 
 
 def test_class_menus() -> None:
@@ -182,6 +257,40 @@ def test_class_menus() -> None:
     )
     menu = Actions(pipeline, SAMPLER, Limits()).class_choices
     assert menu == [("cat (0)", 0), ("dog (1)", 1), ("2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((-0.1, 3, 0.1, 0), "guidance_scale must be a number between 0 and 10"),
+        ((11, 3, 0.1, 0), "guidance_scale must be a number between 0 and 10"),
+        ((float("nan"), 3, 0.1, 0), "guidance_scale must be"),
+        ((1, 0, 0.1, 0), "num_iterations must be a positive integer, got 0"),
+        ((1, 2.5, 0.1, 0), "num_iterations must be a positive integer, got 2.5"),
+        ((1, 3, 4, 0), "gumbel_temperature must be a number between 0 and 3"),
+        ((1, 3, 0.1, -1), "seed must be an integer between 0 and 2147483647, got -1"),
+        ((1, 3, 0.1, None), "seed must be an integer between 0 and 2147483647, got null"),
+        ((1, 3, 0.1, 2**31), "seed must be an integer between 0 and 2147483647"),
+    ],
+)
+def test_ranges_of_the_sliders(values: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Knobs(*values)
+
+
+def test_the_sliders_can_start_at_the_given_sampler() -> None:
+    pipeline = BiGRPipeline(tiny_generator(), tiny_autoencoder(), device="cpu")
+    with pytest.raises(
+        ValueError, match=r"sampler\.num_iterations=20 exceeds limits\.iterations=9"
+    ):
+        Actions(pipeline, SamplerConfig(), Limits(iterations=9))
+    with pytest.raises(ValueError, match="guidance_scale must be a number between 0 and 10"):
+        Actions(pipeline, SamplerConfig(guidance_scale=11.0), Limits())
+
+
+def test_a_visitor_has_room_for_an_upload() -> None:
+    with pytest.raises(ValueError, match="visitor_mb=3 must be at least upload_mb=20"):
+        Limits(visitor_mb=3)
 
 
 @pytest.mark.parametrize("key", ["upload_mb", "megapixels", "pictures", "iterations"])

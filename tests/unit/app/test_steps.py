@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,22 @@ import pytest
 import torch
 from PIL import Image
 
-from bigr.app.steps import CANVAS_SIDE, Step, steps_of, visible
+from bigr.app.steps import CANVAS_SIDE, PictureJob, Step, visible
 from bigr.inference.preview import Film
+from bigr.pipeline.picture_settings import PictureSettings
 from bigr.sampling.sampler import Progress, ProgressCallback
 from tests.models import tiny_autoencoder
 from tests.pictures import noise
 
-SETTINGS = {"application": "test", "seed": 7}
+
+def settings() -> PictureSettings:
+    return PictureSettings(
+        application="enrich", arguments={"image": noise(4, 4)}, seed=7,
+        sampler={}, execution={}, models={},
+    )  # fmt: skip
 
 
-def run(count: int, **more: Any) -> list[tuple[Step, list[str]]]:
+def run(folder: Path, count: int, **more: Any) -> list[Step]:
     """The steps of a call that decides four tokens in each of four iterations."""
 
     def call(on_iteration: ProgressCallback) -> list[Image.Image]:
@@ -32,44 +40,73 @@ def run(count: int, **more: Any) -> list[tuple[Step, list[str]]]:
             on_iteration(Progress(iteration, 4, codes, is_masked, certainty.clone()))
         return [noise(seed=seed) for seed in range(count)]
 
-    steps = []
-    for step in steps_of(call, Film(tiny_autoencoder(), 1, 1), SETTINGS, **more):
-        names: list[str] = []
-        if step.archive is not None:
-            with zipfile.ZipFile(step.archive) as file:
-                names = sorted(file.namelist())
-                assert json.loads(file.read("settings.json")) == SETTINGS
-        steps.append((step, names))
-    return steps
+    job = PictureJob(call, Film(tiny_autoencoder(), 1, 1), settings, **more)
+    return list(job.steps(folder))
 
 
-def test_frames_and_results() -> None:
-    *frames, (last, names) = run(2)
-    assert [step.message for step, _ in frames] == [f"iteration {i} of 4" for i in (1, 2, 3, 4)]
-    assert all(step.pictures is None and step.archive is None for step, _ in frames)
+def names(step: Step) -> list[str]:
+    assert step.archive is not None
+    with zipfile.ZipFile(step.archive) as file:
+        assert json.loads(file.read("settings.json"))["seed"] == 7
+        return sorted(file.namelist())
+
+
+def test_frames_and_results(tmp_path: Path) -> None:
+    *frames, last = run(tmp_path, 2)
+    assert [step.message for step in frames] == [f"iteration {i} of 4" for i in (1, 2, 3, 4)]
+    assert all(step.pictures is None and step.archive is None for step in frames)
+    assert [Image.open(step.frame).width > 300 for step in frames] == [True] * 4
     assert last.pictures is not None
-    assert [picture.size for picture in last.pictures] == [(320, 320)] * 2
+    assert [Image.open(path).size for path in last.pictures] == [(320, 320)] * 2
     assert last.message.startswith("2 pictures in ")
     assert last.message.endswith("seed 7")
-    assert names == [
-        "settings.json", "test_00.png", "test_01.png", "unmasking.gif", "unmasking.webp",
+    assert names(last) == [
+        "enrich_00.png", "enrich_01.png", "image.png", "settings.json",
+        "unmasking.gif", "unmasking.webp",
     ]  # fmt: skip
 
 
-def test_maps_of_the_first_result() -> None:
+def test_a_job_that_is_stopped_says_so(tmp_path: Path) -> None:
+    """Its last frame stays, and the call ends with its next iteration."""
+    iterations = []
+
+    def call(on_iteration: ProgressCallback) -> list[Image.Image]:
+        for iteration in range(1, 100):
+            codes, is_masked = torch.zeros(1, 16, 6), torch.ones(1, 16, dtype=torch.bool)
+            confidence = torch.full((1, 16), float("nan"))
+            on_iteration(Progress(iteration, 99, codes, is_masked, confidence))
+            iterations.append(iteration)
+            taken.acquire()
+        return []
+
+    taken, stop = threading.Semaphore(0), threading.Event()
+    steps = PictureJob(call, Film(tiny_autoencoder(), 1, 1), settings).steps(tmp_path, stop)
+    first = next(steps)
+    taken.release()
+    second = next(steps)
+    stop.set()
+    taken.release()
+    (last,) = steps
+    assert (first.message, second.message) == ("iteration 1 of 99", "iteration 2 of 99")
+    assert (last.message, last.frame) == ("stopped after iteration 2 of 99", second.frame)
+    assert last.pictures is None
+    assert iterations == [1, 2]
+
+
+def test_maps_of_the_first_result(tmp_path: Path) -> None:
     """Row by row the tokens were decided later, and with more confidence."""
-    (last, _) = run(1)[-1]
+    last = run(tmp_path, 1)[-1]
     assert last.inside is not None
-    for picture, _ in last.inside:
-        rows = np.array(picture).sum(axis=-1).astype(int)[40::80]
+    for path, _ in last.inside:
+        rows = np.array(Image.open(path)).sum(axis=-1).astype(int)[40::80]
         assert (rows == rows[:, :1]).all()
         assert (np.diff(rows[:, 0]) > 0).all()
 
 
-def test_an_interpolation_is_an_animation() -> None:
-    (last, names) = run(3, animates_result=True)[-1]
-    assert str(last.frame).endswith("interpolation.gif")
-    assert {"interpolation.gif", "interpolation.webp"} < set(names)
+def test_an_interpolation_is_an_animation(tmp_path: Path) -> None:
+    last = run(tmp_path, 3, animates_result=True)[-1]
+    assert last.frame.name == "interpolation.gif"
+    assert {"interpolation.gif", "interpolation.webp"} < set(names(last))
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
+import huggingface_hub.errors
 import pytest
 
-from bigr import BiGRPipeline
+from bigr import BiGRPipeline, SamplerConfig, load_generator
 from bigr.checkpoints.errors import CheckpointError
-from bigr.checkpoints.export import save_released_autoencoder, save_released_generator
-from bigr.checkpoints.hub import AUTOENCODERS, GENERATORS, find_pair, released_files
+from bigr.checkpoints.hub import (
+    AUTOENCODERS,
+    GENERATORS,
+    find_pair,
+    packaged_models,
+    released_files,
+)
+from bigr.checkpoints.identity import weights_sha256
+from tests.hub_server import Hub, released_hub, run_with
 from tests.models import tiny_autoencoder, tiny_generator
 from tests.processes import python
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD = """
 import sys
 from bigr import BiGRPipeline
@@ -30,75 +37,14 @@ print(pipeline.generate(0, num_iterations=2, num_denoise_steps=2)[0].tobytes().h
 """
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """Files under /haoosz/BiGR/resolve/…, named by their hashes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.damaged = False
-        self.requests = 0
-        super().__init__(("127.0.0.1", 0), Answer)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body: bool) -> None:
-        self.server.requests += 1
-        prefix, _, path = self.path.partition("/resolve/main/")
-        file = self.server.folder / path
-        if prefix not in ("/haoosz/BiGR", "/me/mine") or not path or not file.is_file():
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            return
-        content = file.read_bytes()
-        name = hashlib.sha256(content).hexdigest()
-        if self.server.damaged:
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        self.send_response(200)
-        self.send_header("ETag", f'"{name}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    folder = tmp_path / "hub"
-    generator, autoencoder = released_files("l", "d24", 256)
-    save_released_generator(tiny_generator(), folder / generator)
-    save_released_autoencoder(tiny_autoencoder(), folder / autoencoder)
-    with Hub(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with released_hub(tmp_path / "hub") as server:
         yield server
-        server.shutdown()
 
 
 def load(hub: Hub, folder: Path, code: str = LOAD, **variables: str) -> tuple[int, str]:
-    folder.mkdir(exist_ok=True)
-    cache = str(folder / "cache")
-    result = python(
-        "-c", code, cwd=folder, HF_ENDPOINT=hub.address, HF_HOME=cache, HF_HUB_DISABLE_XET="1",
-        HF_HUB_DOWNLOAD_TIMEOUT="3", HF_HUB_ETAG_TIMEOUT="3", **variables,
-    )  # fmt: skip
-    return result.returncode, result.stdout + result.stderr
+    return run_with(hub, folder, code, **variables)
 
 
 def test_from_the_hub_and_offline(hub: Hub, tmp_path: Path) -> None:
@@ -126,12 +72,37 @@ def test_own_repository_with_class_names(hub: Hub, tmp_path: Path) -> None:
     assert load(hub, tmp_path / "again", code, HF_HUB_OFFLINE="1") == (0, named)
 
 
+def test_settings_come_back_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """Saved, served and loaded by name, a model draws by its own sampler what it drew before."""
+    own = SamplerConfig(
+        num_iterations=3, num_denoise_steps=4, order="random", mask_schedule="linear"
+    )
+    names = ["ant", "bee", "cat"]
+    pipeline = BiGRPipeline(
+        tiny_generator(), tiny_autoencoder(), class_names=names, sampler=own, device="cpu"
+    )
+    pipeline.save_pretrained(hub.folder)
+    code = LOAD.replace("haoosz/BiGR", "me/mine").replace(
+        "pipeline.generate(0, num_iterations=2, num_denoise_steps=2)",
+        'pipeline.generate(["cat", None], seed=5)',
+    )
+    status, said = load(hub, tmp_path, code)
+    assert status == 0, said
+    assert said.strip() == pipeline.generate(["cat", None], seed=5)[0].tobytes().hex()
+    settings = "p = pipeline; print(p.sampler_config, p.class_names, p.models.generator.settings)"
+    status, said = load(hub, tmp_path, code.replace("print(", f"{settings}\nprint("))
+    assert status == 0, said
+    saved = load_generator(hub.folder / "generator.safetensors").settings
+    assert said.splitlines()[0] == f"{own} {names} {saved}"
+    assert saved.autoencoder_sha256 == weights_sha256(pipeline.models.autoencoder)
+
+
 def test_damaged_download_is_refused(hub: Hub, tmp_path: Path) -> None:
     """The next attempt downloads the file again."""
     hub.damaged = True
     code, said = load(hub, tmp_path)
     assert code == 1
-    assert "was damaged in the download" in said
+    assert "was damaged during the download" in said
     hub.damaged = False
     code, said = load(hub, tmp_path)
     assert code == 0, said
@@ -140,7 +111,7 @@ def test_damaged_download_is_refused(hub: Hub, tmp_path: Path) -> None:
 def test_nothing_cached_and_offline(hub: Hub, tmp_path: Path) -> None:
     code, said = load(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert code == 1
-    assert "the hub can't be reached" in said
+    assert "the hub cannot be reached" in said
 
 
 def test_every_released_generator_has_its_autoencoder() -> None:
@@ -152,9 +123,64 @@ def test_every_released_generator_has_its_autoencoder() -> None:
 
 
 def test_folders(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="neither a folder nor a hub repository"):
-        find_pair(tmp_path / "nowhere")
+    for name in (
+        str(tmp_path / "nowhere"),
+        "./nowhere",
+        "a/b/c",
+        f"{tmp_path.name}",
+        "src/nowhere",
+    ):
+        with pytest.raises(CheckpointError, match="neither a folder, nor a hub repository"):
+            find_pair(name)
+    (tmp_path / "generators").mkdir()
+    with pytest.raises(CheckpointError, match=r"Did you mean .*/generators\?"):
+        find_pair(tmp_path / "generatos")
     (tmp_path / "generator").mkdir()
     (tmp_path / "generator" / "generator.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"lacks autoencoder/autoencoder\.safetensors"):
         find_pair(tmp_path)
+
+
+def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, after folders of the same name in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bigr.checkpoints.hub.PACKAGED", tmp_path / "installed")
+    pipeline = BiGRPipeline(tiny_generator(), tiny_autoencoder(), device="cpu")
+    folder = pipeline.save_pretrained(tmp_path / "installed" / "ants")
+    assert packaged_models() == ["ants"]
+    assert find_pair("ants").generator == folder / "generator.safetensors"
+    with pytest.raises(CheckpointError, match=r"Did you mean ants\?"):
+        find_pair("antz")
+    other = pipeline.save_pretrained(tmp_path / "ants")
+    assert find_pair("ants").generator.resolve() == other / "generator.safetensors"
+
+
+def test_a_damaged_file_in_the_cache_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every use; it is deleted, so that the next attempt downloads it again."""
+    blobs = {}
+    for name in ("generator.safetensors", "autoencoder.safetensors"):
+        content = name.encode() * 100
+        blobs[name] = tmp_path / hashlib.sha256(content).hexdigest()
+        blobs[name].write_bytes(content)
+        (tmp_path / name).symlink_to(blobs[name])
+
+    def cached(repo: str, file: str, **_: object) -> str:
+        if file not in blobs:
+            raise huggingface_hub.errors.EntryNotFoundError(file)
+        return str(tmp_path / file)
+
+    for name in ("hf_hub_download", "try_to_load_from_cache"):
+        monkeypatch.setattr(huggingface_hub, name, cached)
+    assert find_pair("me/mine").generator.name == "generator.safetensors"
+    whole = blobs["generator.safetensors"].read_bytes()
+    for place in random.Random(0).sample(range(8 * len(whole)), 50):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        blobs["generator.safetensors"].write_bytes(damaged)
+        (tmp_path / "generator.safetensors").unlink(missing_ok=True)
+        (tmp_path / "generator.safetensors").symlink_to(blobs["generator.safetensors"])
+        with pytest.raises(CheckpointError, match=r"generator\.safetensors of me/mine was damaged"):
+            find_pair("me/mine")
+        assert not blobs["generator.safetensors"].exists()

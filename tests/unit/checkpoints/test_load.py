@@ -20,6 +20,7 @@ from bigr.checkpoints.load import check_pair, load_discriminator
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.checkpoints.released import generator_to_released
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+from bigr.models.model_settings import ModelSettings
 from tests.models import tiny_autoencoder, tiny_generator
 
 
@@ -120,6 +121,50 @@ def test_given_sizes_replace_the_stated_ones(tmp_path: Path) -> None:
     assert load_generator(path, config=other).config == other
 
 
+KNOWN = ModelSettings(
+    class_names=("cat", "größer", "\u2028"),
+    sampler={"guidance_scale": 3.0, "order": "random"},
+    image_size=8,
+    autoencoder_sha256="0123456789abcdef" * 4,
+)
+
+
+def test_settings_in_every_format(tmp_path: Path) -> None:
+    """They come back the same from all formats, and a file without any has none."""
+    generator = tiny_generator()
+    bare = save_generator(generator, tmp_path / "a.safetensors")
+    assert load_generator(bare).settings == ModelSettings()
+    released = save_released_generator(generator, tmp_path / "a.pt")
+    assert load_generator(released).settings == ModelSettings()
+    generator.settings = KNOWN
+    assert load_generator(save_generator(generator, bare)).settings == KNOWN
+    assert load_generator(save_released_generator(generator, released)).settings == KNOWN
+    content = lightning_checkpoint(generator, "generator", "model.")
+    content["bigr"]["settings"] = KNOWN.to_json()
+    torch.save(content, tmp_path / "c.ckpt")
+    assert load_generator(tmp_path / "c.ckpt").settings == KNOWN
+
+
+def test_class_names_of_earlier_versions(tmp_path: Path) -> None:
+    """They were stored on their own, and may be wrong."""
+    content = lightning_checkpoint(tiny_generator(), "generator", "model.")
+    for text, message in (
+        ('["a", "b", "c"]', None),
+        ('["a", "b"]', "has 2 class names for a generator of 3 classes"),
+        ('["a", 1, "c"]', r"settings of the generator in .*c\.ckpt are not valid: .*class_names"),
+        ('["a", ', r"settings of the generator in .*c\.ckpt are not valid"),
+        (3, r"settings of the generator in .*c\.ckpt are not valid"),
+    ):
+        content["bigr"]["classes"] = text
+        torch.save(content, tmp_path / "c.ckpt")
+        if message is None:
+            names = load_generator(tmp_path / "c.ckpt").settings.class_names
+            assert names == ("a", "b", "c")
+            continue
+        with pytest.raises(CheckpointError, match=message):
+            load_generator(tmp_path / "c.ckpt")
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return (print, ("this must never be printed",))
@@ -162,10 +207,10 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "text": (write("text.pt", b"hello world\n" * 9), "neither a PyTorch nor a safetensors"),
         "web page": (write("page.pt", b"<!DOCTYPE html><html>"), "web page"),
         "git lfs": (write("lfs.pt", b"version https://git-lfs.github.com/spec/v1\n"), "git lfs"),
-        "truncated zip": (write("cut.pt", released.read_bytes()[:5000]), "broken or cut off"),
+        "truncated zip": (write("cut.pt", released.read_bytes()[:5000]), "damaged or truncated"),
         "truncated own": (
             write("cut.safetensors", good.read_bytes()[:5000]),
-            "broken or cut off",
+            "damaged or truncated",
         ),
         "code in a zip": (saved("evil.pt", {"ema": Evil()}), "could run code"),
         "code in a pickle": (write("evil.pkl", pickle.dumps(Evil())), "could run code"),
@@ -228,7 +273,7 @@ def test_incomplete_released_file(tmp_path: Path) -> None:
 def test_width_that_is_no_multiple_of_64_needs_sizes(tmp_path: Path) -> None:
     generator = tiny_generator()
     torch.save({"ema": generator_to_released(generator.state_dict(), 256)}, tmp_path / "g.pt")
-    with pytest.raises(CheckpointError, match="how many attention heads"):
+    with pytest.raises(CheckpointError, match="the number of attention heads"):
         load_generator(tmp_path / "g.pt")
     assert equal(load_generator(tmp_path / "g.pt", config=generator.config), generator)
 
@@ -252,3 +297,149 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="no space left"):
         save_generator(tiny_generator(1), path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("name", ["transformer.mask_token", "transcoder.denoiser.output.bias"])
+def test_weights_must_be_finite(tmp_path: Path, name: str, value: float) -> None:
+    """Also as float32, in which 1e300 is infinite."""
+    generator = tiny_generator().double()
+    generator.state_dict()[name].view(-1)[-1] = value
+    path = save_generator(generator, tmp_path / "g.safetensors")
+    with pytest.raises(CheckpointError, match=rf"The tensor {name} in .*g\.safetensors .* NaN or"):
+        load_generator(path)
+
+
+def test_weights_of_the_other_networks_must_be_finite(tmp_path: Path) -> None:
+    autoencoder = tiny_autoencoder()
+    discriminator = PatchDiscriminator(DiscriminatorConfig(base_channels=4, num_layers=2)).eval()
+    with torch.no_grad():
+        discriminator.state_dict()["layers.0.bias"][0] = float("nan")
+        path = save_autoencoder(autoencoder, tmp_path / "a.th", discriminator=discriminator)
+        load_autoencoder(path)
+        with pytest.raises(CheckpointError, match=r"The tensor layers\.0\.bias in .*a\.th"):
+            load_discriminator(path)
+        autoencoder.quantizer.embedding.weight[2, 3] = float("inf")
+    with pytest.raises(CheckpointError, match=r"The tensor quantizer\.embedding\.weight in"):
+        load_autoencoder(save_autoencoder(autoencoder, tmp_path / "b.th"))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.int64, torch.uint8, torch.complex64, torch.float8_e4m3fn]
+)
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_weights_must_be_floating_point_numbers(
+    tmp_path: Path, dtype: torch.dtype, ending: str
+) -> None:
+    generator = tiny_generator()
+    tensors = generator.state_dict()
+    tensors["transformer.norm.weight"] = tensors["transformer.norm.weight"].to(dtype)
+    path = tmp_path / f"g.{ending}"
+    save_file(tensors, path) if ending == "safetensors" else torch.save({"ema": tensors}, path)
+    with pytest.raises(CheckpointError, match=rf"transformer\.norm\.weight is {dtype}\)"):
+        load_generator(path, config=generator.config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floating_point_numbers_are_converted(tmp_path: Path, dtype: torch.dtype) -> None:
+    generator = tiny_generator().to(dtype)
+    loaded = load_generator(save_generator(generator, tmp_path / "g.safetensors"))
+    expected = generator.transformer.norm.weight.float()
+    assert torch.equal(loaded.transformer.norm.weight, expected)
+
+
+def test_a_discriminator_keeps_its_counters(tmp_path: Path) -> None:
+    """BatchNorm counts batches in an int64; another type is refused."""
+    discriminator = PatchDiscriminator(DiscriminatorConfig(base_channels=4, num_layers=2)).eval()
+    state = discriminator.state_dict()
+    name = next(name for name in state if name.endswith("num_batches_tracked"))
+    state[name].fill_(7)
+    path = tmp_path / "a.th"
+    save_released_autoencoder(tiny_autoencoder(), path, discriminator=discriminator)
+    loaded = load_discriminator(path)
+    assert loaded is not None
+    assert loaded.state_dict()[name] == 7
+    content = torch.load(path)
+    counters = [key for key in content if key.endswith("num_batches_tracked")]
+    torch.save({**content, counters[0]: torch.tensor(7.0)}, path)
+    with pytest.raises(CheckpointError, match=r"num_batches_tracked is torch\.float32"):
+        load_discriminator(path)
+
+
+def with_configuration(path: Path, model: Any, **changes: Any) -> Path:
+    """Save a model whose file says something else about its sizes; there is no checksum."""
+    kind = "generator" if hasattr(model, "transformer") else "autoencoder"
+    config = {**dataclasses.asdict(model.config), **changes}
+    metadata = {"format": "bigr", "version": "1", "kind": kind, "config": json.dumps(config)}
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, metadata=metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 10**9}, r"it has 1000000002 blocks, but there are only"),
+        ({"denoiser_blocks": 10**9}, r"it has 1000000002 blocks, but there are only"),
+        ({"num_layers": 10}, r"missing \(transformer\.layers\.2\."),
+        (
+            {"grid_size": 10**5},
+            r"is \(1, 16, 32\) instead of \(1, 10000000000, 32\)",
+        ),
+        ({"dim": 10**9, "num_heads": 10}, r"position_table is \(1, 16, 32\) instead of"),
+        (
+            {"denoiser_dim": 10**6},
+            r"time_embedding\.0\.weight is \(24, 256\) instead of \(1000000, 256\)",
+        ),
+        ({"denoiser_dim": 10**15}, "it cannot be built"),
+        ({"code_dim": 10**30}, "it cannot be built"),
+        ({"num_classes": 10**12}, r"class_embedding\.weight is \(4, 32\) instead of"),
+        ({"feed_forward_multiple": 10**12}, r"of another shape"),
+        ({"num_diffusion_steps": 10**12}, r"num_diffusion_steps must be an integer between"),
+        ({"num_layers": "3"}, r"BiGRConfig\.num_layers must be a positive integer"),
+        ({"num_layers": None}, r"BiGRConfig\.num_layers must be a positive integer"),
+        ({"depth": 3}, r"depth"),
+        ({"noise_schedule": {"class": 3}}, r"noise_schedule"),
+        ({"noise_schedule": {"class": "my_lab.noise.Cosine"}}, r"import my_lab\.noise first\.$"),
+        ({"noise_schedule": []}, r"noise_schedule"),
+        ({"dropout": float("nan")}, r"dropout"),
+    ],
+)
+def test_sizes_that_do_not_fit_the_file(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    """Nothing of these sizes is built, which would take hours or all memory."""
+    path = with_configuration(tmp_path / "crafted.safetensors", tiny_generator(), **changes)
+    with pytest.raises(CheckpointError, match=rf"crafted\.safetensors.*{message}") as caught:
+        load_generator(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"res_blocks": 10**9},
+        {"channel_multipliers": [1] * 100_000},
+        {"channel_multipliers": []},
+        {"code_dim": 10**12},
+        {"base_channels": 32 * 10**15},
+        {"image_size": "8"},
+    ],
+)
+def test_sizes_of_an_autoencoder_that_do_not_fit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = with_configuration(tmp_path / "crafted.safetensors", tiny_autoencoder(), **changes)
+    with pytest.raises(CheckpointError, match=r"crafted\.safetensors") as caught:
+        load_autoencoder(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+def test_names_of_a_discriminator_that_ask_for_a_billion_layers(tmp_path: Path) -> None:
+    path = save_released_autoencoder(tiny_autoencoder(), tmp_path / "a.th")
+    weight = torch.ones(4, 3, 4, 4)
+    content = {"disc.main.0.weight": weight, "disc.main.3000000000.weight": weight}
+    torch.save({**torch.load(path), **content}, path)
+    with pytest.raises(CheckpointError, match="it has 999999999 blocks, but there are only 2 tens"):
+        load_discriminator(path)
+    torch.save({**torch.load(path), "disc.main.x.weight": weight}, path)
+    with pytest.raises(CheckpointError, match="cannot be inferred from its tensors"):
+        load_discriminator(path)

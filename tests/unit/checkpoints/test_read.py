@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.export import save_released_autoencoder, save_released_generator
 from bigr.checkpoints.native import save_autoencoder, save_generator
-from bigr.checkpoints.read import kind_of, read_checkpoint
+from bigr.checkpoints.read import read_checkpoint
 from tests.models import tiny_autoencoder, tiny_generator
 
 
@@ -24,7 +26,7 @@ def test_suffixes_do_not_matter(tmp_path: Path) -> None:
         save_released_autoencoder(autoencoder, tmp_path / "d.ckpt"): "autoencoder",
     }
     for path, kind in files.items():
-        assert kind_of(path) == kind
+        assert read_checkpoint(path).kind == kind
         assert read_checkpoint(path, kind).kind == kind
 
 
@@ -57,7 +59,7 @@ def test_directory(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no autoencoder.safetensors; it contains generator"):
         read_checkpoint(tmp_path, "autoencoder")
     with pytest.raises(CheckpointError, match="is a directory: give the path of a file"):
-        kind_of(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 def test_unknown_kind(tmp_path: Path) -> None:
@@ -65,4 +67,76 @@ def test_unknown_kind(tmp_path: Path) -> None:
     metadata = {"format": "bigr", "version": "1", "kind": "upscaler", "config": "{}"}
     save_file({"x": torch.ones(1)}, path, metadata=metadata)
     with pytest.raises(CheckpointError, match="kind 'upscaler'; supported are generator, autoenc"):
-        kind_of(path)
+        read_checkpoint(path)
+
+
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "generator.safetensors")
+    with pytest.raises(CheckpointError, match=r"generator\.safetensors is not a regular file"):
+        read_checkpoint(tmp_path / "generator.safetensors")
+    with pytest.raises(CheckpointError, match=r"has no generator\.safetensors"):
+        read_checkpoint(tmp_path, "generator")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(2**40),
+        torch.zeros(1, 6).expand(2**38, 6),
+        torch.zeros(2**40, device="meta"),
+        torch.sparse_coo_tensor(
+            torch.zeros(2, 0), torch.zeros(0), (2**20, 2**20), check_invariants=True
+        ),
+    ],
+    ids=["4 TB", "6 TB", "no values", "sparse"],
+)
+@pytest.mark.parametrize("name", ["tok_embeddings.weight", "layers.0.ada_gss", "bigr.config"])
+def test_tensors_that_are_not_in_the_file(tmp_path: Path, tensor: torch.Tensor, name: str) -> None:
+    """Nothing of their size is allocated."""
+    path = tmp_path / "g.pt"
+    torch.save({"mask_tok": torch.zeros(1, 32), name: tensor}, path)
+    with pytest.raises(CheckpointError, match=r"g\.pt has only .* bytes and does not contain all"):
+        read_checkpoint(path)
+
+
+def test_tensors_that_share_their_values(tmp_path: Path) -> None:
+    """Each of them fits into the file, but the network would take a thousand times as much."""
+    shared = torch.zeros(32, 32)
+    content = {f"layers.{index}.attention.wo.weight": shared for index in range(1000)}
+    torch.save({"mask_tok": torch.zeros(1, 32), **content}, tmp_path / "g.pt")
+    with pytest.raises(CheckpointError, match="does not contain all values"):
+        read_checkpoint(tmp_path / "g.pt")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        *({"kind": kind, "config": {}} for kind in ([], 3, None)),
+        *({"kind": "generator", "config": config} for config in ("{}", [1], None, {1: 2})),
+        {"kind": "generator"},
+    ],
+)
+def test_malformed_entries_of_a_lightning_checkpoint(tmp_path: Path, about: Any) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"state_dict": {"model.x": torch.ones(1), 3: "x"}, "bigr": about}, path)
+    with pytest.raises(CheckpointError, match=r"a\.ckpt") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 100_000])
+def test_malformed_configurations(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.safetensors"
+    metadata = {"format": "bigr", "version": "1", "kind": "generator", "config": text}
+    save_file({"x": torch.ones(1)}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"The configuration in .*a\.safetensors is not"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "config", [torch.tensor(3.5), torch.ones(2, 2), torch.tensor([200, 201], dtype=torch.uint8)]
+)
+def test_configurations_in_a_tensor_that_are_no_text(tmp_path: Path, config: torch.Tensor) -> None:
+    torch.save({"mask_tok": torch.zeros(1, 32), "bigr.config": config}, tmp_path / "g.pt")
+    with pytest.raises(CheckpointError, match=r"g\.pt"):
+        read_checkpoint(tmp_path / "g.pt")

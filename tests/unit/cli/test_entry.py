@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bigr.cli import entry
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.messages import RENAMED, explain
+from bigr.data import locks
+from tests.folder_locks import locked
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, job: Any, *words: str) -> int | str | None:
@@ -57,6 +61,45 @@ def test_a_failed_job_of_a_sweep_does_not_stop_the_others(
     assert run(monkeypatch, tmp_path, job, *words) == 2
     assert seeds == [1, 2, 3]
     assert capsys.readouterr().err.endswith("bigr.train: seed=1 is not liked.\n")
+
+
+def test_a_refused_command_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless it contains results."""
+
+    def job(config: DictConfig) -> None:
+        with entry.run_folder(config) as folder:
+            if config.seed == 2:
+                (folder / "result.txt").touch()
+            raise entry.UserError("not like this.")
+
+    words = ("experiment=digits_autoencoder", "hydra.run.dir=refused")
+    assert run(monkeypatch, tmp_path, job, *words) == 2
+    assert not (tmp_path / "refused").exists()
+    assert run(monkeypatch, tmp_path, job, *words, "seed=2") == 2
+    assert (tmp_path / "refused" / "result.txt").exists()
+
+
+def test_a_refused_command_keeps_the_folder_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Which has only just begun, or holds the lock."""
+
+    def job(config: DictConfig) -> None:
+        raise entry.UserError("not like this.")
+
+    (tmp_path / "begun" / ".hydra").mkdir(parents=True)
+    for name in ("config", "hydra", "overrides"):
+        (tmp_path / "begun" / ".hydra" / f"{name}.yaml").touch()
+    os.utime(tmp_path / "begun" / ".hydra", (1e9, 1e9))
+    words = ("experiment=digits_autoencoder", "hydra.run.dir=begun")
+    assert run(monkeypatch, tmp_path, job, *words) == 2
+    assert (tmp_path / "begun" / ".hydra").exists()
+    with locked(tmp_path / "locked"):
+        words = ("experiment=digits_autoencoder", "hydra.run.dir=locked")
+        assert run(monkeypatch, tmp_path, job, *words) == 2
+        assert (tmp_path / "locked" / locks.LOCK_FILE).exists()
 
 
 def test_an_error_of_the_job_itself_keeps_its_traceback(
@@ -116,3 +159,25 @@ def test_suggestions_know_the_keys_of_the_chosen_options(words: list[str], expec
         compose("evaluate", words)
     GlobalHydra.instance().clear()
     assert expected in explain(found.value, "evaluate", words)
+
+
+def test_one_command_at_a_time_in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def folder(name: str) -> DictConfig:
+        return OmegaConf.create({"paths": {"output": str(tmp_path / name)}})
+
+    monkeypatch.setattr(locks, "only_writer", functools.partial(locks.only_writer, wait_seconds=0))
+    with locked(tmp_path / "run"):
+        with (
+            pytest.raises(entry.UserError, match=r"run is in use by .*choose another folder"),
+            entry.run_folder(folder("run")),
+        ):
+            pytest.fail("the folder was locked")
+        with entry.run_folder(folder("another")):
+            pass
+        # The other processes of a command rely on the first one.
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with entry.run_folder(folder("run")):
+            pass
+    monkeypatch.delenv("LOCAL_RANK")
+    with entry.run_folder(folder("run")):
+        pass

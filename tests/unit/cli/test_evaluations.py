@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.cli.entry import UserError
 from bigr.cli.evaluations import evaluate
+from bigr.data.locks import LOCK_FILE
 from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.report import Report
 from tests.models import tiny_autoencoder, tiny_generator
@@ -25,7 +26,7 @@ class Counting:
     is_shared = False
     calls = 0
 
-    def __init__(self, value: float = 1.0) -> None:
+    def __init__(self, value: float = 1.0, samples: str | None = None) -> None:
         self.value = value
 
     def check(self, context: EvaluationContext) -> None:
@@ -85,11 +86,29 @@ def test_run_and_not_repeated(config: Any) -> None:
     assert Counting.calls == 3
 
 
+def test_replaced_samples_are_scored_again(config: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "samples" / "cats"
+    folder.mkdir(parents=True)
+    (folder / "0.png").write_bytes(b"old")
+    config.evaluation.samples = config.samples = str(tmp_path / "samples")
+    assert evaluate(config) == evaluate(config) == 1.0
+    assert Counting.calls == 1
+    (folder / "0.png").write_bytes(b"new one")
+    evaluate(config)
+    assert Counting.calls == 2
+
+
+def test_samples_that_nothing_looks_at(config: Any) -> None:
+    config.samples = "photos"
+    with pytest.raises(UserError, match="samples=photos has no effect on this evaluation: leave"):
+        evaluate(config)
+
+
 def test_checked_before_anything_is_written(config: Any) -> None:
     config.evaluation.value = -1.0
     with pytest.raises(UserError, match=r"evaluation\.value=-1\.0 is negative"):
         evaluate(config)
-    assert not Path(config.paths.output).exists()
+    assert [path.name for path in Path(config.paths.output).iterdir()] == [LOCK_FILE]
     assert Counting.calls == 0
 
 
@@ -97,3 +116,28 @@ def test_work_that_cannot_be_shared(config: Any) -> None:
     config.devices = 2
     with pytest.raises(UserError, match="use one"):
         evaluate(config)
+
+
+def test_changed_metrics_are_not_believed(config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(config)
+    path = Path(config.paths.output) / "metrics.json"
+    path.write_text(path.read_text().replace('"value": 1.0', '"value": 0.5'))
+    assert evaluate(config) == 1.0
+    assert Counting.calls == 2
+    assert "metrics.json is damaged" in caplog.text
+    assert metrics(config)["figures"] == {"value": 1.0}
+
+
+def test_errors_while_results_are_written(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of files that are read once more, and of the disk."""
+
+    def fail(path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    def with_file(self: Counting, context: EvaluationContext, on_batch: Any) -> Report:
+        return Report({}, {"value": 1.0}, files={"samples.npz": fail})
+
+    monkeypatch.setattr(Counting, "__call__", with_file)
+    with pytest.raises(UserError, match=r"No space left on device.*samples\.npz"):
+        evaluate(config)
+    assert not (Path(config.paths.output) / "metrics.json").exists()

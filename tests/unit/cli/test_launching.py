@@ -8,7 +8,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bigr.cli.launching import LAUNCHERS, check_launcher, check_trainer, processes
+from bigr.cli.launching import (
+    LAUNCHERS,
+    RANKS,
+    check_launcher,
+    check_trainer,
+    is_first_process,
+    processes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +67,9 @@ def test_launchers_say_how_many_processes_there_are(monkeypatch: pytest.MonkeyPa
         ({"max_epochs": "ten"}, "trainer.max_epochs must be an integer of at least -1 or null"),
         ({"num_nodes": 0}, "trainer.num_nodes must be a positive integer, got 0"),
         ({"num_nodes": 2}, "trainer.num_nodes=2, but nothing says which node"),
+        ({"devices": "b"}, "trainer.devices=b: it can be auto, a number of devices"),
+        ({"devices": 10**10}, "trainer.devices must be an integer between -1 and 1024"),
+        ({"val_check_interval": {}}, "trainer.val_check_interval must be an integer, a number"),
         ({"val_check_interval": 0}, "trainer.val_check_interval must be above 0 or null"),
     ],
 )
@@ -76,3 +86,24 @@ def test_trainer_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ValueError, match="PyTorch finds no GPU: use trainer=cpu"):
         check_trainer({"accelerator": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "8", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, False),
+        ({"NODE_RANK": "1"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_the_first_process(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_first: bool
+) -> None:
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is is_first

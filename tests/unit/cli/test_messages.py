@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.messages import UserError, explain, user_errors
 
-
-@pytest.fixture(autouse=True)
-def _hydra() -> Iterator[None]:
-    register_resolvers()
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def explained(command: str, *overrides: str) -> str:
@@ -43,7 +34,10 @@ def explained(command: str, *overrides: str) -> str:
         ),
         (["trainer.zzz=5"], "Add a new key with +trainer.zzz=…."),
         (["data=imagnet"], "data=imagnet: there is no such option."),
-        (["model=xxxl"], "Did you mean xxl or xl? model can be digits, l, l_512, xl, xxl."),
+        (
+            ["model=xxxl"],
+            "Did you mean xxl or xl? model can be b, digits, l, l_512, pretrained, s, xl,",
+        ),
         (["seed=[1"], "cannot read 'seed=[1': overrides are key=value, with quotes for spaces."),
     ],
 )

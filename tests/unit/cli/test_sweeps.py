@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bigr.cli.sweeps import finish
+from bigr.data.sealed_json import seal
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def sweep(folder: Path, finished: int) -> Any:
         (place / ".hydra" / "overrides.yaml").write_text(f"- sampler.scale={number}.5\n")
         if number < finished:
             figures = {"fid": 5.0 - number}
-            (place / "metrics.json").write_text(json.dumps({"figures": figures}))
+            (place / "metrics.json").write_bytes(seal({"figures": figures}))
     task = ["generator=g.pt", "sampler.scale=0.5,1.5,2.5", "evaluation.count=100", "sweep=guidance"]
     return OmegaConf.create(
         {
@@ -66,4 +66,4 @@ def test_not_finished(
 
 def test_no_job_has_begun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     finish(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
-    assert "holds no jobs of a sweep" in caplog.text
+    assert "contains no jobs of a sweep" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
@@ -64,7 +65,7 @@ COMMANDS = ("train", "tokenize", "sample", "evaluate", "probe", "demo")
 
 
 @pytest.fixture(autouse=True)
-def _my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, text in FILES.items():
         path = tmp_path / "my_lab" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +74,9 @@ def _my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text("\n".join(line[margin:] for line in lines) + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    yield
     for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 def problem(command: str, *overrides: str) -> str:

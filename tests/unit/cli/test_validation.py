@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf, open_dict
 
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
+from bigr.cli.models import provisional
 from bigr.cli.validation import leaves, validate
 
 EXPERIMENTS = sorted((config_dir() / "experiment").rglob("*.yaml"))
@@ -55,7 +57,7 @@ def check(command: str, *overrides: str, is_filled: bool = True) -> None:
             OmegaConf.update(config, key, ".")
     entry = importlib.import_module(f"bigr.{command}")
     (settings,) = [value for name, value in vars(entry).items() if name.endswith("Settings")]
-    validate(config, settings)
+    validate(provisional(config), settings)
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -77,6 +79,8 @@ def test_options(command: str, override: str) -> None:
         (["+seeds=1", "seed=null"], "^seed must be"),
         (["experiment=digits"], "^views: there is no such key in bigr.train"),
         (["task.optimizer.lr=${seed}x"], r"^task\.optimizer\.lr must be a number or a Tensor"),
+        (["++task._partial_=3"], r"task\._partial_ must be true or false, got 3"),
+        (["++task._convert_=some"], r"task\._convert_ must be one of none, partial, object, all"),
     ],
 )
 def test_mistakes(overrides: list[str], message: str) -> None:
@@ -84,6 +88,17 @@ def test_mistakes(overrides: list[str], message: str) -> None:
         check("train", "experiment=digits_autoencoder", *overrides)
 
 
+def test_an_interruption_of_an_import_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing PyTorch takes seconds, in which users press Ctrl-C."""
+    (tmp_path / "slow_import.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = OmegaConf.create({"evaluation": {"_target_": "slow_import.Evaluation"}})
+    with pytest.raises(KeyboardInterrupt):
+        validate(config)
+
+
 def test_missing_values_are_explained_by_their_files() -> None:
     with pytest.raises(ValueError, match=r"application\.image .a picture of any size; the centre"):
-        check("sample", "application=edit", is_filled=False)
+        check("sample", "application=edit", "pretrained=digits", is_filled=False)

@@ -49,7 +49,7 @@ def test_order_depends_on_the_seed() -> None:
 
 
 def test_too_little_data_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"7 samples don't fill one batch of 4 on each of 2"):
+    with pytest.raises(ValueError, match=r"7 samples do not fill one batch of 4 on each of 2"):
         ResumableBatchSampler(7, 4, seed=0, num_ranks=2)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bigr.data.files import replacing, sha256, write_atomically
+from bigr.data.files import SpecialFileError, check_regular, replacing, sha256, write_atomically
 
 
 def test_old_content_stays_visible_until_the_end(tmp_path: Path) -> None:
@@ -64,3 +64,21 @@ def test_sha256_over_several_blocks(tmp_path: Path) -> None:
     data = bytes(range(256)) * 40_000  # 10 MB
     (tmp_path / "file").write_bytes(data)
     assert sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert check_regular(tmp_path / "link") == tmp_path / "link"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link to a pipe").symlink_to(tmp_path / "pipe")
+    for name, kind in {
+        "pipe": "a named pipe",
+        "link to a pipe": "a named pipe",
+        ".": "a folder",
+        "/dev/zero": "a device",
+    }.items():
+        with pytest.raises(SpecialFileError, match=f"is {kind}, but a regular file is needed"):
+            check_regular(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        check_regular(tmp_path / "missing")

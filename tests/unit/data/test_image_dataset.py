@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.image_files import (
     CLASSES,
     ODD,
     write_folders,
+    write_parquet,
 )
 
 
@@ -71,3 +73,26 @@ def test_fingerprint_of_images_in_memory() -> None:
     assert MemoryImages(LabelledImages(images.clone(), labels), "other").fingerprint() == first
     assert MemoryImages(LabelledImages(images, labels.flip(0)), "digits").fingerprint() != first
     assert MemoryImages(LabelledImages(1 - images, labels), "digits").fingerprint() != first
+
+
+def test_a_named_pipe_among_the_images(tmp_path: Path) -> None:
+    """It counts as broken; opening it would block the loader until somebody writes into it."""
+    write_folders(tmp_path, "train", {("a", "0.jpg"): ODD["colour"]})
+    os.mkfifo(tmp_path / "train" / "a" / "1.jpg")
+    dataset = ImageSet(find_source(tmp_path, "train"), 32)
+    assert len(dataset) == 2
+    broken = dataset[1].broken
+    assert [image.name for image in broken] == ["a/1.jpg"]
+    assert "is a named pipe" in broken[0].reason
+
+
+def test_a_damaged_group_of_rows(tmp_path: Path) -> None:
+    """Its images count as broken, and those of other groups take their place."""
+    images = {("a", f"{number}.jpg"): ODD["colour"] for number in range(4)}
+    write_parquet(tmp_path, "train", images, shards=1, group=2)
+    (path,) = (tmp_path / "data").glob("*.parquet")
+    data = path.read_bytes()
+    path.write_bytes(b"PAR1" + bytes(60) + data[64:])
+    found = ImageSet(find_source(tmp_path, "train"), 32)[0]
+    assert [image.name for image in found.broken] == [f"{path.name}:0", f"{path.name}:1"]
+    assert "Couldn't deserialize" in found.broken[0].reason

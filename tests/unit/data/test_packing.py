@@ -24,5 +24,5 @@ def test_packing_is_numpys(seq_len: int, code_dim: int) -> None:
 
 def test_sizes() -> None:
     assert packed_size(256, 24) == 768
-    with pytest.raises(ValueError, match="3 tokens of 3 bits don't fill whole bytes"):
+    with pytest.raises(ValueError, match="3 tokens of 3 bits do not fill whole bytes"):
         packed_size(3, 3)

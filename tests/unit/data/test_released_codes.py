@@ -33,3 +33,24 @@ def test_released_files(store: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "released")
     with pytest.raises(StoreError, match=r"val_ids.bin is missing"):
         ReleasedCodes(tmp_path / "released", "val", 6, 4)
+
+
+def test_bytes_that_are_no_bits(store: Path, tmp_path: Path) -> None:
+    (ids, _, *_) = write_released(CodesStore(store), tmp_path / "released")
+    data = bytearray(ids.read_bytes())
+    data[96 * 3 + 5] ^= 4
+    ids.write_bytes(data)
+    codes = ReleasedCodes(tmp_path / "released", "train", 6, 4)
+    assert codes.take(np.array([0, 1, 2, 4])).max() == 1
+    with pytest.raises(StoreError, match=r"train_ids\.bin is damaged \(it has bytes above 1\)"):
+        codes.take(np.array([3]))
+
+
+def test_a_damaged_store_is_not_converted(store: Path, tmp_path: Path) -> None:
+    path = store / "val-00000.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"val-00000\.safetensors is damaged"):
+        write_released(CodesStore(store), tmp_path / "released")
+    assert not list((tmp_path / "released").iterdir())

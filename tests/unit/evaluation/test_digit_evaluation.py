@@ -57,5 +57,5 @@ def test_impossible() -> None:
     with pytest.raises(ValueError, match="count must be an integer of at least 4, got 3"):
         DigitsEvaluation(inpainting_sampler=INPAINTING, count=3)
     evaluation = DigitsEvaluation(inpainting_sampler=INPAINTING)
-    with pytest.raises(ValueError, match="needs a generator of 10 classes, this one has 3"):
+    with pytest.raises(ValueError, match="needs a generator with 10 classes, but this one has 3"):
         evaluation.check(context(num_classes=3))

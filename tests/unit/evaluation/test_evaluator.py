@@ -38,11 +38,11 @@ def test_the_pipeline_is_of_the_same_models() -> None:
         ({"autoencoder": None}, "models", "needs a B-AE: add autoencoder="),
         ({"autoencoder": None}, "codec", "needs a B-AE: add autoencoder="),
         ({"sampler": SamplerConfig(num_denoise_steps=999)}, "models", "num_denoise_steps must be"),
-        ({}, "held_out", "needs images of a validation split"),
+        ({}, "held_out", "needs validation images"),
         (
             {"data": SimpleNamespace(val_set=[], image_size=16)},
             "held_out",
-            "the B-AE is for images of 8 pixels, and data.image_size is 16",
+            "the B-AE is for images of 8 pixels, but data.image_size is 16",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.evaluation.evaluator import EvaluationContext
-from bigr.evaluation.fidelity import FidelityEvaluation, metric_name, metric_title
+from bigr.evaluation.fidelity import FidelityEvaluation, cached_network
 from bigr.evaluation.report import Report
 from bigr.inference.generate import class_labels
 from bigr.metrics.digit_classifier import DigitFeatureNetwork
@@ -20,47 +20,6 @@ from bigr.sampling.orders import SamplingOrder
 from tests.models import tiny_autoencoder, tiny_generator
 
 SETTINGS = SamplerConfig(num_iterations=2, num_denoise_steps=3)
-
-
-@dataclasses.dataclass
-class Named:
-    """Only the names of a network."""
-
-    prefix: str
-    title: str
-    identity: str = ""
-
-    def to(self, device: torch.device) -> Named:
-        return self
-
-    def __call__(self, images: torch.Tensor) -> Any:
-        raise NotImplementedError
-
-
-INCEPTION = Named("", "Inception")
-OTHER = Named("digits_", "digits classifier")
-
-
-@pytest.mark.parametrize(
-    ("name", "network", "count", "title"),
-    [
-        ("fid", INCEPTION, 50_000, "FID-50k"),
-        ("fid", INCEPTION, 1234, "FID-1234"),
-        ("fid", INCEPTION, None, "FID"),
-        ("sfid", INCEPTION, 5000, "sFID-5k"),
-        ("is", INCEPTION, 5000, "IS"),
-        ("fid", OTHER, 1000, "Frechet distance-1k (digits classifier)"),
-        ("recall", OTHER, 1000, "recall (digits classifier)"),
-    ],
-)
-def test_titles(name: str, network: Named, count: int | None, title: str) -> None:
-    assert metric_title(name, network, count) == title  # type: ignore[arg-type]
-
-
-def test_only_inceptions_is_called_fid() -> None:
-    assert metric_name("fid", INCEPTION) == "fid"  # type: ignore[arg-type]
-    assert metric_name("fid", OTHER) == "digits_frechet"  # type: ignore[arg-type]
-    assert metric_name("recall", OTHER) == "digits_recall"  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -154,12 +113,49 @@ def test_comparison_with_published_figures(tmp_path: Path) -> None:
     assert report.cleanup == []
 
 
+def test_repetitions_have_other_seeds(tmp_path: Path) -> None:
+    """Three evaluations with the seeds 3 to 62, together and one by one."""
+    together = evaluate(tmp_path / "together", 20, repeats=3)
+    alone = []
+    for number in range(3):
+        evaluation = FidelityEvaluation(
+            reference="digits", network="digits", count=20, seed=3 + 20 * number
+        )
+        report = evaluation(context(tmp_path / str(number)))
+        assert report is not None
+        alone.append(report.figures["digits_frechet"])
+    assert len(set(alone)) == 3
+    found = together.metrics["repeats"]["digits_frechet"]
+    assert found["values"] == pytest.approx(alone)
+    assert found["minimum"] == pytest.approx(min(alone))
+    assert found["mean"] == pytest.approx(np.mean(alone))
+    assert found["spread"] == pytest.approx(np.std(alone, ddof=1))
+    assert together.figures["digits_frechet"] == found["mean"]
+    row = dict(zip(together.columns, together.rows[0][1:], strict=True))
+    assert list(row) == ["measured", "minimum", "spread"]
+    assert row["spread"] == f"{found['spread']:.4g}"
+    for clean in together.cleanup:
+        clean()
+    assert list((tmp_path / "together").iterdir()) == []
+
+
+def test_missing_weights_have_an_alternative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    cached_network.cache_clear()
+    with pytest.raises(ValueError, match=r"bigr\.fetch inception.*evaluation=own trains a network"):
+        FidelityEvaluation(reference="digits")
+    with pytest.raises(ValueError, match=r"to its path\.$"):
+        FidelityEvaluation(reference="digits", weights=str(tmp_path / "none.pth"))
+
+
 def test_bad_settings(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no figure fd; there are fid, sfid"):
+    with pytest.raises(ValueError, match="there is no score fd; choose from fid, sfid"):
         FidelityEvaluation(reference="digits", network="digits", published={"fd": 3.0})
-    with pytest.raises(ValueError, match="count must be an integer of at least 2, got 1"):
+    with pytest.raises(ValueError, match="count must be an integer of at least 2 or null, got 1"):
         FidelityEvaluation(reference="digits", network="digits", count=1)
-    with pytest.raises(ValueError, match="needs a generator of 10 classes, this one has 3"):
+    with pytest.raises(ValueError, match="needs a generator with 10 classes, but this one has 3"):
         FidelityEvaluation(reference="digits", network="digits").check(
             context(tmp_path, num_classes=3)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigr.data.sealed_json import read_sealed
 from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.feature_chunks import FeatureChunks
 from bigr.evaluation.linear_heads import HeadSettings
@@ -81,7 +81,7 @@ def test_features_and_accuracy(tmp_path: Path) -> None:
     assert list(report.curves["layers.png"].points) == [0, 2]
     chunks = FeatureChunks(
         tmp_path / "features" / "val",
-        json.loads((tmp_path / "features/val/settings.json").read_text()),
+        read_sealed(tmp_path / "features" / "val" / "settings.json"),
         30,
         20,
     )

@@ -11,6 +11,8 @@ import torch
 from bigr.checkpoints.cached import CachedFileError
 from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.reconstruction import ReconstructionEvaluation
+from bigr.metrics.features import Features
+from bigr.metrics.reconstruction_fid import ReconstructionFID
 from tests.models import tiny_autoencoder
 
 
@@ -47,6 +49,23 @@ def test_figures_are_the_formulas() -> None:
     assert report.metrics["bits"]["mean"] == pytest.approx(bits.tolist(), abs=1e-6)
     assert report.metrics["count"] == 13
     assert "ssim" not in report.figures  # its window is larger than these images
+
+
+def test_the_fid_of_reconstructions_is_explained() -> None:
+    class Means:
+        prefix, title, identity = "", "means", "means"
+
+        def to(self, device: torch.device) -> Means:
+            return self
+
+        def __call__(self, images: torch.Tensor) -> Features:
+            return Features(images.float().mean(dim=(2, 3)))
+
+    evaluation = ReconstructionEvaluation(batch_size=4)
+    assert evaluation(context()).notes == []
+    evaluation.fid = ReconstructionFID(Means())
+    (note,) = evaluation(context()).notes
+    assert "has another reference and number of images, and may be lower" in note
 
 
 def test_drawn_bits_depend_on_the_seed() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+from bigr.data.locks import only_writer
 from bigr.evaluation import references
-from bigr.evaluation.references import load_reference, read_reference, write_reference
+from bigr.evaluation.reference_files import read_reference, write_reference
+from bigr.evaluation.references import load_reference
 from bigr.inference.processes import ALONE
 from bigr.metrics.digit_classifier import DigitFeatureNetwork
-from bigr.metrics.feature_networks import Features
+from bigr.metrics.features import Features
 from bigr.metrics.statistics import Reference
 
 CPU = torch.device("cpu")
@@ -118,10 +124,10 @@ def test_adm_file(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
     [
         (
             {"arr_0": np.zeros((9, 32, 32, 3), np.uint8)},
-            "32x32 pixels, and the generated ones have 16x16",
+            "32x32 pixels, but the generated ones have 16x16",
         ),
         ({"arr_0": np.zeros((9, 16, 16, 3), np.float32)}, "arr_0 is float32 of shape"),
-        ({"mu": None}, "has no mu: it isn't a reference of ADM"),
+        ({"mu": None}, "has no mu: it is not a reference of ADM"),
     ],
 )
 def test_adm_files_that_do_not_fit(
@@ -157,7 +163,7 @@ def test_own_files(tmp_path: Path, folder: Path) -> None:
     assert read_reference(path).identity == reference.identity
     assert torch.equal(load(path).covariance, reference.covariance)
     assert set(np.load(path).files) >= {"mu", "sigma", "mu_s", "sigma_s"}  # as ADM's suite reads
-    with pytest.raises(ValueError, match="was made with image_size 16, and this evaluation has 32"):
+    with pytest.raises(ValueError, match="was made with image_size 16, but this evaluation has 32"):
         load(path, size=32)
     other = Squares()
     other.identity = "squares-2"
@@ -176,5 +182,176 @@ def test_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no such file or folder, seen from"):
         load(tmp_path / "nothing.npz")
     (tmp_path / "text.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"isn't an \.npz, a folder or digits"):
+    with pytest.raises(ValueError, match=r"must be an \.npz file, a folder, or digits"):
         load(tmp_path / "text.txt")
+
+
+def damaged(name: str, change: Any) -> Any:
+    """Statistics with one array changed."""
+    return lambda arrays: {**arrays, name: change(arrays[name].copy())}
+
+
+def with_value(place: Any, value: float) -> Any:
+    def change(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        array[place] = value
+        return array
+
+    return change
+
+
+INVALID = {
+    "NaN in the mean": (damaged("mu", with_value(2, np.nan)), "mu contains NaN or infinity"),
+    "infinite covariance": (damaged("sigma_s", with_value((0, 0), np.inf)), "sigma_s contains NaN"),
+    "negated covariance": (damaged("sigma", np.negative), "sigma has the trace -"),
+    "negated spatial covariance": (damaged("sigma_s", np.negative), "sigma_s has the trace -"),
+    "another sign": (damaged("sigma", with_value((1, 1), -1e-4)), "sigma is not positive semi-def"),
+    "not symmetric": (damaged("sigma", with_value((0, 1), 0.1)), "sigma is not symmetric"),
+    "too many features": (damaged("mu", lambda mu: np.append(mu, 0)), "mu and sigma do not fit"),
+    "a mean that is a matrix": (damaged("mu", lambda mu: mu[None]), "mu and sigma do not fit"),
+    "no features": (damaged("mu", lambda mu: mu[:0]), "mu and sigma do not fit"),
+    "one without the other": (
+        lambda arrays: {n: a for n, a in arrays.items() if n != "sigma_s"},
+        "mu_s and sigma_s do not fit",
+    ),
+    "whole numbers": (damaged("mu", lambda mu: mu.astype(np.int64)), "mu has the type int64"),
+    "complex numbers": (damaged("mu", lambda mu: mu + 1j), "mu has the type complex128"),
+    "words": (damaged("mu", lambda mu: mu.astype(str)), "mu has the type <U"),
+}
+
+
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_statistics_are_refused(
+    tmp_path: Path, pixels: np.ndarray[Any, Any], kind: str
+) -> None:
+    change, message = INVALID[kind]
+    np.savez(tmp_path / "adm.npz", **change(statistics(pixels)))
+    with pytest.raises(ValueError, match=f"evaluation.reference: .*adm.npz.*{message}"):
+        load(tmp_path / "adm.npz")
+
+
+def test_covariances_within_rounding_are_accepted(tmp_path: Path) -> None:
+    """Singular ones, of fewer images than features, in single precision."""
+    x = np.random.default_rng(0).normal(size=(4, 6))
+    sigma = np.cov(x, rowvar=False)
+    assert np.linalg.eigvalsh(sigma.astype(np.float32)).min() < 1e-6
+    for values in (sigma, sigma.astype(np.float32), np.zeros((6, 6))):
+        np.savez(tmp_path / "adm.npz", mu=x.mean(0).astype(values.dtype), sigma=values)
+        assert load(tmp_path / "adm.npz").covariance.shape == (6, 6)
+
+
+@pytest.mark.parametrize("name", ["mu", "mu_s"])
+def test_another_number_of_features(
+    tmp_path: Path, pixels: np.ndarray[Any, Any], name: str
+) -> None:
+    """Told before any image is generated."""
+    sigma = name.replace("mu", "sigma")
+    arrays = {**statistics(pixels), name: np.zeros(3), sigma: np.eye(3)}
+    np.savez(tmp_path / "adm.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"has 3 features \({name}\), and the network squares"):
+        load(tmp_path / "adm.npz")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    path = tmp_path / "adm.npz"
+    np.savez(path, arr_0=pixels, **statistics(pixels))
+    whole = path.read_bytes()
+    for data in (b"", b"text", whole[:-30], whole[:1000]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"adm\.npz is damaged or not an \.npz file"):
+            load(path)
+    flipped = bytearray(whole)
+    flipped[5000] ^= 1  # a pixel
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match=r"adm\.npz is damaged.*the checksum of arr_0\.npy"):
+        load(path)
+    np.savez(path)
+    with pytest.raises(ValueError, match="has no mu and sigma"):
+        load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"adm\.npz is a named pipe"):
+        load(path)
+
+
+def test_a_broken_image_is_not_replaced_by_its_neighbour(folder: Path) -> None:
+    (folder / "val" / "class0" / "08.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"class0/08\.png is broken \(not an image\): repair or"):
+        load(folder)
+
+
+def cached_file(tmp_path: Path) -> Path:
+    (path,) = (tmp_path / "cache" / "references").glob("*.npz")
+    return path
+
+
+CACHE_DAMAGE = {
+    "empty": lambda data: b"",
+    "cut off": lambda data: data[:-200],
+    "a flipped bit": lambda data: data[:700] + bytes([data[700] ^ 1]) + data[701:],
+}
+
+
+@pytest.mark.parametrize("kind", CACHE_DAMAGE)
+def test_a_damaged_cache_is_computed_again(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    first = load(folder)
+    path = cached_file(tmp_path)
+    before = path.read_bytes()
+    path.write_bytes(CACHE_DAMAGE[kind](before))
+    caplog.set_level(logging.WARNING)
+    again = load(folder)
+    assert f"{path.name} is damaged" in caplog.text
+    assert "the reference is computed again" in caplog.text
+    assert torch.equal(again.covariance, first.covariance)
+    assert path.read_bytes() == before
+    assert not path.with_suffix(".part").exists()
+
+
+def test_the_cache_of_other_images_is_not_used(tmp_path: Path, folder: Path) -> None:
+    """Valid statistics under a name that belongs to others."""
+    first = load(folder)
+    path = cached_file(tmp_path)
+    mean = first.mean + 1
+    write_reference(Reference(mean, first.covariance, identity={"count": 30}), path)
+    assert torch.equal(load(folder).mean, first.mean)
+
+
+def test_own_files_that_are_damaged(tmp_path: Path, folder: Path) -> None:
+    reference = load(folder)
+    path = tmp_path / "own.npz"
+    write_reference(reference, path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{**arrays, "mu": arrays["mu"] + 1})
+    with pytest.raises(ValueError, match=r"own\.npz is damaged: the array mu does not match"):
+        load(path)
+    # Older versions wrote no checksums.
+    arrays["identity"] = np.array(json.dumps(reference.identity))
+    np.savez(path, **arrays)
+    assert load(path).identity == reference.identity
+    np.savez(path, **{**arrays, "points": np.full((5, 6), np.nan, np.float32)})
+    with pytest.raises(ValueError, match=r"own\.npz holds no valid .*points contains NaN"):
+        load(path)
+    np.savez(path, **{**arrays, "points": np.zeros((5, 7), np.float32)})
+    with pytest.raises(ValueError, match="do not fit mu"):
+        load(path)
+    np.savez(path, **{**arrays, "more": np.zeros(3)})
+    with pytest.raises(ValueError, match="more is unknown"):
+        load(path)
+
+
+def test_two_commands_compute_a_reference_once(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second waits for the first, and takes what it has written."""
+    caplog.set_level(logging.INFO)
+    place = tmp_path / "cache" / "references"
+    with ThreadPoolExecutor(1) as pool:
+        with only_writer(place):
+            second = pool.submit(load, folder)
+            while "waiting for the reference of another command" not in caplog.text:
+                time.sleep(0.01)
+            assert not second.done()
+        second.result(timeout=30)
+    assert cached_file(tmp_path).is_file()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bigr.data.sealed_json import seal
 from bigr.evaluation.sweep_table import (
     best_job,
     is_better,
@@ -33,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
         )
         if number < 6:
             figures = {"fid": 10.0 - number, "is": (number * 7) % 5}
-            (place / "metrics.json").write_text(json.dumps({"figures": figures}))
+            (place / "metrics.json").write_bytes(seal({"figures": figures}))
     return tmp_path
 
 
@@ -44,7 +44,9 @@ def test_jobs_and_keys(sweep: Path) -> None:
     assert set(swept_keys(jobs)) == {"sampler.guidance_scale", "sampler.heat"}
     assert best_job(jobs, "fid").name == "5"
     assert best_job(jobs, "is").name == "2"  # 14 % 5
-    with pytest.raises(ValueError, match="no finished job has the figure kid; there are fid, is"):
+    with pytest.raises(
+        ValueError, match="no finished job has the score kid; available are fid, is"
+    ):
         best_job(jobs, "kid")
 
 
@@ -53,7 +55,7 @@ def test_the_tenth_job_comes_last(tmp_path: Path) -> None:
         (tmp_path / str(number) / ".hydra").mkdir(parents=True)
         (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text("[]\n")
     assert [job.name for job in read_jobs(tmp_path)] == ["2", "9", "10"]
-    with pytest.raises(ValueError, match="holds no jobs of a sweep"):
+    with pytest.raises(ValueError, match="contains no jobs of a sweep"):
         read_jobs(tmp_path / "2")
 
 
@@ -92,3 +94,12 @@ def test_sample_grid(sweep: Path) -> None:
     assert grid.shape[0] == 2 * 66 + 2
     assert grid[30, -30].tolist() == [50, 0, 1]
     assert grid[100, -100].tolist() == [200, 0, 0]
+
+
+def test_damaged_results_do_not_count(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = sweep / "5" / "metrics.json"
+    path.write_text(path.read_text().replace("5.0", "1.0"))
+    jobs = read_jobs(sweep)
+    assert [job.is_finished for job in jobs] == [True] * 5 + [False] * 2
+    assert best_job(jobs, "fid").name == "4"
+    assert "5/metrics.json is damaged" in caplog.text

@@ -1,4 +1,4 @@
-"""Devices by name, and models on a device."""
+"""Devices by name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigr.checkpoints.native import save_autoencoder, save_generator
-from bigr.inference.devices import device_name, load_models, pick_device
-from tests.models import tiny_autoencoder, tiny_generator
+from bigr.inference.devices import device_name, pick_device, precision_of
 
 
 @pytest.mark.parametrize(
@@ -39,15 +37,8 @@ def test_name_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_name(torch.device("cpu")) == "cpu"
 
 
-def test_load_models(tmp_path: Path) -> None:
-    """Both models are on the device, and a pair that does not belong together is refused."""
-    generator, autoencoder = tiny_generator(), tiny_autoencoder()
-    save_generator(generator, tmp_path / "g.safetensors")
-    save_autoencoder(autoencoder, tmp_path / "a.safetensors")
-    save_autoencoder(tiny_autoencoder(code_dim=5), tmp_path / "other.safetensors")
-    names = [str(tmp_path / f"{name}.safetensors") for name in ("g", "a", "other")]
-    models = load_models(*names[:2], "cpu")
-    assert models.generator.device == torch.device("cpu")
-    assert torch.equal(models.autoencoder.last_weight, autoencoder.last_weight)
-    with pytest.raises(ValueError, match="5"):
-        load_models(names[0], names[2], "cpu")
+def test_precision_of_a_type() -> None:
+    assert precision_of(torch.float32) == "float32"
+    assert precision_of(torch.float16) == precision_of(torch.bfloat16) == "bfloat16"
+    with pytest.raises(ValueError, match=r"dtype=torch\.float64: a pipeline computes in one of"):
+        precision_of(torch.float64)

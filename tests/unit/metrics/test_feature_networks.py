@@ -61,7 +61,7 @@ def test_inception(random_inception: Path) -> None:
 
 
 def test_unknown_network() -> None:
-    with pytest.raises(ValueError, match=r"evaluation\.network=clip: it must be inception or"):
+    with pytest.raises(ValueError, match=r"evaluation\.network=clip: there is no such network"):
         load_network("clip")
 
 

@@ -12,27 +12,26 @@ from bigr.metrics.frechet import frechet_distance, trace_of_root
 from tests.feature_clouds import cloud, moments, numpy_moments
 
 
-@pytest.mark.slow
-def test_fid_of_10000(large: tuple[Tensor, Tensor]) -> None:
+def test_fid_of_10000() -> None:
     """torch-fidelity's formula, on float64 means (its own float32 ones cost 3e-5)."""
-    theirs = [dict(zip(("mu", "sigma"), numpy_moments(x), strict=True)) for x in large]
+    features = cloud(10_000, 512, 0), cloud(10_000, 512, 1, shift=0.01) * 1.05
+    theirs = [dict(zip(("mu", "sigma"), numpy_moments(x), strict=True)) for x in features]
     expected = fid_statistics_to_metric(*theirs, verbose=False)["frechet_inception_distance"]
-    first, second = (moments(x) for x in large)
+    first, second = (moments(x) for x in features)
     actual = frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
     assert expected > 0.1
     assert actual == pytest.approx(expected, rel=1e-5)
 
 
-def test_moments_are_numpys() -> None:
-    x = cloud(500, 40, 3) + 100.0  # far from zero: sums of products cancel
-    mean, covariance = numpy_moments(x)
-    found = moments(x, parts=9)
-    assert found.count == 500
-    np.testing.assert_allclose(found.mean.numpy(), mean, rtol=1e-12)
-    scale = np.abs(covariance).max()
-    np.testing.assert_allclose(found.covariance.numpy(), covariance, atol=1e-9 * scale)
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        _ = moments(x[:1], parts=1).covariance
+@pytest.mark.slow
+def test_fid_of_inceptions_width(large: tuple[Tensor, Tensor]) -> None:
+    """Of features that are scaled by a: |(1 - a) mean|^2 + (1 - a)^2 tr(covariance)."""
+    mean, covariance = numpy_moments(large[0])
+    expected = 0.3**2 * (np.square(mean).sum() + np.trace(covariance))
+    first, second = moments(large[0]), moments(large[0] * 1.3)
+    actual = frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
+    assert expected > 0.1
+    assert actual == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("count", [60, 150])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigr.metrics.manifold import precision_recall, squared_radii
+from bigr.metrics.manifold import density_coverage, precision_recall, squared_radii
 
 
 def brute_radii(points: list[list[float]], k: int) -> list[float]:
@@ -38,6 +38,35 @@ def test_against_loops(k: int) -> None:
     assert squared_radii(real, k).sqrt().tolist() == pytest.approx(brute_radii(real.tolist(), k))
 
 
+@pytest.mark.parametrize("k", [1, 5])
+def test_density_and_coverage_against_loops(k: int) -> None:
+    generator = torch.Generator().manual_seed(k)
+    generated = 0.5 * torch.randn(30, 4, generator=generator)
+    real = torch.randn(90, 4, generator=generator) * 1.5 + 0.4
+    radii = brute_radii(real.tolist(), k)
+    hits = [
+        [math.dist(g, r) < radius for g in generated.tolist()]
+        for r, radius in zip(real.tolist(), radii, strict=True)
+    ]
+    result = density_coverage(generated, real, k)
+    assert result.density == pytest.approx(sum(map(sum, hits)) / (k * 30))
+    assert result.coverage == sum(map(any, hits)) / 90
+    assert 0.1 < result.coverage < 1
+    assert result.density > 0.1
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_against_prdc(k: int, capsys: pytest.CaptureFixture[str]) -> None:
+    prdc = pytest.importorskip("prdc", reason="the package prdc is not installed")
+    generated, real = cloud(4).double(), 1.2 * cloud(5).double() + 0.3
+    theirs = prdc.compute_prdc(real.numpy(), generated.numpy(), nearest_k=k)
+    ours = {
+        **precision_recall(generated, real, k)._asdict(),
+        **density_coverage(generated, real, k)._asdict(),
+    }
+    assert ours == pytest.approx(theirs, rel=1e-12)
+
+
 def cloud(seed: int, centre: float = 0.0) -> Tensor:
     return torch.randn(200, 3, generator=torch.Generator().manual_seed(seed)) + centre
 
@@ -54,3 +83,5 @@ def test_equal_far_and_collapsed_sets() -> None:
 def test_too_few_points_are_refused() -> None:
     with pytest.raises(ValueError, match="k=3 nearest neighbours need more than 3 points, got 3"):
         precision_recall(cloud(0)[:3], cloud(1), 3)
+    with pytest.raises(ValueError, match="k=5 nearest neighbours need more than 5 points, got 4"):
+        density_coverage(cloud(0), cloud(1)[:4], 5)

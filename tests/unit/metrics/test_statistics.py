@@ -13,11 +13,11 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from bigr.metrics import kernel
-from bigr.metrics.feature_networks import Features
+from bigr.metrics.features import Features
 from bigr.metrics.frechet import frechet_distance
 from bigr.metrics.inception_score import InceptionScore
 from bigr.metrics.kernel import kernel_distance
-from bigr.metrics.manifold import precision_recall
+from bigr.metrics.manifold import density_coverage, precision_recall
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare, frechet_by_count
 from tests.feature_clouds import cloud, moments, numpy_moments
 
@@ -89,7 +89,9 @@ def test_compare_puts_it_together() -> None:
     found = moments(real_spatial)
     reference = reference_of(real, spatial_mean=found.mean, spatial_covariance=found.covariance)
     figures = compare(statistics, reference)
-    assert list(figures) == ["fid", "sfid", "is", "precision", "recall", "kid"]
+    assert list(figures) == [
+        *("fid", "sfid", "is", "precision", "recall", "density", "coverage", "kid")
+    ]
     for name, x, y in (("fid", pool, real), ("sfid", spatial, real_spatial)):
         mx, cx = numpy_moments(x)
         my, cy = numpy_moments(y)
@@ -97,11 +99,17 @@ def test_compare_puts_it_together() -> None:
         expected = np.square(mx - my).sum() + np.trace(cx + cy - 2 * root)
         assert figures[name] == pytest.approx(expected, rel=1e-5)
     assert (figures["precision"], figures["recall"]) == precision_recall(pool, real)
+    assert (figures["density"], figures["coverage"]) == density_coverage(pool, real)
     assert figures["kid"] == kernel_distance(pool, real)
     by_count = frechet_by_count(pool, reference)
     assert list(by_count) == [50, 100, 200]
-    first = moments(pool[:100])
-    expected = frechet_distance(first.mean, first.covariance, reference.mean, reference.covariance)
-    assert by_count[100] == pytest.approx(expected)
+    parts = [moments(pool[:count]) for count in (100, len(pool))]
+    first, whole = (
+        frechet_distance(part.mean, part.covariance, reference.mean, reference.covariance)
+        for part in parts
+    )
+    assert by_count[100] != pytest.approx(first)  # folders are sorted by class
+    assert by_count[50] > by_count[100] > by_count[200] > whole
+    assert frechet_by_count(pool, reference) == by_count
     few = compare(statistics, reference, with_manifold=False)
     assert list(few) == ["fid", "sfid", "is"]

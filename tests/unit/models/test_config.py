@@ -9,7 +9,7 @@ import pytest
 
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
 from tests.models import tiny_generator
-from tests.processes import python
+from tests.processes import fresh_python
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_lists_become_tuples() -> None:
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:
     code = "import sys, bigr.models.config; sys.exit('torch' in sys.modules)"
-    assert python("-c", code, cwd=tmp_path).returncode == 0
+    assert fresh_python("-c", code, cwd=tmp_path).returncode == 0

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigr.models.discriminator import DiscriminatorConfig, PatchDiscriminator, SyncedBatchNorm2d
+from tests.processes import spawn
 
 
 def test_patches() -> None:
@@ -47,7 +48,7 @@ def passed(norm: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([output.detach(), images.grad])
 
 
-def _share(rank: int, folder: str, images: Tensor) -> None:
+def share(rank: int, folder: str, images: Tensor) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     norm = SyncedBatchNorm2d(3)
     torch.save(
@@ -59,7 +60,7 @@ def _share(rank: int, folder: str, images: Tensor) -> None:
 def test_two_processes_equal_one_batch(tmp_path: Path) -> None:
     """Outputs, gradients and running statistics are those of torch on both batches together."""
     images = torch.randn(8, 3, 5, 5) * 3 + 1
-    torch.multiprocessing.spawn(_share, (str(tmp_path), images), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(share, str(tmp_path), images, count=2)
     norm = nn.BatchNorm2d(3)
     outputs, gradients = passed(norm, images).chunk(2)
     for rank in range(2):

@@ -59,12 +59,34 @@ def test_levels_labels_and_noisy_bits() -> None:
         assert x_t.mean().item() == pytest.approx(1 - probability, abs=0.002)
 
 
-def test_rows_and_the_places_of_masked_tokens() -> None:
+def test_several_levels_are_uniform_and_spread_over_the_range() -> None:
     generator = torch.Generator().manual_seed(0)
-    draws = draw_training(CONFIG, 6, num_masked=5, generator=generator)
+    draws = draw_training(CONFIG, 5_000, num_masked=3, num_levels=4, generator=generator)
+    assert draws.num_levels == 4
+    assert draws.noise.shape == (20_000, 16, 6)
+    levels = draws.timesteps.unflatten(0, (4, -1)).sort(dim=0).values.flatten(1)  # (4, tokens)
+    assert (int(levels.min()), int(levels.max())) == (1, 256)
+    assert torch.bincount(levels.flatten(), minlength=257)[1:].float().std() < 50  # of 1,250 each
+    for level in draws.timesteps.unflatten(0, (4, -1)):  # each of them, not only all together
+        counts = torch.bincount(level.flatten(), minlength=257)[1:].float()
+        assert counts.mean() == 312.5
+        assert counts.std() < 25
+    gaps = levels[1:] - levels[:-1]
+    assert (int(gaps.min()), int(gaps.max())) in {(63, 64), (64, 64), (63, 65)}  # rounding
+    assert (gaps == 64).float().mean() > 0.99
+    assert not torch.equal(draws.noise[:5_000], draws.noise[5_000:10_000])
+
+
+@pytest.mark.parametrize("num_levels", [1, 3])
+def test_rows_and_the_places_of_masked_tokens(num_levels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = draw_training(CONFIG, 6, num_masked=5, num_levels=num_levels, generator=generator)
     some = draws.rows(slice(1, 6, 2))
     assert torch.equal(some.is_masked, draws.is_masked[[1, 3, 5]])
-    assert torch.equal(some.noise, draws.noise[[1, 3, 5]])
+    rows = [6 * level + row for level in range(num_levels) for row in (1, 3, 5)]
+    assert torch.equal(some.noise, draws.noise[rows])
+    assert torch.equal(some.timesteps, draws.timesteps[rows])
+    assert some.num_levels == num_levels
     assert some.num_masked == 5
     for mask, places in zip(draws.is_masked, draws.masked_first(), strict=True):
         assert mask.nonzero().flatten().tolist() == places.tolist()

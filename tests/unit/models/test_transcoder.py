@@ -17,7 +17,10 @@ OBJECTIVES = ("flip", "x0", "direct")
 
 
 def posterior(p0: float, x_t: int, t: int) -> float:
-    """P(x_{t-1} = 1 | x_t), by Bayes over the four values of (x_0, x_{t-1})."""
+    """P(x_{t-1} = 1 | x_t), by Bayes over the four values of (x_0, x_{t-1}).
+
+    The released code adds 1e-6 to the denominator.
+    """
     joint = [0.0, 0.0]
     for x_0, earlier in itertools.product((0, 1), repeat=2):
         prior = p0 if x_0 else 1 - p0
@@ -25,17 +28,17 @@ def posterior(p0: float, x_t: int, t: int) -> float:
         to_earlier = kept * (earlier == x_0) + (1 - kept) / 2
         to_now = step * (x_t == earlier) + (1 - step) / 2
         joint[earlier] += prior * to_earlier * to_now
-    return joint[1] / sum(joint)
+    return joint[1] / (sum(joint) + 1e-6)
 
 
 @pytest.mark.parametrize("t", range(1, T + 1))
 def test_posterior_cross_entropy(t: int) -> None:
-    """Between the true and the predicted x_{t-1}; at t = 1, of x_0 itself."""
+    """Between the true and the predicted x_{t-1}; at t = 1, it is predicted as x_0."""
     transcoder = tiny_generator(num_diffusion_steps=T).transcoder
     for p0, x_0, x_t in itertools.product((0.1, 0.7), (0, 1), (0, 1)):
         true, predicted = posterior(x_0, x_t, t), posterior(p0, x_t, t)
         if t == 1:
-            true, predicted = x_0, p0
+            predicted = p0
         expected = -(true * math.log(predicted) + (1 - true) * math.log(1 - predicted))
         bits = (torch.full((1, 6), float(value)) for value in (p0, x_0, x_t))
         probs, clean, noisy = bits
@@ -77,7 +80,7 @@ def test_loss_of_every_bit(objective: str, weighted_loss: bool, auxiliary_weight
             level = int(t[row])
             true, found = posterior(clean, noisy, level), posterior(clean_prob, noisy, level)
             if level == 1:
-                true, found = clean, clean_prob
+                found = clean_prob
             found = min(max(found, 1e-6), 1 - 1e-6)  # so that no logarithm is infinite
             expected -= 0.3 * (true * math.log(found) + (1 - true) * math.log(1 - found))
         assert bits.loss[row, column].item() == pytest.approx(expected, rel=1e-3, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Generating, interpolating and enriching, on tiny models."""
+"""Interpolating and enriching, on tiny models."""
 
 from __future__ import annotations
 
@@ -8,80 +8,85 @@ import numpy as np
 import pytest
 import torch
 
-from bigr import BiGRPipeline, SamplerConfig
-from bigr.sampling.conditioning import INTERPOLATION_RATIOS, cell_groups
-from bigr.sampling.sampler import Progress, Sampler
-from tests.pictures import noise, pixels
+from bigr import BiGRPipeline
+from bigr.sampling.conditioning import INTERPOLATION_RATIOS, cell_places, place_order
+from bigr.sampling.sampler import Progress
+from tests.pictures import noise
 
 FAST: dict[str, Any] = {"num_iterations": 3, "num_denoise_steps": 4}
 
 
-def test_generate_is_the_samplers(pipeline: BiGRPipeline) -> None:
-    pictures = pipeline.generate([0, 2], num_per_class=2, seed=7, **FAST)
-    codes = Sampler(SamplerConfig(**FAST)).sample(
-        pipeline.models.generator, torch.tensor([0, 0, 2, 2]), seeds=range(7, 11)
-    )
-    for picture, image in zip(pictures, pipeline.decode(codes), strict=True):
-        expected = (image * 255).round().permute(1, 2, 0).numpy()
-        assert np.array_equal(pixels(picture), expected)
-    assert pipeline.generate(2, seed=10, **FAST)[0].tobytes() == pictures[3].tobytes()
-
-
-def test_interpolation_ends_at_the_classes(pipeline: BiGRPipeline) -> None:
+def test_interpolation_goes_from_the_second_class_to_the_first(pipeline: BiGRPipeline) -> None:
     pictures = pipeline.interpolate(0, 2, seed=5, **FAST)
+    greedy = {**FAST, "gumbel_temperature": 0.0}
     assert len(pictures) == len(INTERPOLATION_RATIOS) == 27
-    assert pictures[0].tobytes() == pipeline.generate(0, seed=5, **FAST)[0].tobytes()
-    assert pictures[-1].tobytes() == pipeline.generate(2, seed=5, **FAST)[0].tobytes()
+    assert pictures[0].tobytes() == pipeline.generate(2, seed=5, **greedy)[0].tobytes()
+    assert pictures[-1].tobytes() == pipeline.generate(0, seed=5, **greedy)[0].tobytes()
     assert len({picture.tobytes() for picture in pictures}) > 3
 
 
-def test_paper_ratios() -> None:
-    assert list(INTERPOLATION_RATIOS) == sorted(INTERPOLATION_RATIOS)
-    assert INTERPOLATION_RATIOS[3:24] == pytest.approx([0.3 + 0.02 * i for i in range(21)])
-
-
-def test_cell_groups() -> None:
-    """Each group has one token of every 2x2 cell; all of them have every token once."""
-    groups = cell_groups(8, torch.Generator().manual_seed(0))
-    assert torch.equal(groups.sum(dim=0), torch.ones(64, dtype=torch.int64))
-    cells = groups.view(4, 4, 2, 4, 2).sum(dim=(2, 4))
-    assert torch.equal(cells, torch.ones(4, 4, 4, dtype=torch.int64))
-    assert not torch.equal(groups, cell_groups(8, torch.Generator().manual_seed(1)))
-    with pytest.raises(ValueError, match="even grid"):
-        cell_groups(7, torch.Generator())
-
-
-def test_enrichment_resamples_one_group_a_round(pipeline: BiGRPipeline) -> None:
+def test_enrichment_hides_one_place_of_all_cells(pipeline: BiGRPipeline) -> None:
+    """Each of the four places once a round, in the order of the seed; all others are known."""
     seen: list[Progress] = []
     picture = noise(16, 16)
-    one_round = pipeline.enrich(picture, num_rounds=1, seed=2, on_iteration=seen.append, **FAST)
-    group = cell_groups(4, torch.Generator().manual_seed(2))[:1]
+    pipeline.enrich(
+        picture, num_rounds=2, seed=2, known_bits="likelier", on_iteration=seen.append, **FAST
+    )
     small = torch.tensor(np.array(picture.reduce(2).reduce(2))).permute(2, 0, 1)[None] / 255
     enlarged = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
-    codes = pipeline.encode(enlarged)
-    same = (seen[-1].codes == codes).all(dim=-1)[0]
-    assert same[~group[0]].all()
-    assert not same[group[0]].all()
-    assert len(seen) == 3
-    rounds = pipeline.enrich(picture, seed=2, num_variants=2, **FAST)
-    assert len({one_round[0].tobytes(), *(picture.tobytes() for picture in rounds)}) == 3
-    assert pipeline.enrich(picture, seed=3, **FAST)[0].tobytes() == rounds[1].tobytes()
+    codes, draw = pipeline.encode(enlarged), torch.Generator().manual_seed(2)
+    last = iter(seen[2::3])
+    for _ in range(2):
+        for place in place_order(draw):
+            torch.randint(2**62, (1,), generator=draw)  # the seed of this sampling
+            progress = next(last)
+            assert torch.equal(~progress.confidence[0].isnan(), cell_places(4)[place])
+            same = (progress.codes == codes).all(dim=-1)[0]
+            assert same[~cell_places(4)[place]].all()
+            assert not same.all()
+            codes = progress.codes
+    assert len(seen) == 2 * 4 * 3
+    with pytest.raises(StopIteration):
+        next(last)
+
+
+def test_rounds_and_variants_of_enrichment(pipeline: BiGRPipeline) -> None:
+    """Variant by variant, and as each is alone, in any batch and with fewer rounds."""
+    small = BiGRPipeline(*pipeline.models, device="cpu", batch_size=2)
+    rounds = small.enrich(noise(), seed=2, num_variants=3, return_rounds=True, **FAST)
+    assert len({picture.tobytes() for picture in rounds}) == len(rounds) == 12
+    for variant in range(3):
+        for number in range(4):
+            alone = pipeline.enrich(noise(), seed=2 + variant, num_rounds=number + 1, **FAST)
+            assert len(alone) == 1
+            assert alone[0].tobytes() == rounds[4 * variant + number].tobytes()
+    last = [
+        picture.tobytes() for picture in pipeline.enrich(noise(), seed=2, num_variants=3, **FAST)
+    ]
+    assert last == [picture.tobytes() for picture in rounds[3::4]]
+
+
+def test_enrichment_without_a_class_has_no_guidance(pipeline: BiGRPipeline) -> None:
+    free = pipeline.enrich(noise(), **FAST)[0].tobytes()
+    assert pipeline.enrich(noise(), guidance_scale=10.0, **FAST)[0].tobytes() == free
+    scales = [pipeline.enrich(noise(), class_name=1, guidance_scale=s, **FAST) for s in (2, 10)]
+    assert len({free, *(pictures[0].tobytes() for pictures in scales)}) == 3
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: p.generate("tabby"), "no names for its classes"),
-        (lambda p: p.generate(4), "has the classes 0..2"),
-        (lambda p: p.generate([]), "at least one class"),
-        (lambda p: p.generate(0, num_per_class=0), "num_per_class of at least 1"),
         (lambda p: p.interpolate(0, 1, ratios=[]), "at least one number"),
-        (lambda p: p.generate(0, num_denoise_steps=999), "num_denoise_steps must be between"),
         (
             lambda p: p.interpolate(0, 1, ratios=[0.5, 1.5]),
             r"ratios must be a list .* number between 0 and 1.*got \[0.5, 1.5\]",
         ),
         (lambda p: p.enrich(noise(), num_rounds=0), "num_rounds must be a positive integer, got 0"),
+        (lambda p: p.enrich(noise(), seed=-1), "seed must be an integer of at least 0, got -1"),
+        (
+            lambda p: p.enrich(noise(), known_bits="sampled"),
+            "known_bits must be drawn or likelier, got 'sampled'",
+        ),
     ],
 )
 def test_bad_arguments(pipeline: BiGRPipeline, call: Any, message: str) -> None:
@@ -89,54 +94,35 @@ def test_bad_arguments(pipeline: BiGRPipeline, call: Any, message: str) -> None:
         call(pipeline)
 
 
-def test_unknown_setting(pipeline: BiGRPipeline) -> None:
-    with pytest.raises(TypeError, match="guidance: there is no such argument"):
-        pipeline.generate(0, guidance=3)
-
-
-def test_stream_says_what_each_image_is_of(pipeline: BiGRPipeline) -> None:
-    """Classes and seeds, image by image; two processes share the batches."""
-    small = BiGRPipeline(*pipeline.models, device="cpu", batch_size=2)
-    expected = pipeline.generate([2, 0], num_per_class=3, seed=4, **FAST)
-    parts = [
-        list(small.stream([2, 0], num_per_class=3, seed=4, share=(rank, 2), **FAST))
-        for rank in (0, 1)
+def test_seeds_of_the_applications(pipeline: BiGRPipeline) -> None:
+    """Each variant is what its own seed gives; an interpolation has a single seed."""
+    calls: list[Any] = [
+        lambda **more: pipeline.enrich(noise(), num_rounds=1, **more, **FAST),
+        lambda **more: pipeline.inpaint(noise(), [[0, 0, 4, 8]], **more, **FAST),
+        lambda **more: pipeline.outpaint(noise(), **more, **FAST),
+        lambda **more: pipeline.edit(noise(), [[0, 0, 4, 8]], class_name=1, **more, **FAST),
     ]
-    assert [len(part) for part in parts] == [4, 2]
-    for found in parts[0] + parts[1]:
-        assert found.class_id == (2, 0)[(found.seed - 4) // 3]
-        assert found.picture.tobytes() == expected[found.seed - 4].tobytes()
-    assert {found.seed for part in parts for found in part} == set(range(4, 10))
+    for call in calls:
+        found = call(num_variants=2, seeds=[9, 4])
+        alone = [call(seed=9)[0], call(seed=4)[0]]
+        assert [p.tobytes() for p in found] == [p.tobytes() for p in alone]
+    generator = torch.Generator().manual_seed(5)
+    (seed,) = torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(5)).tolist()
+    mixed = pipeline.interpolate(0, 2, ratios=[0.2, 0.6], generator=generator, **FAST)
+    expected = pipeline.interpolate(0, 2, ratios=[0.2, 0.6], seed=seed, **FAST)
+    assert [p.tobytes() for p in mixed] == [p.tobytes() for p in expected]
+    with pytest.raises(ValueError, match="1 images need 1 seeds, got 2"):
+        pipeline.interpolate(0, 2, seeds=[1, 2], **FAST)
 
 
-def test_stream_begins_with_the_first_image(pipeline: BiGRPipeline) -> None:
-    """Mistakes are reported at once, and nothing is sampled before an image is asked for."""
-    with pytest.raises(ValueError, match=r"has the classes 0\.\.2"):
-        pipeline.stream([0, 7], **FAST)
-    seen: list[Progress] = []
-    found = pipeline.stream(0, on_iteration=seen.append, **FAST)
-    assert seen == []
-    next(found)
-    assert len(seen) == 3
-
-
-def test_the_null_class_has_a_number(pipeline: BiGRPipeline) -> None:
-    picture = pipeline.generate(3, seed=2, guidance_scale=5.0, **FAST)[0]
-    assert picture.tobytes() == pipeline.generate(3, seed=2, **FAST)[0].tobytes()  # no guidance
-    codes = Sampler(SamplerConfig(**FAST)).sample(
-        pipeline.models.generator, torch.tensor([3]), seeds=[2]
-    )
-    assert np.array_equal(
-        pixels(picture), (pipeline.decode(codes)[0] * 255).round().permute(1, 2, 0).numpy()
-    )
-
-
-def test_the_sampler_is_reused_and_counts(pipeline: BiGRPipeline) -> None:
-    pipeline.generate(0, **FAST)
-    sampler, once = pipeline.sampler, pipeline.sampler.flops
-    assert once > 0
-    pipeline.generate(0, **FAST)
-    assert pipeline.sampler is sampler
-    assert sampler.flops == 2 * once
-    pipeline.generate(0, guidance_scale=1.5, **FAST)
-    assert pipeline.sampler is not sampler
+def test_progress_bar_of_the_applications(
+    pipeline: BiGRPipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only if it is turned on: as many steps as there are iterations of batches."""
+    pipeline.enrich(noise(), num_rounds=2, **FAST)
+    assert capsys.readouterr().err == ""
+    pipeline.set_progress_bar_config(disable=False)
+    pipeline.enrich(noise(), num_rounds=2, **FAST)
+    assert "24/24" in capsys.readouterr().err  # 2 rounds, 4 places, 3 iterations
+    pipeline.inpaint(noise(), [[0, 0, 4, 8]], **FAST)
+    assert "3/3" in capsys.readouterr().err

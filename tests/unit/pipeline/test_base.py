@@ -1,20 +1,13 @@
-"""Models, class names, and images to codes and back."""
+"""The models of a pipeline, their device and precision, and images to codes and back."""
 
 from __future__ import annotations
-
-import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from bigr import BiGRPipeline
+from bigr import BiGRPipeline, ExecutionConfig
 from bigr.models.codes import grid_to_tokens
-from tests.models import tiny_autoencoder, tiny_generator
 from tests.pictures import noise, pixels
-
-FAST: dict[str, Any] = {"num_iterations": 3, "num_denoise_steps": 4}
 
 
 def test_reconstruct_and_features(pipeline: BiGRPipeline) -> None:
@@ -31,16 +24,6 @@ def test_reconstruct_and_features(pipeline: BiGRPipeline) -> None:
     assert torch.allclose(features, direct, atol=1e-5)
 
 
-def test_save_and_load(pipeline: BiGRPipeline, tmp_path: Path) -> None:
-    named = BiGRPipeline(*pipeline.models, class_names=["Ant", "bee", "cat"], device="cpu")
-    loaded = BiGRPipeline.from_pretrained(named.save_pretrained(tmp_path / "saved"), device="cpu")
-    assert loaded.class_names == ["Ant", "bee", "cat"]
-    assert loaded.generate("ant", **FAST)[0].tobytes() == pipeline.generate(0, **FAST)[0].tobytes()
-    card = (tmp_path / "saved" / "README.md").read_text()
-    assert '"code_dim": 6' in card
-    assert "8x8 pixels" in card
-
-
 def test_batches_do_not_matter(pipeline: BiGRPipeline) -> None:
     pictures = [noise(seed=seed) for seed in range(5)]
     small = BiGRPipeline(*pipeline.models, device="cpu", batch_size=2)
@@ -53,39 +36,68 @@ def test_batches_do_not_matter(pipeline: BiGRPipeline) -> None:
         assert [picture.tobytes() for picture in method(pictures)] == expected
 
 
-def test_push(pipeline: BiGRPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is uploaded is a folder from which the same pipeline can be loaded."""
-    import huggingface_hub
-
-    calls: list[tuple[str, Any]] = []
-
-    class Api:
-        def create_repo(self, repo: str, **more: Any) -> str:
-            calls.append((repo, more))
-            return f"https://hub/{repo}"
-
-        def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> None:
-            calls.append((repo_id, commit_message))
-            shutil.copytree(folder_path, tmp_path / "uploaded")
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    assert pipeline.push_to_hub("me/mine", private=True) == "https://hub/me/mine"
-    assert calls[0] == ("me/mine", {"private": True, "exist_ok": True})
-    loaded = BiGRPipeline.from_pretrained(tmp_path / "uploaded", device="cpu")
-    assert loaded.generate(1, **FAST)[0].tobytes() == pipeline.generate(1, **FAST)[0].tobytes()
+def test_drawn_bits(pipeline: BiGRPipeline) -> None:
+    """Bernoulli(p) from the seed, as the B-AE's own draws; in any batch, and of any image."""
+    images = pipeline.load([noise(seed=0), noise(seed=1)])
+    with torch.no_grad():
+        probs = grid_to_tokens(pipeline.models.autoencoder.encode(images))
+    count = 2000
+    codes = pipeline.encode(images, range(2 * count))
+    means = codes.unflatten(0, (2, count)).mean(dim=1)
+    error = (probs * (1 - probs) / count).sqrt()
+    assert ((probs > 0.1) & (probs < 0.9)).sum() > 50
+    assert ((means - probs).abs() <= 5 * error + 1e-6).all()
+    small = BiGRPipeline(*pipeline.models, device="cpu", batch_size=1)
+    assert torch.equal(small.encode(images[1:], [count + 3]), codes[count + 3 : count + 4])
+    assert torch.equal(pipeline.encode(images), (probs > 0.5).float())
+    with pytest.raises(ValueError, match="seeds must lie in"):
+        pipeline.encode(images, [0, -1])
 
 
-def test_class_names(pipeline: BiGRPipeline, tmp_path: Path) -> None:
-    """Given, or beside the checkpoint, or ImageNet's; a model of ten classes has none by itself."""
-    ten = BiGRPipeline(tiny_generator(num_classes=10), tiny_autoencoder(), device="cpu")
-    assert ten.class_names is None
-    assert ten.class_id("7") == ten.class_id(7) == 7
-    thousand = BiGRPipeline(tiny_generator(num_classes=1000), tiny_autoencoder(), device="cpu")
-    assert thousand.class_id("golden retriever") == 207
-    pipeline.save_pretrained(tmp_path)
-    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\n")
-    files = [tmp_path / f"{kind}.safetensors" for kind in ("generator", "autoencoder")]
-    assert BiGRPipeline.from_files(*files, device="cpu").class_id("Bee") == 1
-    (tmp_path / "classes.txt").write_text("ant\nbee\n")
-    with pytest.raises(ValueError, match="2 class_names for a generator of 3 classes"):
-        BiGRPipeline.from_files(*files, device="cpu")
+def test_moving_to_a_device_and_a_type(pipeline: BiGRPipeline) -> None:
+    """In place, in any order of the arguments; the precision is that of ``ExecutionConfig``."""
+    options = {"num_iterations": 3, "num_denoise_steps": 4}
+    exact = pipeline.generate([0, 1], **options)[0].tobytes()
+    assert (pipeline.device, pipeline.dtype) == (torch.device("cpu"), torch.float32)
+    assert pipeline.to("cpu") is pipeline
+    assert pipeline.to(torch.bfloat16, "cpu").dtype == torch.bfloat16
+    assert pipeline.to(device=torch.device("cpu"), dtype=torch.float16).dtype == torch.bfloat16
+    rounded = BiGRPipeline(
+        *pipeline.models, device="cpu", execution=ExecutionConfig(precision="bfloat16")
+    )
+    found = pipeline.generate([0, 1], **options)
+    assert [p.tobytes() for p in found] == [
+        p.tobytes() for p in rounded.generate([0, 1], **options)
+    ]
+    assert pipeline.to(torch.float32).generate([0, 1], **options)[0].tobytes() == exact
+
+
+def test_a_device_or_type_that_cannot_be_used_changes_nothing(pipeline: BiGRPipeline) -> None:
+    with pytest.raises(ValueError, match=r"dtype=torch\.float64: a pipeline computes in one of"):
+        pipeline.to("cpu", torch.float64)
+    with pytest.raises(ValueError, match="device=tpu cannot be used here"):
+        pipeline.to("tpu", torch.bfloat16)
+    assert (pipeline.device, pipeline.dtype) == (torch.device("cpu"), torch.float32)
+
+
+def test_all_weights_move(pipeline: BiGRPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a device that every machine has, on which nothing can be computed."""
+    monkeypatch.setattr("bigr.pipeline.base.pick_device", torch.device)
+    assert pipeline.to("meta").device == torch.device("meta")
+    for model in pipeline.models:
+        assert {weight.device.type for weight in model.parameters()} == {"meta"}
+
+
+def test_repr(pipeline: BiGRPipeline) -> None:
+    """What somebody who has just loaded a model wants to know."""
+    count = sum(weight.numel() for weight in pipeline.models.generator.parameters())
+    names = ["ant", "bee", "cat"]
+    shown = repr(BiGRPipeline(*pipeline.models, class_names=names, device="cpu"))
+    for part in (
+        f"{count / 1e6:.3g} M parameters, 3 classes (ant, …, cat)",
+        "8x8 pixels from 4x4 tokens of 6 bits",
+        "SamplerConfig(guidance_scale=2.5",
+        "cpu, torch.float32",
+    ):
+        assert part in shown
+    assert "3 classes," in repr(pipeline)

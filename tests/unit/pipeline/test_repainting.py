@@ -34,12 +34,33 @@ def test_known_tokens_are_the_reconstruction(pipeline: BiGRPipeline) -> None:
     """The codes handed to the decoder are the picture's own wherever nothing is masked."""
     seen: list[Progress] = []
     picture = noise()
-    pipeline.inpaint(picture, [[0, 0, 4, 8]], blend="none", on_iteration=seen.append, **FAST)
-    codes = pipeline.encode(pipeline.load(picture))
+    pipeline.inpaint(
+        picture, [[0, 0, 4, 8]], blend="none", seed=3, on_iteration=seen.append, **FAST
+    )
+    codes = pipeline.encode(pipeline.load(picture), [3])
     kept = torch.tensor([False, False, True, True]).repeat(4)
     assert [progress.iteration for progress in seen] == [1, 2, 3]
     assert torch.equal(seen[-1].codes[0, kept], codes[0, kept])
     assert not seen[-1].is_masked.any()
+
+
+def test_bits_of_known_tokens(pipeline: BiGRPipeline) -> None:
+    """Drawn anew for each variant, or the likelier ones for all of them."""
+    pictures, masks, images = [noise(seed=1), noise(seed=2)], [[[0, 0, 4, 8]]] * 2, range(2)
+    squares = pipeline.load(pictures)
+    rest: dict[str, Any] = {"num_variants": 2, "seed": 5, **FAST}
+    drawn = pipeline.repaint(pictures, masks, [None] * 2, **rest)
+    expected = pipeline.encode(squares, range(5, 9))
+    assert torch.equal(torch.stack([one.known_codes for one in drawn]), expected)
+    likelier = pipeline.repaint(pictures, masks, [None] * 2, known_bits="likelier", **rest)
+    for index in images:
+        for one in likelier[2 * index : 2 * index + 2]:
+            assert torch.equal(one.known_codes, pipeline.encode(squares)[index])
+        assert not torch.equal(expected[2 * index], expected[2 * index + 1])
+    for method in (pipeline.inpaint, pipeline.outpaint, pipeline.edit):
+        more = {"class_name": 1, "known_bits": "likelier", **FAST}
+        box = [[0, 0, 4, 8]]
+        assert method(pictures[0], box, **more) != method(pictures[0], box, class_name=1, **FAST)
 
 
 def test_outpainting_is_inpainting_inverted(pipeline: BiGRPipeline) -> None:
@@ -55,7 +76,7 @@ def test_outpainting_is_inpainting_inverted(pipeline: BiGRPipeline) -> None:
 
 def test_everything_masked_is_generation(pipeline: BiGRPipeline) -> None:
     edited = pipeline.edit(noise(), [[0, 0, 8, 8]], class_name=1, blend="none", seed=4, **FAST)
-    config = SamplerConfig(num_iterations=3, num_denoise_steps=4, mask_schedule="linear")
+    config = SamplerConfig.preset("inpaint", **FAST)
     assert edited[0].tobytes() == pipeline.generate(1, seed=4, sampler=config)[0].tobytes()
 
 
@@ -101,7 +122,7 @@ def test_what_is_known_of_a_result(pipeline: BiGRPipeline) -> None:
     picture = noise()
     (found,) = pipeline.repaint([picture], [[[0, 0, 4, 8]]], [None], blend="none", **FAST)
     assert found.is_masked.tolist() == [True, True, False, False] * 4
-    assert torch.equal(found.known_codes, pipeline.encode(pipeline.load(picture))[0])
+    assert torch.equal(found.known_codes, pipeline.encode(pipeline.load(picture), [0])[0])
     changed = (found.codes != found.known_codes).any(dim=1)
     assert changed.any()
     assert not changed[~found.is_masked].any()
@@ -119,6 +140,10 @@ def test_what_is_known_of_a_result(pipeline: BiGRPipeline) -> None:
         ),
         (lambda p: p.inpaint(noise(40, 8), [[0, 0, 4, 4]]), r"centre square \[16, 0, 24, 8\]"),
         (lambda p: p.outpaint(noise(), [[0, 0, 8, 8]]), "keep covers the whole image"),
+        (
+            lambda p: p.inpaint(noise(), [[0, 0, 4, 4]], known_bits=True),
+            "known_bits must be drawn or likelier, got true",
+        ),
         (
             lambda p: p.inpaint(noise(), [[0, 0, 4, 4]], blend="soft"),
             "blend must be one of paste, poisson, none, got 'soft'",

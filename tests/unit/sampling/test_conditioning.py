@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import itertools
 from typing import Any
 
 import pytest
 import torch
 
-from bigr.sampling.conditioning import class_mixtures, initial_state, null_classes, token_mask
+from bigr import SamplerConfig
+from bigr.sampling.conditioning import (
+    ENRICHMENT,
+    INPAINTING,
+    INTERPOLATION,
+    INTERPOLATION_RATIOS,
+    cell_places,
+    class_mixtures,
+    initial_state,
+    null_classes,
+    place_order,
+    token_mask,
+)
 from tests.models import tiny_generator
 
 
@@ -39,9 +54,46 @@ def test_class_mixtures() -> None:
     model = tiny_generator()
     weight = model.transformer.class_embedding.weight
     actual = class_mixtures(model, 2, 0, [0.0, 0.25, 1.0])
-    expected = torch.stack([weight[2], 0.75 * weight[2] + 0.25 * weight[0], weight[0]])
+    expected = torch.stack([weight[0], 0.25 * weight[2] + 0.75 * weight[0], weight[2]])
     torch.testing.assert_close(actual, expected)
     assert null_classes(2, 3).tolist() == [3, 3]
+
+
+def test_ratios_of_the_paper() -> None:
+    expected = [0.0, 0.1, 0.2, *(0.3 + 0.02 * i for i in range(21)), 0.8, 0.9, 1.0]
+    assert list(INTERPOLATION_RATIOS) == pytest.approx(expected)
+
+
+def test_settings_of_the_released_applications() -> None:
+    linear = SamplerConfig(guidance_scale=2.5, gumbel_temperature=0.0, mask_schedule="linear")
+    inpainting, enrichment, interpolation = (
+        SamplerConfig(**changes) for changes in (INPAINTING, ENRICHMENT, INTERPOLATION)
+    )
+    assert dataclasses.replace(linear, num_iterations=25) == inpainting
+    assert dataclasses.replace(linear, num_iterations=20) == enrichment
+    assert dataclasses.replace(linear, num_iterations=20, mask_schedule="cosine") == interpolation
+
+
+def test_cell_places() -> None:
+    """0 1 / 2 3 in every 2x2 cell."""
+    places = cell_places(6)
+    assert places.dtype == torch.bool
+    for place in range(4):
+        for token in range(36):
+            row, column = token // 6 % 2, token % 6 % 2
+            assert places[place, token] == (2 * row + column == place)
+    with pytest.raises(ValueError, match="even grid of tokens, not 7x7"):
+        cell_places(7)
+
+
+def test_place_orders() -> None:
+    """Every order is as likely as the others, and follows from the generator."""
+    generator = torch.Generator().manual_seed(0)
+    orders = [tuple(place_order(generator).tolist()) for _ in range(2400)]
+    counts = collections.Counter(orders)
+    assert counts.keys() == set(itertools.permutations(range(4)))
+    assert 60 < min(counts.values()) <= max(counts.values()) < 150
+    assert tuple(place_order(torch.Generator().manual_seed(0)).tolist()) == orders[0]
 
 
 def test_initial_state() -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 
 import pytest
 
-from bigr.sampling.mask_schedules import MASK_SCHEDULES
+from bigr.sampling.mask_schedules import MASK_SCHEDULES, CosineMaskSchedule, LinearMaskSchedule
 
 
 def masked(name: str, iterations: int, total: int) -> list[int]:
@@ -24,6 +24,27 @@ def test_every_token_exactly_once(total: int, name: str) -> None:
         assert left[-1] == 0
         assert min(unmasked) >= 0
         assert sum(unmasked) == total
+
+
+@pytest.mark.parametrize("power", [0.3, 0.7, 1.5, 4.0])
+@pytest.mark.parametrize("kind", [CosineMaskSchedule, LinearMaskSchedule])
+def test_every_token_exactly_once_with_a_power(
+    kind: type[CosineMaskSchedule | LinearMaskSchedule], power: float
+) -> None:
+    for iterations in (1, 2, 7, 64, 300):
+        left = [
+            256,
+            *(kind(power).num_masked(i, iterations, 256) for i in range(1, iterations + 1)),
+        ]
+        assert left == sorted(left, reverse=True)
+        assert left[-1] == 0
+
+
+def test_powers_by_hand() -> None:
+    """16 (1 - x^2) at quarters; cos(90 x^2) is 0.9952, 0.9239 and 0.6344 at quarters."""
+    assert [LinearMaskSchedule(2.0).num_masked(i, 4, 16) for i in range(1, 5)] == [15, 12, 7, 0]
+    cosine = [CosineMaskSchedule(2.0).num_masked(i, 4, 1000) for i in range(1, 5)]
+    assert cosine == [995, 923, 634, 0]
 
 
 def test_cosine_of_the_paper() -> None:

@@ -73,6 +73,7 @@ def plain_codes(model: BiGR, config: SamplerConfig, seeds: list[int]) -> Tensor:
         {"order": "random"},
         {"num_denoise_steps": 2},
         {"denoise_spacing": "quadratic"},
+        {"guidance_levels": (0.3, 0.7)},
     ],
     ids=str,
 )

@@ -88,6 +88,23 @@ def test_image_seeds() -> None:
         image_seeds(1, seeds=[1], generator=torch.Generator())
     with pytest.raises(ValueError, match="seeds must lie in"):
         image_seeds(1, seeds=[-1])
+    with pytest.raises(ValueError, match="a list with a number for each image, got 7"):
+        image_seeds(1, seeds=7)  # type: ignore[arg-type]
+
+
+def test_seeds_from_generators() -> None:
+    """One draws the seeds one after the other, whatever their number; several draw one each."""
+
+    def generator(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    numbers = image_seeds(40, generator=generator(1))
+    one = generator(1)
+    assert [int(torch.randint(2**62, (1,), generator=one)) for _ in range(40)] == numbers.tolist()
+    each = image_seeds(2, generator=[generator(3), generator(1)])
+    assert each.tolist() == [int(image_seeds(1, generator=generator(3))), int(numbers[0])]
+    with pytest.raises(ValueError, match="2 images need one generator, or 2, got 3"):
+        image_seeds(2, generator=[generator(seed) for seed in range(3)])
 
 
 def splitmix(word: int) -> int:

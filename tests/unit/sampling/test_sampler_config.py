@@ -13,6 +13,7 @@ import pytest
 from bigr import ExecutionConfig, SamplerConfig
 from bigr.sampling.guidance import LinearGuidance
 from bigr.sampling.mask_schedules import MaskSchedule
+from bigr.sampling.orders import SamplingOrder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Keep(MaskSchedule):
     [
         ({"guidance_scale": -1}, "SamplerConfig.guidance_scale must be a number of at least 0"),
         ({"num_iterations": 0}, "num_iterations must be a positive integer, got 0"),
+        ({"guidance_scale": 1e300}, r"guidance_scale=1e\+300: it must be at most 1,000,000\."),
+        ({"num_iterations": 10**12}, "num_iterations=1000000000000: it must be at most 1,000,000"),
+        ({"num_denoise_steps": 10**12}, "num_denoise_steps=1000000000000: it must be at most"),
         ({"num_denoise_steps": 1}, "num_denoise_steps must be an integer of at least 2, got 1"),
         ({"temperature": 0}, "temperature must be a positive number, got 0"),
         ({"order": "entropy"}, "order must be .*confidence, random, raster.*, got 'entropy'"),
@@ -37,6 +41,16 @@ class Keep(MaskSchedule):
         ({"guidance_interval": (0.5, 0.2)}, "two numbers 0 <= a <= b <= 1, got .0.5, 0.2"),
         ({"guidance_interval": (-0.1, 1.0)}, "guidance_interval must be a list of 2 values"),
         ({"guidance_interval": (0.0, 1.2)}, "guidance_interval must be a list of 2 values"),
+        ({"guidance_levels": (0.5, 0.2)}, "guidance_levels must be two numbers 0 <= a <= b <= 1"),
+        ({"guidance_schedule": ()}, "guidance_schedule must be .*cosine, a non-empty list"),
+        ({"guidance_schedule": (1.0, -1.0)}, "each value is a number of at least 0"),
+        ({"mask_power": 2.0, "mask_schedule": Keep()}, "mask_power=2.0 needs mask_schedule=cosine"),
+        ({"temperature_schedule": (1.0, 0.0)}, "each value is a positive number"),
+        (
+            {"order": ("random", "spiral")},
+            "each value is one of confidence, random, raster, halton",
+        ),
+        ({"guidance_power": 2.0}, "guidance_power=2.0 needs guidance_schedule=cosine"),
         ({"guidance_interval": (0.1,)}, "guidance_interval must be a list of 2 values"),
     ],
 )
@@ -69,7 +83,9 @@ def test_objects_in_place_of_names() -> None:
 
 
 def test_plain_data_of_names_rebuilds_the_settings() -> None:
-    config = SamplerConfig(order="raster", guidance_interval=(0.2, 0.9))
+    config = SamplerConfig(
+        order=("raster", "halton"), guidance_interval=(0.2, 0.9), guidance_schedule=(0.0, 1.0, 0.5)
+    )
     assert SamplerConfig(**json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -79,3 +95,22 @@ def test_no_torch_is_imported() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_orders_that_are_no_dataclasses_are_told_apart() -> None:
+    """Whatever they hold becomes plain data."""
+
+    class Steps(SamplingOrder):
+        def __init__(self, step: int) -> None:
+            self.step = step
+            self.range = range(step)
+
+        def scores(self, is_masked: Any, uniforms: Any) -> Any:
+            return uniforms
+
+    found = [SamplerConfig(order=Steps(step)).to_dict()["order"] for step in (1, 2)]
+    assert [(order["step"], order["range"]) for order in found] == [
+        (1, "range(0, 1)"),
+        (2, "range(0, 2)"),
+    ]
+    assert found[0]["class"].endswith("Steps")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bigr.training.compiling import Compiled, wants_compiling
-from tests.processes import SOURCE, python
+from tests.processes import SOURCE, fresh_python
 
 SCRIPT = """
 import logging, sys, torch
@@ -22,7 +22,7 @@ print(torch.allclose(function(2 * x), ((2 * x).sin() + 1).sum()))
 
 
 def test_without_a_compiler_it_says_why_and_goes_on(tmp_path: Path) -> None:
-    result = python(
+    result = fresh_python(
         "-c",
         SCRIPT,
         cwd=SOURCE.parent,

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from bigr import BiGRConfig
+from bigr import BiGRConfig, load_generator
+from bigr.checkpoints.errors import CheckpointError
+from bigr.checkpoints.identity import weights_sha256
+from bigr.checkpoints.load import check_pair
 from bigr.checkpoints.native import save_autoencoder
+from bigr.inference.model_defaults import default_sampler
 from bigr.models.codes import grid_to_tokens
+from bigr.sampling.sampler_config import SamplerConfig
+from bigr.training.callbacks.weight_export import ExportWeights
 from bigr.training.data.batch import Batch
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
@@ -43,21 +49,67 @@ def test_codes_pass_through_and_images_need_an_autoencoder() -> None:
         build().codes_of(Batch(LABELS, images=torch.rand(4, 3, 8, 8)))
 
 
-def test_accumulated_batches_give_the_step_of_the_whole_batch() -> None:
+@pytest.mark.parametrize("levels", [1, 3])
+def test_accumulated_batches_give_the_step_of_the_whole_batch(levels: int) -> None:
     """Two batches of 4 change the weights as the 8 images at once would."""
     inputs, labels = PairsDataModule("codes").dataset[:8]
     weights = []
     for accumulated in (1, 2):
         torch.manual_seed(0)
         config = BiGRConfig(**{**TINY, "dropout": 0.0})
-        module = GeneratorModule(config, lambda model: torch.optim.SGD(model.parameters(), lr=1.0))
+        module = GeneratorModule(
+            config,
+            lambda model: torch.optim.SGD(model.parameters(), lr=1.0),
+            levels_per_token=levels,
+        )
         parts = zip(labels.chunk(accumulated), inputs.float().chunk(accumulated), strict=True)
         batches: Any = [Batch(label, codes=codes) for label, codes in parts]
         loader = torch.utils.data.DataLoader(batches, batch_size=None)
         tiny_trainer(1, accumulate_grad_batches=accumulated).fit(module, loader)
         weights.append(module.model.state_dict())
+        assert module.draws is not None
+        assert module.draws.num_levels == levels
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (["ant", "bee", "cat"], ("ant", "bee", "cat")),
+        (["too", "few"], None),
+        (3, None),  # somebody's own data module may mean something else by this word
+        (None, None),
+    ],
+)
+def test_class_names_of_the_data(tmp_path: Path, classes: Any, expected: Any) -> None:
+    """They are part of checkpoints and of the exported weights."""
+    data, module = PairsDataModule("codes"), build()
+    data.classes = classes
+    trainer = tiny_trainer(1, ExportWeights(str(tmp_path)))
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    for name in ("generator.safetensors", "a.ckpt"):
+        assert load_generator(tmp_path / name).settings.class_names == expected
+
+
+def test_sampler_and_autoencoder_are_remembered(tmp_path: Path) -> None:
+    """They are part of checkpoints and exported weights; another B-AE is refused."""
+    autoencoder = tiny_autoencoder()
+    path = save_autoencoder(autoencoder, tmp_path / "a.safetensors")
+    sampler = SamplerConfig(guidance_scale=1.25, order="random")
+    module = build(autoencoder=str(path), sampler=sampler)
+    trainer = tiny_trainer(1, ExportWeights(str(tmp_path)))
+    trainer.fit(module, datamodule=PairsDataModule("codes"))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    for name in ("generator.safetensors", "a.ckpt"):
+        generator = load_generator(tmp_path / name)
+        assert default_sampler(generator.config, generator.settings) == sampler
+        assert generator.settings.autoencoder_sha256 == weights_sha256(autoencoder)
+        assert generator.settings.image_size == 8
+        check_pair(generator, autoencoder)
+        with pytest.raises(CheckpointError, match="another B-AE"):
+            check_pair(generator, tiny_autoencoder(seed=1))
 
 
 def test_parts_are_all_parameters_once() -> None:
@@ -77,3 +129,9 @@ def test_parts_are_all_parameters_once() -> None:
 def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**settings)
+
+
+def test_the_direct_objective_has_one_noise_level() -> None:
+    config = BiGRConfig(**{**TINY, "objective": "direct"})
+    with pytest.raises(ValueError, match=r"task\.levels_per_token must be 1 with model\.objective"):
+        GeneratorModule(config, functools.partial(adamw, lr=1e-3), levels_per_token=2)

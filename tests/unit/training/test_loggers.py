@@ -67,6 +67,7 @@ def log(folder, moment):
     logger.log_metrics({"loss": 3.0}, 3)
     sys.settrace(None)
 
+ResumableCSVLogger(sys.argv[1])  # what the check of its arguments needs is made once, here
 for moment in itertools.count(1, 3):
     process = os.fork()
     if not process:
@@ -134,3 +135,25 @@ def test_wandb_without_its_server_logs_offline(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "wandb").glob("offline-run-*-mine-offline")
     assert list(run.glob("*.wandb"))
+
+
+def test_a_resumed_run_says_where_it_continues(tmp_path: Path) -> None:
+    """Rows of repeated steps go, and those that were written after the checkpoint."""
+    first = start(tmp_path)
+    for step in (10, 20, 20, 30):
+        first.log_metrics({"loss": step / 10}, step)
+    assert first.num_rows == 4
+    second = start(tmp_path)
+    second.continue_at(30, 2)  # the second row of step 20 is logged again
+    assert second.num_rows == 2
+    second.log_metrics({"loss": 2.5}, 20)
+    assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [
+        ("10", "1.0"),
+        ("20", "2.0"),
+        ("20", "2.5"),
+    ]
+    third = start(tmp_path)
+    third.continue_at(20)
+    assert [row["step"] for row in rows(tmp_path)] == ["10"]
+    start(tmp_path / "new").continue_at(0)
+    assert not (tmp_path / "new" / "csv" / "metrics.csv").exists()

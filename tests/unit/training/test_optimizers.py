@@ -31,6 +31,27 @@ def test_what_decays() -> None:
     assert {name for name in names.values() if name.startswith("transcoder.")} <= other_names
 
 
+def test_rates_by_layer() -> None:
+    """Of every single parameter, counted from the top by hand: two layers, then the embedding."""
+    model = tiny_generator()
+    model.transformer.layers[1].requires_grad_(False)
+    optimizer = adamw(model, lr=0.1, weight_decay=0.02, layer_decay=0.5)
+    found = {}
+    for group in optimizer.param_groups:
+        found.update({id(p): (group["lr"], group["weight_decay"]) for p in group["params"]})
+    below = {"transformer.layers.0.": 0.025, "transformer.token_embedding.": 0.0125}
+    below["transformer.mask_token"] = 0.0125
+    plain = {id(p): g["weight_decay"] for g in adamw(model, lr=1).param_groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        if name.startswith("transformer.layers.1."):
+            assert id(parameter) not in found
+            continue
+        rate = next((rate for start, rate in below.items() if name.startswith(start)), 0.1)
+        assert found[id(parameter)] == (pytest.approx(rate), plain[id(parameter)]), name
+    warmup_cosine(optimizer, total_steps=4, warmup_steps=2)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.05, 0.0125, 0.00625}
+
+
 def test_warmup_and_cosine() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=2.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bigr.data.files import check_regular
 from bigr.data.sources.source import ImageSource, is_image
 
 
@@ -34,8 +35,13 @@ class FolderSource(ImageSource):
         return os.fsdecode(bytes(self._names[index]))
 
     def read(self, index: int) -> bytes:
-        """Return the content of a file; ``OSError`` if it is missing."""
-        return (self.folder / self.name(index)).read_bytes()
+        """Return the content of a file.
+
+        Raises:
+            OSError: if it is missing.
+            SpecialFileError: if it is a named pipe or a device, which might never end.
+        """
+        return check_regular(self.folder / self.name(index)).read_bytes()
 
 
 def class_names(folder: Path) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bigr.data.sources.labels import number_labels
+
 KAGGLE = "LOC_val_solution.csv"
 DEVKIT_LIST = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT_CLASSES = "meta.mat"
@@ -56,22 +58,8 @@ def read_ground_truth(folders: Sequence[Path], classes: Sequence[str] | None) ->
 
 
 def _numbered(named: dict[str, str], classes: Sequence[str] | None, path: Path) -> GroundTruth:
-    values = set(named.values())
-    if all(value.isdigit() for value in values):
-        labels = {name: int(value) for name, value in named.items()}
-        known = list(classes or [str(label) for label in range(max(labels.values()) + 1)])
-        if max(labels.values()) >= len(known):
-            raise ValueError(
-                f"{path} has class {max(labels.values())}, but the training set only "
-                f"0..{len(known) - 1}."
-            )
-        return GroundTruth(labels, known)
-    known = list(classes or sorted(values))
-    unknown = sorted(values - set(known))
-    if unknown:
-        raise ValueError(f"{path} has the class {unknown[0]}, which is not in the training set.")
-    position = {name: label for label, name in enumerate(known)}
-    return GroundTruth({name: position[value] for name, value in named.items()}, known)
+    labels, known = number_labels(list(named.values()), classes, path)
+    return GroundTruth(dict(zip(named, labels.tolist(), strict=True)), known)
 
 
 def _read_kaggle(path: Path) -> dict[str, str]:

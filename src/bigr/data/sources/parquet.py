@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bigr.data.files import check_regular
+from bigr.data.sources.columns import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    find_column,
+    hub_classes,
+    number_rows,
+)
 from bigr.data.sources.source import MIXED_BLOCKS, ImageSource
 
 KEPT_GROUPS = MIXED_BLOCKS
 """Number of row groups (of 100 rows on the hub) that a process keeps in memory."""
-IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
-LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
 
 
 class ParquetSource(ImageSource):
@@ -34,30 +39,22 @@ class ParquetSource(ImageSource):
     """
 
     def __init__(self, files: Sequence[Path], classes: Sequence[str] | None = None) -> None:
-        labels: list[NDArray[np.int64]] = []
+        words: list[Any] = []
         starts: list[int] = []
         self._groups: list[tuple[Path, int]] = []
         row = 0
         for path in files:
             file = _open(path)
-            self.image_column = _column(file, IMAGE_COLUMNS, path)
-            label_column = _column(file, LABEL_COLUMNS, path)
-            labels.append(file.read([label_column])[label_column].to_numpy().astype(np.int64))
+            self.image_column = find_column(file.schema_arrow, IMAGE_COLUMNS, path)
+            label_column = find_column(file.schema_arrow, LABEL_COLUMNS, path)
+            words += _labels(file, label_column, path)
             for group in range(file.num_row_groups):
                 starts.append(row)
                 self._groups.append((path, group))
                 row += file.metadata.row_group(group).num_rows
-            names = _hub_classes(file, label_column)
+            names = hub_classes(file.schema_arrow, label_column)
         self._starts = np.array(starts, dtype=np.int64)
-        every = np.concatenate(labels)
-        if classes is None:
-            classes = names or [str(label) for label in range(int(every.max()) + 1)]
-        if every.min() < 0 or every.max() >= len(classes):
-            raise ValueError(
-                f"{files[0].parent} has labels from {every.min()} to {every.max()}, but there are "
-                f"{len(classes)} classes."
-            )
-        super().__init__(every, classes)
+        super().__init__(*number_rows(words, classes, names, files[0]))
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
     @property
@@ -115,26 +112,18 @@ def _open(path: Path) -> Any:
     from pyarrow import ArrowInvalid
 
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(check_regular(path))
     except (OSError, ArrowInvalid) as error:
         raise ValueError(f"{path} can't be read as parquet: {error}") from error
 
 
-def _column(file: Any, names: Sequence[str], path: Path) -> str:
-    for name in names:
-        if name in file.schema_arrow.names:
-            return name
-    raise ValueError(
-        f"{path} has the columns {', '.join(file.schema_arrow.names)}, but none of "
-        f"{', '.join(names)}: rename the column."
-    )
+def _labels(file: Any, column: str, path: Path) -> list[Any]:
+    """Read the labels of all rows."""
+    from pyarrow import ArrowException
 
-
-def _hub_classes(file: Any, label_column: str) -> list[str] | None:
-    """Return the class names in the metadata of the library ``datasets``, if there are any."""
-    metadata = file.schema_arrow.metadata or {}
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return [str(name) for name in features[label_column]["names"]]
-    except (KeyError, ValueError, TypeError):
-        return None
+        labels: list[Any] = file.read([column])[column].to_pylist()
+    except (OSError, ValueError, ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged ({reason}): download it again.") from error
+    return labels

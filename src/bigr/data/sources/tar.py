@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigr.data.files import replacing
+from bigr.data.files import check_regular, replacing
 from bigr.data.sources.folder import labels_of
 from bigr.data.sources.source import ImageSource, is_image
 
 log = logging.getLogger(__name__)
 
 ENDING = ".bigr-index.npz"
+LABEL_ENDING = ".cls"
+MAX_LABEL_BYTES = 1000
 
 
 class TarIndex(NamedTuple):
@@ -30,6 +32,8 @@ class TarIndex(NamedTuple):
     """(n,) ``<class>/<file>``, or ``<file>`` if there are no classes."""
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    labels: NDArray[np.bytes_]
+    """(n,) content of the file ``.cls`` that belongs to an image; empty if there is none."""
 
 
 class TarSource(ImageSource):
@@ -121,10 +125,10 @@ def _index_places(path: Path) -> list[Path]:
 def _load_index(place: Path, signature: NDArray[np.int64]) -> TarIndex | None:
     """Read a saved index, or return None if it is missing, damaged, or of another tar file."""
     try:
-        with np.load(place, allow_pickle=False) as saved:
+        with np.load(check_regular(place), allow_pickle=False) as saved:
             if np.array_equal(saved["signature"], signature):
-                return TarIndex(saved["names"], saved["offsets"], saved["sizes"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                return TarIndex(*(saved[field] for field in TarIndex._fields))
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
         pass
     return None
 
@@ -137,34 +141,51 @@ def _save_index(place: Path, signature: NDArray[np.int64], index: TarIndex) -> N
 def _make_index(path: Path) -> TarIndex:
     try:
         with tarfile.open(path, "r:") as tar:
-            found = sorted(_images(tar, "", 0))
+            members = sorted(_members(tar, "", 0))
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(
             f"{path} can't be read as an uncompressed tar file ({error}): if it is compressed, "
             "unpack it; if its download was cut off, download it again."
         ) from error
+    texts = {sample_key(name): text for name, _, _, text in members if text is not None}
+    found = [member[:3] for member in members if member[3] is None]
     if not found:
         raise ValueError(f"{path} contains no images.")
     names, offsets, sizes = zip(*found, strict=True)
     end = max(offset + size for _, offset, size in found)
     if end > path.stat().st_size:
         raise ValueError(f"{path} is cut off: download it again.")
+    labels = [texts.get(sample_key(name), b"") for name in names] if texts else [b""] * len(names)
     return TarIndex(
-        np.array(names, dtype=np.bytes_), np.array(offsets, np.int64), np.array(sizes, np.int64)
+        np.array(names, dtype=np.bytes_),
+        np.array(offsets, np.int64),
+        np.array(sizes, np.int64),
+        np.array(labels, dtype=np.bytes_),
     )
 
 
-def _images(tar: tarfile.TarFile, prefix: str, start: int) -> Iterator[tuple[bytes, int, int]]:
+def sample_key(name: bytes) -> bytes:
+    """Return what the files of a sample have in common: their name up to the first full stop."""
+    folder, slash, file = name.rpartition(b"/")
+    return folder + slash + file.split(b".", 1)[0]
+
+
+def _members(
+    tar: tarfile.TarFile, prefix: str, start: int
+) -> Iterator[tuple[bytes, int, int, bytes | None]]:
+    """Yield the name, the offset and the size of images, and also the content of labels."""
     for member in tar:
         tar.members = []  # type: ignore[attr-defined]  # otherwise all 1.3 million members stay in memory
         name = member.name.removeprefix("./")
         if not member.isfile() or Path(name).name.startswith("."):
             continue
-        offset = start + member.offset_data
+        place = (os.fsencode(prefix + name), start + member.offset_data, member.size)
         if is_image(Path(name).name):
-            yield os.fsencode(prefix + name), offset, member.size
-        elif name.endswith(".tar"):
+            yield *place, None
+        elif name.endswith((".tar", LABEL_ENDING)):
             inner = tar.extractfile(member)
-            if inner is not None:
+            if inner is not None and name.endswith(LABEL_ENDING):
+                yield *place, inner.read(MAX_LABEL_BYTES).strip()
+            elif inner is not None:
                 with tarfile.open(fileobj=inner, mode="r:") as nested:
-                    yield from _images(nested, f"{prefix}{Path(name).stem}/", offset)
+                    yield from _members(nested, f"{prefix}{Path(name).stem}/", place[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import signal
 import time
 from pathlib import Path
@@ -13,19 +15,32 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bigr.schema import NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from bigr.training.base_module import batches_per_step
+from bigr.training.callbacks.finiteness import NotFiniteError
 from bigr.training.checkpoint_files import TEMPORARY, checkpoint_path, saved_checkpoints, step_of
-from bigr.training.lightning_private import batch_counter, skip_signal_broadcast
+from bigr.training.lightning_private import (
+    batch_counter,
+    call_between_batches,
+    continue_between_batches,
+    logged_step,
+    skip_signal_broadcast,
+)
+from bigr.training.loggers import ResumableCSVLogger
 from bigr.training.slurm import requeue_job
 from bigr.training.stopping import AGREE_EVERY, Agreement, Stopped, StopSignals
 
+log = logging.getLogger(__name__)
+
 MINUTE = 60.0
+POSITION = "position"
+"""Key of a checkpoint: how far validation and the rows of loggers were when it was saved."""
 
 
 class Checkpoints(Checkpoint):
     """Saves between two steps: every n steps or minutes, when asked to stop, and at the end.
 
-    On SIGTERM, SIGUSR1 or Ctrl-C all processes save at the same step and exit; after SIGUSR1 a
-    SLURM job is requeued. An older checkpoint is removed only when a newer one is complete.
+    On SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C all processes save at the same step and exit; after
+    SIGUSR1 a SLURM job is requeued. An older checkpoint is removed only when a newer one is
+    complete.
 
     Args:
         folder: where ``step_….ckpt`` are written.
@@ -63,10 +78,12 @@ class Checkpoints(Checkpoint):
         self._due_at: float | None = None
         self._is_training = False
         self._is_answer_old = False
+        self._is_due = False
         self._leaving = 0
+        self._position: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Install the signal handlers and remove incomplete files of killed processes.
+        """Install the signal handlers, remove incomplete files, and let a run continue exactly.
 
         Raises:
             ValueError: if the processes resume from different steps.
@@ -78,22 +95,22 @@ class Checkpoints(Checkpoint):
             for left in self.folder.glob(TEMPORARY):
                 left.unlink()
         self._wait(self.every_minutes)
-        if trainer.world_size == 1:
-            return
-        self._agreement = Agreement(pl_module.device)
-        skip_signal_broadcast(trainer)
-        steps: list[int] = [0] * trainer.world_size
-        dist.all_gather_object(steps, trainer.global_step)
-        if len(set(steps)) > 1:
-            raise ValueError(
-                f"the processes would resume from different steps ({sorted(set(steps))}): "
-                f"{self.folder} has to be on a file system that all nodes see."
-            )
+        if trainer.world_size > 1:
+            self._agreement = Agreement(pl_module.device)
+            skip_signal_broadcast(trainer)
+            self._compare_steps(trainer)
+        call_between_batches(trainer, functools.partial(self._between_batches, trainer))
+        rows: dict[str, int] = self._position.get("rows", {})
+        for logger in _csv_loggers(trainer):
+            logger.continue_at(logged_step(trainer), rows.get(logger.name))
+        if trainer.fit_loop.is_resuming:
+            validates = bool(self._position.get("validates"))
+            continue_between_batches(trainer, validates=validates)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save a checkpoint if it is due, or if a signal asked to stop."""
+        """Decide whether a checkpoint is due, or the run has to stop."""
         step = trainer.global_step
         if step == self._step:  # within an accumulation
             return
@@ -103,22 +120,23 @@ class Checkpoints(Checkpoint):
         if self._agreement is not None:
             signum, is_due = self._agree(self._agreement, step, signum, is_due)
         is_turn = self.every_n_steps is not None and step % self.every_n_steps == 0
-        if signum or is_due or is_turn:
-            self.save(trainer)
-        if signum:
-            self._leaving = signum
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Raise :class:`Stopped` after a signal; the metrics of the last step are logged now."""
-        self._leave(trainer)
+        self._is_due = is_due or is_turn
+        self._leaving = signum
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise :class:`Stopped` after a signal; validation might take too long."""
-        self._leave(trainer)
+        """Save and stop before a validation, which may take long; a resumed run begins with it."""
+        if not trainer.sanity_checking:
+            self._between_batches(trainer)
 
-    def _leave(self, trainer: Trainer) -> None:
+    def _between_batches(self, trainer: Trainer) -> None:
+        """Save if a checkpoint is due, and raise :class:`Stopped` after a signal.
+
+        The metrics of the batch have been logged, so that a run that is killed at any moment loses
+        none of them.
+        """
+        if self._is_due or self._leaving:
+            self._is_due = False
+            self.save(trainer)
         if not self._leaving:
             return
         if self.requeue and self._leaving == signal.SIGUSR1 and trainer.is_global_zero:
@@ -135,12 +153,29 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save between two steps, if there is one process: others might hang or have exited."""
-        if isinstance(exception, Stopped) or trainer.world_size > 1 or not self._is_training:
+        is_over = isinstance(exception, Stopped | NotFiniteError)
+        if is_over or trainer.world_size > 1 or not self._is_training:
             return
         # Within an accumulation, its gradients would be lost.
         batches = batches_per_step(trainer, pl_module)
         if trainer.global_step > 0 and batch_counter(pl_module) % batches == 0:
-            self.save(trainer)
+            try:
+                self.save(trainer)
+            except NotFiniteError as error:
+                log.error("CHECKPOINT NOT SAVED: %s", error)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store whether this step is still to be validated, and how many rows were logged."""
+        rows = {logger.name: logger.num_rows for logger in _csv_loggers(trainer)}
+        checkpoint[POSITION] = {"validates": trainer.validating, "rows": rows}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restore the position; earlier versions did not store it."""
+        self._position = checkpoint.get(POSITION, {})
 
     def save(self, trainer: Trainer) -> None:
         """Save a checkpoint of this step, unless there is one, and remove the oldest ones."""
@@ -156,6 +191,15 @@ class Checkpoints(Checkpoint):
             self._saved_step = step
             if trainer.is_global_zero:
                 self._remove_old()
+
+    def _compare_steps(self, trainer: Trainer) -> None:
+        steps: list[int] = [0] * trainer.world_size
+        dist.all_gather_object(steps, trainer.global_step)
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"the processes would resume from different steps ({sorted(set(steps))}): "
+                f"{self.folder} has to be on a file system that all nodes see."
+            )
 
     def _agree(
         self, agreement: Agreement, step: int, signum: int, is_due: bool
@@ -174,7 +218,13 @@ class Checkpoints(Checkpoint):
     def _remove_old(self) -> None:
         if self.keep_last is None:
             return
-        for path in saved_checkpoints(self.folder)[self.keep_last :]:
+        # Those of later steps are damaged, or belong to a run that has been abandoned.
+        ours = [p for p in saved_checkpoints(self.folder) if step_of(p) <= self._saved_step]
+        for path in ours[self.keep_last :]:
             every = self.keep_every_n_steps
             if every is None or step_of(path) % every:
                 path.unlink(missing_ok=True)
+
+
+def _csv_loggers(trainer: Trainer) -> list[ResumableCSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, ResumableCSVLogger)]

@@ -20,11 +20,11 @@ class StopOnCollapse(Callback):
     """Ends the run if the discriminator always wins, or cannot tell images apart, for long.
 
     Args:
-        window: number of optimiser steps for which one of the limits has to be exceeded.
+        window: number of optimiser steps after which an exceeded limit ends the run.
         won_above: limit of the difference between the mean logits of real and reconstructed
             images; the hinge loss has no gradient for logits beyond 1 and -1.
         dead_below: limit of the absolute difference below which nothing is told apart.
-        every_n_steps: steps between two looks at the logits, each of which waits for the device.
+        every_n_steps: steps between two checks of the logits, each of which waits for the device.
 
     Raises:
         ValueError: unless dead_below < won_above.

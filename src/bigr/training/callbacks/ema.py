@@ -20,8 +20,8 @@ CURRENT = "current_model_state"
 class EMA(Callback):
     """Exponential moving average of all trained weights, used by validation and after ``fit``.
 
-    e <- decay e + (1 - decay) w, starting with the weights at the first update. Lightning's own
-    callback reads a counter back from the device at each update; this one never waits for it.
+    e <- decay e + (1 - decay) w, starting with the initial weights. Lightning's own callback reads
+    a counter back from the device at each update; this one never waits for it.
 
     Args:
         decay: share of the old average that each update keeps.
@@ -38,6 +38,13 @@ class EMA(Callback):
         self._last_step = 0
         self._is_swapped = False
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start with the initial weights, or with the average that was restored."""
+        self._average = {
+            name: self._average[name].to(weight) if name in self._average else weight.clone()
+            for name, weight in _trained(pl_module).items()
+        }
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -47,11 +54,8 @@ class EMA(Callback):
             return
         self._last_step = step
         weights = _trained(pl_module)
-        if not self._average:
-            self._average = {name: weight.clone() for name, weight in weights.items()}
-        else:
-            average = [self._average[name] for name in weights]
-            torch._foreach_lerp_(average, list(weights.values()), 1 - self.decay)
+        average = [self._average[name] for name in weights]
+        torch._foreach_lerp_(average, list(weights.values()), 1 - self.decay)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average into the module."""
@@ -117,14 +121,6 @@ class EMA(Callback):
             average = checkpoint["state_dict"]
             self._average = {name: average[name] for name in names if name in average}
         load_whole(pl_module, checkpoint[CURRENT])
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Move a restored average to the device of the weights."""
-        if self._average:
-            self._average = {
-                name: self._average[name].to(weight) if name in self._average else weight.clone()
-                for name, weight in _trained(pl_module).items()
-            }
 
     def _leave_average(self, module: LightningModule) -> None:
         if not self._is_swapped:

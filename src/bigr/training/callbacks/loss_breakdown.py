@@ -52,7 +52,7 @@ class LossBreakdown(Callback):
         if outcome is None or draws is None:
             return
         seq_len, levels = module.model.config.seq_len, module.model.config.num_diffusion_steps
-        is_masked = draws.is_masked
+        is_masked = draws.is_masked.repeat(draws.num_levels, 1)
         noise_bin = (draws.timesteps - 1) * self.num_bins // levels
         share_bin = min(self.num_bins - 1, draws.num_masked * self.num_bins // seq_len)
         values = torch.stack([outcome.token_loss, outcome.token_accuracy, is_masked.float()])

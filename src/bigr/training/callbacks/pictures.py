@@ -119,7 +119,7 @@ class SampleGrid(PictureCallback):
             return None
         rows = min(self.num_classes, module.model.config.num_classes)
         classes = torch.arange(rows).repeat_interleave(self.columns)
-        codes = self.sampler.sample(module.model, classes, seeds=range(len(classes)))
+        codes = self.sampler.sample(module.sampled_model(), classes, seeds=range(len(classes)))
         return autoencoder.decode(tokens_to_grid(codes))
 
 

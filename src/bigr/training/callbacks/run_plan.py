@@ -23,6 +23,7 @@ from bigr.training.generator_module import GeneratorModule
 log = logging.getLogger(__name__)
 
 MEGA = 1e6
+KIND_NAMES = {"generator": "a generator", "autoencoder": "a B-AE"}
 PER_WEIGHT = {"weights": 4, "gradients": 4, "optimiser": 8}
 """Bytes per trained parameter. The bf16 copies of autocast are short-lived and not counted."""
 
@@ -99,39 +100,49 @@ class RunPlan(Callback):
             trainer: about to train ``module``.
             module: of any class.
         """
+        whole = sum(p.numel() for p in module.parameters())
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
         has_average = any(isinstance(c, EMA) for c in trainer.callbacks)  # type: ignore[attr-defined]
         kind = getattr(module, "kind", type(module).__name__)
         # 1. What runs where.
+        weights = f"{whole / MEGA:,.1f} M parameters"
+        if trained < whole:
+            weights += f" ({trained / MEGA:,.3g} M of them trained)"
         lines = [
-            f"bigr {code_version()}, torch {torch.__version__}, {_device_name(module.device)} x "
-            f"{trainer.world_size}, {trainer.precision}",
-            f"{kind}: {trained / MEGA:,.1f} M trained parameters",
+            f"training {KIND_NAMES.get(kind, kind)} with {weights} on "
+            f"{_devices(module.device, trainer.world_size)} in {trainer.precision}",
+            f"bigr {code_version()}, torch {torch.__version__}",
         ]
         # 2. Batches and steps.
         accumulated = batches_per_step(trainer, module)
         size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
         together = (size or 0) * trainer.world_size * accumulated
         if size is not None:
-            lines.append(
-                f"batch: {together} = {trainer.world_size} devices x {size} images x "
-                f"{accumulated} accumulated"
-            )
+            parts = []
+            if trainer.world_size > 1:
+                parts.append(f"{size} on each of {trainer.world_size} devices")
+            if accumulated > 1:
+                parts.append(f"accumulated {accumulated} times")
+            shared = f" ({', '.join(parts)})" if parts else ""
+            lines.append(f"batch: {together} images per step{shared}")
         if trainer.num_training_batches != float("inf"):
             per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
             total = trainer.estimated_stepping_batches
-            lines.append(f"{per_epoch:,} steps per epoch, {total:,} in all")
+            lines.append(f"steps: {total:,} in total, {per_epoch:,} per epoch")
         # 3. Arithmetic and memory.
         flops = flops_per_image(module)
         if flops is not None:
             lines.append(
-                f"{flops / TERA:.3g} TFLOP per image, {flops * together / TERA:,.3g} per step"
+                f"arithmetic: {flops / TERA:.3g} TFLOP per image, "
+                f"{flops * together / TERA:,.3g} TFLOP per step"
             )
-        fixed = trained * (sum(PER_WEIGHT.values()) + 4 * has_average)
+        needed = {**dict.fromkeys(PER_WEIGHT, trained), "weights": whole}
+        fixed = sum(PER_WEIGHT[what] * count for what, count in needed.items())
+        fixed += 4 * trained * has_average
         memory = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
-        saved = _in_words(trained * (4 + 8 + 4 * has_average))
+        saved = _in_words(whole * (4 + 4 * has_average) + trained * 8)
         kept = "all" if self.keep_last is None else self.keep_last
-        checkpoints = f"checkpoints: {saved} each, {kept} are kept"
+        checkpoints = f"checkpoints: {saved} each, of which {kept} are kept"
         if not isinstance(module, GeneratorModule):
             return [*lines, memory, checkpoints]
         activations = _in_words(_activations(trainer, module) * (size or 0))
@@ -151,8 +162,10 @@ def _in_words(size: float) -> str:
     return f"{size / GIGA:.3g} GB" if size >= GIGA / 10 else f"{size / MEGA:.3g} MB"
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def _devices(device: torch.device, count: int) -> str:
+    """Return the number and the name of the devices, such as ``the CPU`` or ``8 x NVIDIA H100``."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return f"the {name}" if count == 1 else f"{count} x {name}"
 
 
 def _attention(module: GeneratorModule) -> str:

@@ -12,15 +12,17 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from bigr.data.image_arrays import to_uint8
-from bigr.evaluation.fidelity import metric_name
+from bigr.evaluation.fidelity_names import metric_name
 from bigr.evaluation.references import load_reference
 from bigr.inference.generate import Models, class_labels, generate
 from bigr.inference.processes import Processes
-from bigr.metrics.feature_networks import Features, load_network
+from bigr.metrics.feature_networks import load_network
+from bigr.metrics.features import Features
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.schema import PositiveInt, checked
 from bigr.training.generator_module import GeneratorModule
+from bigr.training.stopping import CannotStartError
 
 
 class SampleMetrics(Callback):
@@ -78,7 +80,7 @@ class SampleMetrics(Callback):
         """Read or compute the reference before training starts.
 
         Raises:
-            ValueError: if it does not fit; see also :meth:`check`.
+            CannotStartError: if the reference is damaged or does not fit; see also :meth:`check`.
         """
         if stage != "fit" or self._reference is not None:
             return
@@ -88,14 +90,17 @@ class SampleMetrics(Callback):
             trainer.global_rank, trainer.world_size, strategy.barrier, strategy.broadcast
         )
         self.network.to(strategy.root_device)
-        self._reference = load_reference(
-            self.reference_name,
-            self.network,
-            _models(pl_module).autoencoder.config.image_size,
-            split=self.reference_split,
-            processes=processes,
-            device=strategy.root_device,
-        )
+        try:
+            self._reference = load_reference(
+                self.reference_name,
+                self.network,
+                _models(pl_module).autoencoder.config.image_size,
+                split=self.reference_split,
+                processes=processes,
+                device=strategy.root_device,
+            )
+        except (ValueError, OSError) as error:
+            raise CannotStartError(f"callbacks.sample_metrics: {error}") from error
 
     def on_validation_batch_end(
         self,
@@ -142,8 +147,7 @@ class SampleMetrics(Callback):
                 execution=self.execution,
             )
             features = self.network(to_uint8(images).to(models.generator.device))
-            spatial = None if features.spatial is None else features.spatial.cpu()
-            mine[start] = Features(features.pool.cpu(), features.logits.cpu(), spatial)
+            mine[start] = Features._make(part if part is None else part.cpu() for part in features)
         # 2. The features of all processes, in the order of one process.
         parts: list[dict[int, Features]] = [mine]
         if num_ranks > 1:
@@ -163,4 +167,4 @@ def _models(module: LightningModule) -> Models:
         raise ValueError(
             "sample_metrics needs task.autoencoder: without a B-AE there are no images."
         )
-    return Models(module.model, module.autoencoder)
+    return Models(module.sampled_model(), module.autoencoder)

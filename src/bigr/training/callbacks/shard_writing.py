@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -12,13 +15,13 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch import Tensor
 
 from bigr.data.broken import BrokenImages
-from bigr.data.codes_store import broken_in, read_shard, shard_name
+from bigr.data.codes_store import broken_in, open_shard
 from bigr.data.codes_writer import StoreWriter
 from bigr.inference.progress import progress
-from bigr.training.tokenization import TokenizeBatch, TokenizeModule
+from bigr.training.stopping import Stopped
+from bigr.training.tokenization import Encoded, TokenizeBatch, TokenizeModule
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +39,22 @@ class ShardWriter(BasePredictionWriter):
         self.writer = writer
         counts = writer.settings.num_images
         self.broken = BrokenImages(sum(counts.values()), max_broken_share)
-        self._batches: list[tuple[TokenizeBatch, Tensor]] = []
+        self._batches: list[tuple[TokenizeBatch, Encoded]] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the images that earlier runs left out."""
         for split in self.writer.settings.num_images:
             for number in range(self.writer.settings.num_shards(split)):
                 if self.writer.has(split, number):
-                    arrays = read_shard(self.writer.folder / shard_name(split, number))
+                    folder, settings = self.writer.folder, self.writer.settings
+                    arrays = open_shard(folder, settings, split, number)
                     self.broken.add(image for _, image in broken_in(arrays))
 
     def write_on_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Tensor,
+        prediction: Encoded,
         batch_indices: Any,
         batch: TokenizeBatch,
         batch_idx: int,
@@ -63,14 +67,33 @@ class ShardWriter(BasePredictionWriter):
         if not batch.job.ends_shard:
             return
         batches, self._batches = self._batches, []
+        features = [encoded.features for _, encoded in batches if encoded.features is not None]
         self.writer.write(
             batch.job.split,
             batch.job.shard,
-            torch.cat([codes for _, codes in batches]).cpu().numpy(),
+            torch.cat([encoded.codes for _, encoded in batches]).cpu().numpy(),
             np.concatenate([one.labels.cpu().numpy() for one, _ in batches]),
             np.concatenate([one.indices.cpu().numpy() for one, _ in batches]),
             [item for one, _ in batches for item in one.broken],
+            torch.cat(features).cpu().numpy() if features else None,
         )
+
+
+class StopOnSignal(lightning.Callback):
+    """Ends the process at once on SIGTERM or SIGHUP, which Lightning heeds only in training.
+
+    Nothing is lost but the shard in progress, because files are replaced atomically.
+    """
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the signal handlers. Lightning restores the earlier ones after the run."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(signum) != signal.SIG_IGN:  # with nohup
+                    signal.signal(signum, self._stop)
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
 
 
 class TokenizeProgress(lightning.Callback):

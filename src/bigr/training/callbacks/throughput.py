@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 GIGA = 1e9
 TERA = 1e12
+UNITS = {"days": 86400, "h": 3600, "min": 60}
+"""Seconds per unit; a unit is used from two of them on."""
 
 
 def peak_memory(device: torch.device) -> float:
@@ -37,7 +39,17 @@ def flops_per_image(module: LightningModule) -> float | None:
     if not isinstance(module, GeneratorModule):
         return None
     config = module.model.config
-    return training_flops(config, masked_share=mean_masked_share(config))
+    return training_flops(
+        config, masked_share=mean_masked_share(config), num_levels=module.levels_per_token
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time with a unit that suits it, such as ``40 s``, ``12 min`` or ``3.5 h``."""
+    for unit, length in UNITS.items():
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class ThroughputLogger(Callback):
@@ -124,9 +136,9 @@ class ThroughputLogger(Callback):
         if self._has_told or batches == float("inf") or not trainer.is_global_zero:
             return
         self._has_told = True
-        hours = batches * batch_size / rate / 3600
-        unit, devices = "hours", 1
+        seconds = batches * batch_size / rate
+        gpu_hours = ""
         if trainer.strategy.root_device.type == "cuda":
-            unit, devices = "GPU-hours", trainer.world_size
+            gpu_hours = f" ({seconds * trainer.world_size / 3600:.3g} GPU-hours)"
         total = rate * trainer.world_size
-        log.info("%.4g images/s: an epoch takes %.3g %s", total, hours * devices, unit)
+        log.info("%.4g images/s: an epoch takes %s%s", total, duration(seconds), gpu_hours)

@@ -21,6 +21,8 @@ class Batch(NamedTuple):
     """(B, N, K) float, 0 or 1."""
     broken: tuple[BrokenImage, ...] = ()
     """Unreadable images that were replaced by others."""
+    features: Tensor | None = None
+    """(B, N, C) float16 features of the images by a frozen encoder."""
 
     @classmethod
     def of(cls, batch: Any) -> Batch:

@@ -30,6 +30,7 @@ class CodesDataModule(ResumableDataModule):
         root: folder of the store, or of ``train_ids.bin``.
         code_dim: bits per token that the generator learns; None accepts those of a store.
         grid_size: tokens per side that the generator learns; None accepts those of a store.
+        features: also give the features that a store has, which takes more memory and reading.
         **common: see :class:`ResumableDataModule`; reading is so cheap that ``num_workers=0`` is
             enough.
     """
@@ -43,14 +44,20 @@ class CodesDataModule(ResumableDataModule):
         root: ExistingPath,
         code_dim: PositiveInt | None = None,
         grid_size: PositiveInt | None = None,
+        features: bool = False,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.root = Path(root).expanduser()
         self.code_dim = code_dim
         self.grid_size = grid_size
+        self.features = features
         self.tokenizer_sha256: str | None = None
         """Hash of the B-AE that made the codes, after ``setup``; None for released files."""
+        self.image_size: int | None = None
+        """Side of the images that the B-AE decodes in pixels, after ``setup``."""
+        self.classes: list[str] | None = None
+        """Names of the classes, after ``setup``; None for released files, which have none."""
         self._sets: dict[str, _CodesSet] = {}
 
     def setup(self, stage: str) -> None:
@@ -62,6 +69,11 @@ class CodesDataModule(ResumableDataModule):
         if self._sets:
             return
         self.is_packed = not has_released(self.root)
+        if self.features and not (self.is_packed and CodesStore(self.root).settings.feature_dim):
+            raise StoreError(
+                f"data.root={self.root} has no features: create the codes with python -m "
+                "bigr.tokenize features=…, or set data.features=false."
+            )
         splits = self._open_store() if self.is_packed else self._open_released()
         for name, codes in splits.items():
             if len(codes) == 0:
@@ -71,7 +83,7 @@ class CodesDataModule(ResumableDataModule):
                     f"data.root={self.root} has labels up to {codes.labels.max()}, but "
                     f"data.num_classes is {self.num_classes}."
                 )
-        self._sets = {name: _CodesSet(codes) for name, codes in splits.items()}
+        self._sets = {name: _CodesSet(codes, self.features) for name, codes in splits.items()}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's training batches."""
@@ -123,6 +135,8 @@ class CodesDataModule(ResumableDataModule):
                 f"is {self.num_classes}: set data.num_classes={settings.num_classes}."
             )
         self.tokenizer_sha256 = settings.tokenizer_sha256
+        self.image_size = settings.image_size
+        self.classes = list(settings.classes)
         if "train" not in store.shards:
             raise StoreError(f"data.root={self.root} has no train split: tokenize it as well.")
         return {name: store.split(name) for name in SPLITS if name in store.shards}
@@ -142,10 +156,11 @@ class CodesDataModule(ResumableDataModule):
 
 
 class _CodesSet(Dataset[Batch]):
-    """The entries of a split. A whole batch is read at once."""
+    """The entries of a split, with their features if asked. A whole batch is read at once."""
 
-    def __init__(self, codes: PackedCodes | ReleasedCodes) -> None:
+    def __init__(self, codes: PackedCodes | ReleasedCodes, has_features: bool = False) -> None:
         self.codes = codes
+        self.has_features = has_features
         self.labels = torch.from_numpy(codes.labels)
 
     def __len__(self) -> int:
@@ -157,7 +172,10 @@ class _CodesSet(Dataset[Batch]):
     def __getitems__(self, indices: list[int]) -> Batch:
         chosen = np.asarray(indices, dtype=np.int64)
         labels = self.labels[torch.from_numpy(chosen // self.codes.num_entries)]
-        return Batch(labels, codes=torch.from_numpy(self.codes.take(chosen)))
+        features = None
+        if self.has_features and isinstance(self.codes, PackedCodes):
+            features = torch.from_numpy(self.codes.take_features(chosen))
+        return Batch(labels, codes=torch.from_numpy(self.codes.take(chosen)), features=features)
 
 
 def _identity(batch: Any) -> Any:

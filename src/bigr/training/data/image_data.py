@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -15,12 +16,18 @@ from bigr.data.decoding import Decoder
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import to_float
 from bigr.data.image_dataset import ImageSet, MemoryImages, Sample
+from bigr.data.locks import only_writer
 from bigr.data.seeds import mixed_seed
-from bigr.data.sources.find import find_source
+from bigr.data.sources.arrays import KnownDataset, download
+from bigr.data.sources.find import find_splits
+from bigr.data.sources.held_out import VAL_SHARE
 from bigr.schema import ExistingPath, Fraction, PositiveInt, checked
 from bigr.training.base_module import batch_place
 from bigr.training.data.batch import Batch
 from bigr.training.data.resumable_data import ResumableDataModule
+
+DOWNLOAD_SECONDS = 3600.0
+"""How long the processes of a run wait for the one that downloads."""
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -37,7 +44,7 @@ class ImageDataModule(ResumableDataModule):
 
     Args:
         image_size: side of the images in pixels.
-        flip: mirror half of the training images, chosen anew in each epoch.
+        flip: mirror half of the training images; every epoch chooses others.
         max_broken_share: training stops if a larger share of the images is unreadable.
         broken_report: file in which unreadable images are listed; None writes none.
         **common: see :class:`ResumableDataModule`.
@@ -146,8 +153,12 @@ class ImageNetDataModule(ImageDataModule):
     """ImageNet-1K, or other images with classes: ADM's centre crop, and random mirroring.
 
     Args:
-        root: folder with class folders, tar or parquet files; the format is detected, see
-            :func:`bigr.data.sources.find.find_source`.
+        root: folder with images, or with tar, parquet or Arrow files; the format is detected, see
+            :func:`bigr.data.sources.find.find_splits`.
+        val_share: share of the images of each class that is held out for validation, if ``root``
+            has no validation set.
+        dataset: a dataset that ``download`` downloads to ``root``.
+        download: whether to download ``dataset`` unless ``root`` contains it.
         decoder: ``torchvision``, or ``pil`` for exactly the arithmetic of Pillow.
         honour_exif: rotate images as their EXIF data says; the paper's loader does not.
         **common: see :class:`ImageDataModule`.
@@ -161,13 +172,21 @@ class ImageNetDataModule(ImageDataModule):
         num_classes: PositiveInt = 1000,
         num_workers: int = 8,
         flip: bool = True,
+        val_share: Annotated[float, Gt(0), Lt(1)] = VAL_SHARE,
+        dataset: KnownDataset | None = None,
+        download: bool = False,
         decoder: Decoder = "torchvision",
         honour_exif: bool = False,
         **common: Any,
     ) -> None:
         super().__init__(num_classes=num_classes, num_workers=num_workers, flip=flip, **common)
         self.root = Path(root).expanduser()
+        self.val_share = val_share
+        self.dataset = dataset
+        self.download = download
         self.decoder = decoder
+        if download and dataset is None:
+            raise ValueError("data.download=true needs data.dataset, such as data=cifar10.")
         self.honour_exif = honour_exif
 
     @property
@@ -175,21 +194,31 @@ class ImageNetDataModule(ImageDataModule):
         """Names of the class folders (wnids), after ``setup``."""
         return list(self.train_set.source.classes)  # type: ignore[union-attr]
 
+    def prepare_data(self) -> None:
+        """Download the dataset, if that was asked for."""
+        if self.download and self.dataset is not None:
+            with only_writer(self.root, wait_seconds=DOWNLOAD_SECONDS):
+                download(self.dataset, self.root)
+
     def setup(self, stage: str) -> None:
         """Find the images of both splits.
 
         Raises:
-            ValueError: if a split is missing, or the number of classes differs.
+            ValueError: if there are no images, or the number of classes differs.
         """
         if hasattr(self, "val_set"):
             return
-        train = find_source(self.root, "train")
+        try:
+            train, val = find_splits(self.root, self.val_share)
+        except ValueError as error:
+            if self.dataset is None or self.download:
+                raise
+            raise ValueError(f"{error} data.download=true downloads {self.dataset}.") from error
         if len(train.classes) != self.num_classes:
             raise ValueError(
                 f"data.root={self.root} has {len(train.classes)} classes, but data.num_classes is "
                 f"{self.num_classes}: set data.num_classes={len(train.classes)}."
             )
-        val = find_source(self.root, "val", train.classes)
         settings: Any = {"decoder": self.decoder, "honour_exif": self.honour_exif}
         self.train_set = ImageSet(train, self.image_size, **settings)
         self.val_set = ImageSet(val, self.image_size, **settings)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from bigr.data.batch_order import ResumableBatchSampler
 from bigr.schema import NonNegativeInt, PositiveInt, checked
 from bigr.training.lightning_private import batch_counter
+from bigr.training.stopping import ignore_signals
 
 
 class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
@@ -116,6 +117,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=ignore_signals,
         )
 
     def state_dict(self) -> dict[str, int]:

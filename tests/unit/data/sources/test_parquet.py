@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,9 @@ def test_blocks_are_read_once(roots: dict[str, Path], monkeypatch: pytest.Monkey
     for index in range(len(source)):
         source.read(index)
     assert len(opened) == 6
+
+
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train-0.parquet")
+    with pytest.raises(ValueError, match=r"train-0\.parquet is a named pipe"):
+        find_source(tmp_path, "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -49,3 +50,13 @@ def test_the_index_of_a_read_only_folder_goes_to_the_cache(
     assert len(list((tmp_path / "cache" / "bigr").iterdir())) == 1
     monkeypatch.setattr(tarfile, "open", lambda *_: pytest.fail("the index was made again"))
     find_source(roots["tars"], "train")
+
+
+def test_an_index_that_is_a_named_pipe_is_replaced(roots: dict[str, Path]) -> None:
+    first = find_source(roots["tars"], "train")
+    path = roots["tars"] / "ILSVRC2012_img_train.tar"
+    saved = path.with_name(path.name + tar_module.ENDING)
+    saved.unlink()
+    os.mkfifo(saved)
+    assert find_source(roots["tars"], "train").fingerprint() == first.fingerprint()
+    assert saved.is_file()

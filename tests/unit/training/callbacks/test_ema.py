@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -23,17 +24,40 @@ class Walk(lightning.Callback):
             pl_module.layer.weight.fill_(self.values[trainer.global_step - 1])
 
 
-VALUES = [1.0, 5.0, -2.0, 7.0]
+INITIAL, VALUES = 3.0, [1.0, 5.0, -2.0, 7.0]
 
 
-@pytest.mark.parametrize(("every", "used"), [(1, [1.0, 5.0, -2.0, 7.0]), (2, [5.0, 7.0])])
-def test_average_after_fit(every: int, used: list[float]) -> None:
-    expected = used[0]
-    for value in used[1:]:
-        expected = 0.75 * expected + 0.25 * value
+def initial_module() -> LinearModule:
     module = LinearModule()
+    with torch.no_grad():
+        module.layer.weight.fill_(INITIAL)
+    return module
+
+
+def average_of(values: list[float], decay: float) -> float:
+    """The average after these weights, from the initial ones."""
+    average = INITIAL
+    for value in values:
+        average = decay * average + (1 - decay) * value
+    return average
+
+
+@pytest.mark.parametrize(("every", "used"), [(1, VALUES), (2, VALUES[1::2])])
+def test_average_after_fit(every: int, used: list[float]) -> None:
+    module = initial_module()
     tiny_trainer(len(VALUES), Walk(VALUES), EMA(0.75, every)).fit(module)
-    assert module.layer.weight[0, 0].item() == pytest.approx(expected)
+    assert module.layer.weight[0, 0].item() == pytest.approx(average_of(used, 0.75))
+
+
+def test_average_after_resuming(tmp_path: Path) -> None:
+    """A resumed run goes on with the average, not with the weights it finds."""
+    trainer = tiny_trainer(2, Walk(VALUES), EMA(0.75))
+    trainer.fit(initial_module())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    module = LinearModule()
+    trainer = tiny_trainer(len(VALUES), Walk(VALUES), EMA(0.75))
+    trainer.fit(module, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert module.layer.weight[0, 0].item() == pytest.approx(average_of(VALUES, 0.75))
 
 
 def test_validation_sees_the_average_and_training_the_raw_weights() -> None:
@@ -47,17 +71,19 @@ def test_validation_sees_the_average_and_training_the_raw_weights() -> None:
             seen["after"] = pl_module.layer.weight[0, 0].item()
 
     trainer = tiny_trainer(2, Walk(VALUES), EMA(0.75), Look(), limit_val_batches=1)
-    trainer.fit(LinearModule())
-    assert seen == {"validation": pytest.approx(0.75 * 1 + 0.25 * 5), "after": 5.0}
+    trainer.fit(initial_module())
+    expected = pytest.approx(average_of(VALUES[:2], 0.75))
+    assert seen == {"validation": expected, "after": 5.0}
 
 
-def test_checkpoints_hold_both(tmp_path: Any) -> None:
+def test_checkpoints_hold_both(tmp_path: Path) -> None:
     trainer = tiny_trainer(3, Walk(VALUES), EMA(0.5))
-    trainer.fit(LinearModule())
+    trainer.fit(initial_module())
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert saved[CURRENT]["layer.weight"][0, 0].item() == -2.0
-    assert saved["state_dict"]["layer.weight"][0, 0].item() == pytest.approx(0.5)
+    average = saved["state_dict"]["layer.weight"][0, 0].item()
+    assert average == pytest.approx(average_of(VALUES[:3], 0.5))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bigr import BiGRConfig
+from bigr.models.training_draws import TrainingDraws
 from bigr.training.callbacks.loss_breakdown import LossBreakdown
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
@@ -16,7 +17,8 @@ from tests.models import TINY
 from tests.tiny_training import LinearModule
 
 
-def test_means_of_masked_tokens_by_bin() -> None:
+@pytest.mark.parametrize("num_levels", [1, 3])
+def test_means_of_masked_tokens_by_bin(num_levels: int) -> None:
     module = GeneratorModule(BiGRConfig(**TINY), lambda model: adamw(model, lr=1e-3))
     logged: dict[str, float] = {}
     module.log_dict = logged.update  # type: ignore[assignment, method-assign]
@@ -25,18 +27,19 @@ def test_means_of_masked_tokens_by_bin() -> None:
     generator = torch.Generator().manual_seed(0)
     expected: dict[str, list[float]] = {}
     for step, num_masked in ((1, 4), (2, 12)):
-        # 16 tokens; 256 noise levels.
+        # 3 images of 16 tokens; 256 noise levels.
         is_masked = torch.zeros(3, 16, dtype=torch.bool)
         is_masked[:, :num_masked] = True
-        timesteps = torch.randint(1, 257, (3, 16), generator=generator)
-        loss, accuracy = torch.rand(2, 3, 16, generator=generator)
+        rows = 3 * num_levels
+        timesteps = torch.randint(1, 257, (rows, 16), generator=generator)
+        loss, accuracy = torch.rand(2, rows, 16, generator=generator)
         module.outcome = SimpleNamespace(token_loss=loss, token_accuracy=accuracy)  # type: ignore[assignment]
-        module.draws = SimpleNamespace(  # type: ignore[assignment]
-            is_masked=is_masked, timesteps=timesteps, num_masked=num_masked
+        module.draws = TrainingDraws(
+            num_masked, is_masked, torch.zeros(3), timesteps, torch.zeros(rows, 16, 6)
         )
         trainer.global_step = step
         callback.on_train_batch_end(trainer, module, None, None, 0)
-        for image in range(3):
+        for image in range(rows):
             for token in range(num_masked):
                 noise = "0-50" if timesteps[image, token] <= 128 else "50-100"
                 share = "0-50" if num_masked < 8 else "50-100"

@@ -14,6 +14,7 @@ from bigr.sampling.sampler_config import SamplerConfig
 from bigr.training.callbacks.sample_metrics import SampleMetrics
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
+from bigr.training.stopping import CannotStartError
 from tests.models import tiny_autoencoder, tiny_generator
 
 
@@ -37,3 +38,15 @@ def test_what_it_needs(tmp_path: Path) -> None:
 def test_too_few_samples() -> None:
     with pytest.raises(ValueError, match=r"SampleMetrics\.count must be an integer of at least 2"):
         SampleMetrics(SamplerConfig(), "digits", network="digits", count=1)
+
+
+def test_a_damaged_reference_stops_the_run_before_it_starts(tmp_path: Path) -> None:
+    saved = save_autoencoder(tiny_autoencoder(), tmp_path / "a.safetensors")
+    module = GeneratorModule(tiny_generator().config, adamw, autoencoder=str(saved))
+    (tmp_path / "reference.npz").write_bytes(b"PK")
+    reference = str(tmp_path / "reference.npz")
+    metrics = SampleMetrics(SamplerConfig(), reference, network="digits", count=4)
+    strategy = SingleDeviceStrategy("cpu")
+    trainer: Any = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+    with pytest.raises(CannotStartError, match=r"sample_metrics: .*reference\.npz is damaged"):
+        metrics.setup(trainer, module, "fit")

@@ -11,7 +11,7 @@ import torch
 
 from bigr.data.broken import BrokenImage, TooManyBrokenError
 from bigr.training.callbacks.shard_writing import ShardWriter, TokenizeProgress
-from bigr.training.tokenization import Job, TokenizeBatch
+from bigr.training.tokenization import Encoded, Job, TokenizeBatch
 
 
 class Written:
@@ -36,19 +36,26 @@ def batch_of(start: int, good: list[int], *, ends_shard: bool) -> TokenizeBatch:
     return TokenizeBatch(job, torch.zeros(len(good)), chosen % 3, chosen, tuple(broken))
 
 
-def test_batches_are_collected_until_the_shard_ends() -> None:
+@pytest.mark.parametrize("has_features", [False, True])
+def test_batches_are_collected_until_the_shard_ends(has_features: bool) -> None:
     store: Any = Written()
     callback, trainer = ShardWriter(store, max_broken_share=0.5), None
     for batch in (batch_of(0, [0, 1], ends_shard=False), batch_of(2, [3], ends_shard=True)):
         assert not store.shards
         codes = batch.indices[:, None, None].to(torch.uint8)
-        callback.write_on_batch_end(trainer, None, codes, None, batch, 0, 0)  # type: ignore[arg-type]
-    ((split, number, codes, labels, indices, broken),) = store.shards
+        features = batch.indices[:, None].half() + 0.5 if has_features else None
+        encoded = Encoded(codes, features)
+        callback.write_on_batch_end(trainer, None, encoded, None, batch, 0, 0)  # type: ignore[arg-type]
+    ((split, number, codes, labels, indices, broken, features),) = store.shards
     assert (split, number) == ("train", 0)
     assert np.array_equal(codes[:, 0, 0], [0, 1, 3])
     assert np.array_equal(labels, [0, 1, 0])
     assert np.array_equal(indices, [0, 1, 3])
     assert broken == [(2, BrokenImage("2.png", "cut off"))]
+    if has_features:
+        assert np.array_equal(features[:, 0], [0.5, 1.5, 3.5])
+    else:
+        assert features is None
 
 
 def test_too_many_unreadable_images() -> None:

@@ -50,6 +50,7 @@ def test_a_store_without_validation(tmp_path: Path) -> None:
 def test_sizes_that_follow_from_the_store(tmp_path: Path) -> None:
     data = build(make_store(tmp_path), code_dim=None, grid_size=None)
     assert (data.code_dim, data.grid_size) == (6, 4)
+    assert data.classes == ["a", "b", "c"]
 
 
 def test_other_classes(tmp_path: Path) -> None:
@@ -58,3 +59,16 @@ def test_other_classes(tmp_path: Path) -> None:
         build(tmp_path, num_classes=1000)
     with pytest.raises(ValueError, match="grid_size must be a positive integer or null, got 0"):
         build(tmp_path, grid_size=0)
+
+
+def test_damaged_codes_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 kB of inverted bits were once trained on without a word."""
+    path = make_store(tmp_path) / "val-00000.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-12] + bytes(255 - byte for byte in data[-12:]))
+    with pytest.raises(StoreError, match=r"val-00000\.safetensors is damaged .*tokenize"):
+        build(tmp_path)
+    monkeypatch.setenv("BIGR_VERIFY", "0")
+    assert build(tmp_path).num_images("val") == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,14 @@ import torch
 from bigr.data.broken import BrokenImage, TooManyBrokenError
 from bigr.training.data.batch import Batch
 from bigr.training.data.image_data import DigitsDataModule, ImageNetDataModule
+from tests.image_files import (
+    encoded,
+    photograph,
+    write_arrow,
+    write_folders,
+    write_listed,
+    write_shards,
+)
 
 
 def digits(**settings: Any) -> DigitsDataModule:
@@ -70,3 +79,73 @@ def test_unknown_decoder(tmp_path: Path) -> None:
             batch_size=2,
             decoder="opencv",  # type: ignore[arg-type]
         )
+
+
+PICTURES = {
+    (owner, f"{owner}_{n}.png"): encoded(photograph(16, 16, shift=40 * n + k), "PNG")
+    for k, owner in enumerate("abc")
+    for n in range(6)
+}
+
+
+def write_dataset(kind: str, root: Path) -> None:
+    if kind == "folders":
+        write_folders(root, ".", PICTURES)
+    elif kind in ("csv", "json"):
+        write_listed(root, PICTURES, kind)
+    elif kind == "arrow":
+        write_arrow(root, PICTURES)
+    else:
+        write_shards(f"{root}/{{}}.tar", PICTURES)
+
+
+def images(root: Path, **settings: Any) -> ImageNetDataModule:
+    settings = {"num_classes": 3, "image_size": 8, "batch_size": 4, "num_workers": 0, **settings}
+    data = ImageNetDataModule(root=str(root), **settings)
+    data.prepare_data()
+    data.setup("fit")
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, accumulate_grad_batches=1)  # type: ignore[assignment]
+    return data
+
+
+def test_every_format_gives_the_same_batches_and_resumes_in_their_middle(tmp_path: Path) -> None:
+    expected: list[Batch] = []
+    for kind in ("folders", "csv", "json", "arrow", "shards"):
+        write_dataset(kind, tmp_path / kind)
+        data = images(tmp_path / kind, val_share=0.2)
+        found = [*data.train_dataloader(), *data.val_dataloader()]
+        expected = expected or found
+        assert data.classes == ["a", "b", "c"]
+        assert (data.num_images("train"), data.num_images("val")) == (15, 3)
+        # A run that was stopped after two batches.
+        rest = images(tmp_path / kind, val_share=0.2)
+        rest.load_state_dict({"consumed": 2, "accumulated": 1, "images": 4})
+        for ours, theirs in (
+            *zip(found, expected, strict=True),
+            *zip(rest.train_dataloader(), expected[2:3], strict=True),
+        ):
+            assert torch.equal(ours.images, theirs.images), kind  # type: ignore[arg-type]
+            assert torch.equal(ours.labels, theirs.labels), kind
+
+
+def test_a_dataset_is_downloaded_only_if_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(dataset: str, root: Path) -> None:
+        assert dataset == "CIFAR10"
+        write_dataset("folders", root)
+
+    monkeypatch.setattr("bigr.training.data.image_data.download", fetch)
+    with pytest.raises(ValueError, match=r"no images .* data\.download=true downloads CIFAR10"):
+        images(tmp_path, dataset="CIFAR10")
+    assert images(tmp_path, dataset="CIFAR10", download=True).num_images("train") == 15
+    with pytest.raises(
+        ValueError, match=r"download=true needs data\.dataset, such as data=cifar10"
+    ):
+        images(tmp_path, download=True)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_impossible_shares_for_validation(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ValueError, match=r"val_share must be a number"):
+        images(tmp_path, val_share=share)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,3 +63,15 @@ def test_validation_is_shared_and_nobody_is_without_a_sample(count: int, world_s
         found += [index for batch in batches for index in batch]
     assert set(found) == set(range(count))
     assert len(found) == max(count, world_size)
+
+
+def test_loaders_survive_a_closed_terminal() -> None:
+    """All processes of a terminal receive SIGHUP; the run still needs batches to end its step."""
+    data = DigitsDataModule(batch_size=8, num_workers=1)
+    data.setup("fit")
+    batches = iter(data.train_dataloader())
+    next(batches)
+    (loader,) = multiprocessing.active_children()
+    assert loader.pid is not None
+    os.kill(loader.pid, signal.SIGHUP)
+    assert len([next(batches) for _ in range(10)]) == 10

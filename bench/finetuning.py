@@ -1,0 +1,216 @@
+"""Fine-tuning against training from scratch, on digits: ``python bench/finetuning.py FOLDER``.
+
+A generator is trained on the digits 0 to 4. Then, the digits 5 to 9 are learnt in three ways: from
+scratch, by fine-tuning all weights in a third of the steps, and by LoRA in half of the steps. The
+new classes start as the null class. Samples are scored as in ``evaluation=digits``, with the
+held-out digits 5 to 9 as the reference. Finished parts are kept in FOLDER, so that the command can
+be repeated after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from bigr import SamplerConfig, load_autoencoder, load_generator  # noqa: E402
+from bigr.checkpoints.lora import LoRAConfig  # noqa: E402
+from bigr.checkpoints.native import save_generator  # noqa: E402
+from bigr.data.digits import load_digits  # noqa: E402
+from bigr.inference.generate import Models, generate  # noqa: E402
+from bigr.metrics.digit_classifier import DigitClassifier  # noqa: E402
+from bigr.metrics.digit_scores import NUM_NEIGHBOURS, pixel_features, reconstruct  # noqa: E402
+from bigr.metrics.manifold import precision_recall  # noqa: E402
+from bigr.models.codes import grid_to_tokens  # noqa: E402
+from bigr.training.callbacks.ema import EMA  # noqa: E402
+from bigr.training.generator_module import GeneratorModule  # noqa: E402
+from bigr.training.optimizers import adamw, warmup_cosine  # noqa: E402
+
+NUM_CLASSES = 5
+IMAGE_SIZE = 16
+
+
+class DigitCodes(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches of codes of five of the digits, whose bits are drawn anew each time."""
+
+    def __init__(self, first: int, seed: int, batch_size: int) -> None:
+        digits = load_digits("train", IMAGE_SIZE)
+        chosen = (digits.labels >= first) & (digits.labels < first + NUM_CLASSES)
+        self.labels = digits.labels[chosen] - first
+        with torch.inference_mode():
+            probs = load_autoencoder("digits").encode(digits.images[chosen])
+        self.bit_probs = grid_to_tokens(probs).clone()
+        self.seed = seed
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            rows = torch.randint(len(self.labels), (self.batch_size,), generator=generator)
+            probs = self.bit_probs[rows]
+            yield (torch.rand(probs.shape, generator=generator) < probs).float(), self.labels[rows]
+
+
+def train(
+    first: int, steps: int, seed: int, lr: float, *, batch_size: int = 64, **settings: Any
+) -> GeneratorModule:
+    """Train a generator on five digits, and return the module with its averaged weights."""
+    torch.manual_seed(seed)
+    sizes = {"num_classes": NUM_CLASSES, "dropout": 0.0}
+    config = type(load_generator("digits").config)(
+        **{**vars(load_generator("digits").config), **sizes}
+    )
+    schedule = functools.partial(
+        warmup_cosine, total_steps=steps, warmup_steps=min(50, steps // 4), final_factor=0.05
+    )
+    module = GeneratorModule(
+        config,
+        functools.partial(adamw, lr=lr),
+        lr_scheduler=schedule,
+        seed=seed,
+        **settings,
+    )
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        max_epochs=-1,
+        callbacks=[EMA(decay=0.99)],
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    loader: Any = torch.utils.data.DataLoader(DigitCodes(first, seed, batch_size), batch_size=None)
+    trainer.fit(module, loader)
+    return module
+
+
+def score(module: GeneratorModule, first: int, count: int) -> dict[str, float]:
+    """Return accuracy, precision and recall of samples of a generator of five digits."""
+    autoencoder = load_autoencoder("digits")
+    model = module.sampled_model().eval()
+    labels = torch.arange(count) % NUM_CLASSES
+    sampler = SamplerConfig.preset("digits")
+    with torch.inference_mode():
+        images = generate(Models(model, autoencoder), sampler, labels, seed=0, batch_size=100)
+    test = load_digits("test", IMAGE_SIZE)
+    chosen = (test.labels >= first) & (test.labels < first + NUM_CLASSES)
+    reference = reconstruct(autoencoder, test.images[chosen])
+    manifold = precision_recall(pixel_features(images), pixel_features(reference), NUM_NEIGHBOURS)
+    classifier = DigitClassifier(load_digits("train", IMAGE_SIZE))
+    return {
+        "accuracy": classifier.accuracy(images, labels + first),
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+    }
+
+
+class Parts:
+    """Ends the command after some parts, as a batch system with a time limit needs it."""
+
+    def __init__(self, text: str) -> None:
+        self.left = int(text)
+
+    def take(self) -> None:
+        """Count a part that is about to be computed."""
+        if self.left == 0:
+            sys.exit("repeat the command to continue")
+        self.left -= 1
+
+
+def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the results of one seed, and compute those that ``folder`` does not have yet."""
+    place = folder / f"seed_{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    base = place / "zero_to_four.safetensors"
+    if not base.exists():
+        options.parts.take()
+        trained = train(0, options.steps, seed, options.lr, batch_size=options.batch_size)
+        save_generator(trained.model, base)
+    from_base = {"init_from": str(base), "class_rows": "new"}
+    lora = LoRAConfig(rank=options.rank, alpha=options.alpha, targets=tuple(options.targets))
+    ways: dict[str, tuple[int, float, dict[str, Any]]] = {
+        "from scratch": (options.steps, options.lr, {}),
+        "from scratch, a third": (options.steps // 3, options.lr, {}),
+        "fine-tuning": (options.steps // 3, options.finetune_lr, from_base),
+        "LoRA": (options.steps // 2, options.lora_lr, {**from_base, "lora": lora}),
+    }
+    results = {}
+    for name, (steps, lr, settings) in ways.items():
+        file = place / f"{name.replace(' ', '_').replace(',', '')}.json"
+        if not file.exists():
+            options.parts.take()
+            start = time.process_time()
+            module = train(5, steps, seed + 100, lr, batch_size=options.batch_size, **settings)
+            parameters = list(module.model.parameters())
+            file.write_text(
+                json.dumps(
+                    {
+                        **score(module, 5, options.count),
+                        "steps": steps,
+                        "trained": sum(p.numel() for p in parameters if p.requires_grad),
+                        "cpu_seconds": time.process_time() - start,
+                    }
+                )
+            )
+        results[name] = json.loads(file.read_text())
+        print(seed, name, results[name], flush=True)
+    return results
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """Return a table with the mean and the standard deviation over the seeds."""
+    lines = ["| | steps | trained parameters | accuracy | recall | precision |", "|" + "---|" * 6]
+    for name in results[0]:
+        rows = [result[name] for result in results]
+        cells = []
+        for metric in ("accuracy", "recall", "precision"):
+            values = [row[metric] for row in rows]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
+        first = rows[0]
+        lines.append(f"| {name} | {first['steps']} | {first['trained']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=1200, help="steps of training from scratch")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--parts", type=Parts, default=Parts("1000"), help="parts to compute now")
+    parser.add_argument("--count", type=int, default=500, help="samples per score")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--finetune-lr", type=float, default=3e-3)
+    parser.add_argument("--lora-lr", type=float, default=1e-2)
+    parser.add_argument("--rank", type=int, default=6)
+    parser.add_argument("--alpha", type=int, default=6)
+    parser.add_argument("--targets", nargs="+", default=["transformer.layers.*"])
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    results = [run(options.folder, seed, options) for seed in range(options.seeds)]
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    main()

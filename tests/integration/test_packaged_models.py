@@ -1,0 +1,40 @@
+"""The models that are installed with the package draw what they say."""
+
+from __future__ import annotations
+
+import torch
+
+from bigr import BiGRPipeline, SamplerConfig
+from bigr.checkpoints.hub import PACKAGED, packaged_models
+from bigr.data.digits import load_digits
+from bigr.data.image_arrays import to_pil
+from bigr.inference.generate import generate_batches
+from bigr.metrics.digit_classifier import DigitClassifier
+
+PER_CLASS = 10
+LARGEST = 5e6
+"""Bytes of both files of a model."""
+
+
+def test_digits() -> None:
+    """A classifier of real digits reads at least 90% of 100 samples, of which chance reads 10%."""
+    assert "digits" in packaged_models()
+    pipeline = BiGRPipeline.from_pretrained("digits", device="cpu")
+    assert pipeline.class_names == [str(digit) for digit in range(10)]
+    assert pipeline.sampler_config == SamplerConfig.preset("digits")
+    labels = torch.arange(10).repeat_interleave(PER_CLASS)
+    batches = generate_batches(
+        pipeline.models, pipeline.sampler, labels, seed=0, batch_size=len(labels)
+    )
+    images = torch.cat([batch.images for batch in batches])
+    assert DigitClassifier(load_digits("train", 16)).accuracy(images, labels) >= 0.9
+    # The pipeline samples with these settings and seeds if it is given none.
+    first = pipeline.generate(0)[0]
+    assert first.tobytes() == to_pil(images[0]).tobytes()
+
+
+def test_sizes() -> None:
+    for name in packaged_models():
+        files = list((PACKAGED / name).glob("*.safetensors"))
+        assert sum(file.stat().st_size for file in files) < LARGEST
+        assert (PACKAGED / name / "README.md").read_text().startswith("---\n")
