@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -79,8 +80,11 @@ def attention(
         memory[f"{name}.value"] = value = torch.where(
             is_fresh, value, memory.get(f"{name}.value", value)
         )
-    everything = torch.ones(length, length, dtype=torch.bool)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=everything)
+    visible = torch.ones(length, length, dtype=torch.bool)
+    if config.attention == "causal":
+        for position in range(length):
+            visible[position, position + 1 :] = False
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
     return linear(weights, f"{name}.out", mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
@@ -99,7 +103,8 @@ def condition(
 ) -> Tensor:
     """(B, N, D); with ``memory`` only right at the positions that it calls fresh."""
     tokens = linear(weights, "transformer.token_embedding", codes)
-    tokens = torch.where(is_masked[..., None], weights["transformer.mask_token"], tokens)
+    if config.attention == "bidirectional":
+        tokens = torch.where(is_masked[..., None], weights["transformer.mask_token"], tokens)
     classes = weights["transformer.class_embedding.weight"][class_ids]
     shared = linear(weights, "transformer.modulation", F.silu(classes)).unflatten(-1, (6, -1))
     x = torch.cat([classes[:, None], tokens], dim=1)
@@ -115,13 +120,15 @@ def condition(
         fed = feed_forward(weights, f"{name}.feed_forward", normed * (1 + scale_f) + shift_f)
         x = x + gate_f * fed
     x = rms_norm(x, weights["transformer.norm.weight"], config.norm_eps)
+    if config.attention == "causal":  # the class token predicts the first one, and so on
+        return x[:, :-1] + weights["transformer.position_table"]
     return x[:, 1:] + weights["transformer.position_table"]
 
 
 def denoiser(
     weights: Weights, config: BiGRConfig, x_t: Tensor, t: Tensor, conditions: Tensor
 ) -> Tensor:
-    """Bit logits (M, K)."""
+    """Bit logits (M, K), or those of the values of a group of bits (M, V)."""
     name = "transcoder.denoiser"
     frequencies = 10_000.0 ** (-torch.arange(128, dtype=x_t.dtype) / 128)
     angles = (t.to(x_t.dtype) - 1)[:, None] * frequencies
@@ -192,6 +199,28 @@ def token_probs(
     """Bit probabilities of every token (M, K), from x_T down to t = 1."""
     num_steps = config.num_diffusion_steps
     everyone = torch.arange(len(conditional))
+    if config.objective == "categorical":
+        known = torch.full((len(conditional), config.code_dim), 0.5, dtype=conditional.dtype)
+        draws = noise.bit_uniforms(iteration, torch.tensor([0]), everyone)[0]
+        if sampler.deterministic_bits:
+            draws = torch.full_like(draws, 0.5)
+        probs, size = torch.zeros_like(known), config.code_dim // config.num_groups
+        values = torch.tensor(list(itertools.product((0.0, 1.0), repeat=size)))
+        for group in range(config.num_groups):
+            times = torch.full((len(known),), group + 1)
+            with_class = denoiser(weights, config, known, times, conditional)
+            without = denoiser(weights, config, known, times, unconditional)
+            logits = (without + scale * (with_class - without)) / sampler.temperature
+            joint = logits.softmax(-1)
+            for index in range(size):  # rule out the values that disagree with each bit
+                is_one = values[:, index] == 1
+                one, total = (joint * is_one).sum(-1), joint.sum(-1)
+                k = group * size + index
+                probs[:, k] = one / total
+                bits = draws[:, k] < probs[:, k]
+                known[:, k] = bits.to(known.dtype)
+                joint = joint * (is_one == bits[:, None])
+        return probs
     if config.objective == "direct":  # one call, at level T, without any bits to look at
         blank = torch.full((len(conditional), config.code_dim), 0.5, dtype=conditional.dtype)
         times = torch.full((len(blank),), num_steps)
@@ -249,7 +278,12 @@ def sample(
 ) -> Tensor:
     """Codes (B, N, K), after iteration ``last`` or all of them."""
     batch, tokens = len(class_ids), config.seq_len
-    dtype = weights["transformer.mask_token"].dtype
+    dtype = weights["transformer.position_table"].dtype
+    if config.attention == "causal":
+        changes = {"order": "raster", "mask_schedule": "linear", "mask_power": 1.0}
+        sampler = dataclasses.replace(
+            sampler, num_iterations=tokens, **changes, reuse_decided=False
+        )
     codes = torch.zeros(batch, tokens, config.code_dim, dtype=dtype)
     if known_codes is not None:
         codes = known_codes.to(dtype).clone()

@@ -35,7 +35,8 @@ def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
     settings if there are any.
 
     Raises:
-        ValueError: if the model has another noise schedule than the released code's.
+        ValueError: if the model has another noise schedule than the released code's, a softmax or
+            causal attention.
         SaveError: if the file cannot be written; an existing one is left as it was.
     """
     if model.config.noise_schedule != "linear":
@@ -43,6 +44,12 @@ def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
             "the released code supports only the linear noise schedule, but this generator has "
             f"noise_schedule={model.config.noise_schedule}: save it as .safetensors instead."
         )
+    for name, value in (("objective", "categorical"), ("attention", "causal")):
+        if getattr(model.config, name) == value:
+            raise ValueError(
+                f"the released layout has no place for a generator with {name}={value}: save it as "
+                ".safetensors instead."
+            )
     weights = generator_to_released(model.state_dict(), model.config.num_diffusion_steps)
     content: dict[str, Any] = {"ema": weights}
     is_inferred = infer_generator_config(generator_from_released(weights)) == model.config

@@ -100,7 +100,6 @@ class DigitsEvaluation:
             pictures={
                 "samples.png": (_first_of_each(images, labels, shown), shown),
                 "reconstructions.png": _reconstructions(report),
-                "inpainting.png": self._inpainting(context, report),
             },
             setting=(
                 f"{self.count:,} digits of {images.shape[-1]}x{images.shape[-1]} pixels were "
@@ -114,10 +113,14 @@ class DigitsEvaluation:
                 "samples.png": "Generated digits, one row per class",
                 "reconstructions.png": "Held-out digits (odd rows) and their reconstructions "
                 "(even rows)",
-                "inpainting.png": "Held-out digits, their known left halves, and "
-                f"{INPAINTING_VARIANTS} ways to complete them",
             },
         )
+        if context.models.generator.config.attention != "causal":
+            found.pictures["inpainting.png"] = self._inpainting(context, report)
+            found.captions["inpainting.png"] = (
+                "Held-out digits, their known left halves, and "
+                f"{INPAINTING_VARIANTS} ways to complete them"
+            )
         nearest.add_to(found, "the space of their pixels")
         return found
 

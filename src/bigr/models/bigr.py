@@ -4,6 +4,10 @@ An image is N tokens of K bits, some of which are masked, that is, unknown. From
 and the class, the transformer computes a vector of width D for every token, its condition. From the
 condition of a masked token, the transcoder predicts the token's bits by Bernoulli diffusion.
 
+The paper compares this with three other generators, which differ in two settings of
+:class:`BiGRConfig`: with ``attention=causal``, the condition of a token depends only on the tokens
+before it in raster order; with ``objective=categorical``, a softmax predicts the bits.
+
 Shapes: B batch, N tokens, K bits, D width.
 """
 
@@ -15,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bigr.models.categorical import CategoricalTranscoder
 from bigr.models.config import BiGRConfig
 from bigr.models.key_value_memory import Memory
 from bigr.models.model_settings import UNKNOWN, ModelSettings
@@ -45,7 +50,11 @@ class BiGR(nn.Module):
         super().__init__()
         self.config = config
         self.transformer = MaskedTransformer(config)
-        self.transcoder = BinaryTranscoder(config)
+        self.transcoder: BinaryTranscoder | CategoricalTranscoder
+        if config.objective == "categorical":
+            self.transcoder = CategoricalTranscoder(config)
+        else:
+            self.transcoder = BinaryTranscoder(config)
         self.settings: ModelSettings = UNKNOWN
         """Class names, sampler settings and B-AE, which are saved with the weights."""
 
@@ -78,7 +87,8 @@ class BiGR(nn.Module):
             class_ids: (B,) int64 in 0..num_classes, where the last is the null class, or (B, D)
                 class embeddings, such as a mixture of two rows of
                 ``transformer.class_embedding.weight``.
-            is_masked: (B, N) bool, True for tokens whose bits are to be predicted.
+            is_masked: (B, N) bool, True for tokens whose bits are to be predicted. With causal
+                attention it is ignored, because no token sees itself or a later one.
             memory: keys and values from the previous iterations of sampling the same images, see
                 :meth:`MaskedTransformer.forward`. Then only masked tokens get their condition.
             on_layer: see :meth:`MaskedTransformer.hidden_states`.
@@ -147,7 +157,7 @@ class BiGR(nn.Module):
             num_levels: noise levels per token, L.
         """
         is_host = generator is not None and generator.device.type == "cpu"
-        num_masked = draw_num_masked(self.config.seq_len, generator if is_host else None)
+        num_masked = draw_num_masked(self.config, generator if is_host else None)
         return draw_training(
             self.config,
             batch_size,
@@ -239,7 +249,7 @@ class BiGR(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the loss and the accuracy of each of n tokens per image, both (L * B, n)."""
         x_0, t = codes.repeat(draws.num_levels, 1, 1).flatten(0, 1), draws.timesteps.flatten()
-        x_t = self.transcoder.noised(x_0, t, draws.noise.flatten(0, 1))
-        bits = self.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1))
-        losses, accuracies = bits.loss.mean(dim=-1), bits.is_correct.float().mean(dim=-1)
-        return losses.view(draws.timesteps.shape), accuracies.view(draws.timesteps.shape)
+        noise = draws.noise.flatten(0, 1)
+        tokens = self.transcoder.token_loss(x_0, t, noise, condition.flatten(0, 1))
+        shape = draws.timesteps.shape
+        return tokens.loss.view(shape), tokens.accuracy.view(shape)

@@ -13,7 +13,10 @@ from bigr.models.noise_schedule import NoiseSchedule, schedule_from_data, schedu
 from bigr.presets import from_preset, load_preset
 from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields, from_dict
 
-Objective = Literal["flip", "x0", "direct"]
+Objective = Literal["flip", "x0", "direct", "categorical"]
+AttentionKind = Literal["bidirectional", "causal"]
+LARGEST_GROUP = 12
+"""Bits of a softmax, which then has 4,096 outcomes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +36,14 @@ class BiGRConfig:
         num_diffusion_steps: number of steps T of the Bernoulli diffusion, at most 100,000.
         noise_schedule: ``linear``, or a :class:`~bigr.models.noise_schedule.NoiseSchedule`. The
             field holds plain data for checkpoints; :attr:`schedule` is the object.
-        objective: what the transcoder predicts (Table 2 of the paper): ``flip`` for x_0 XOR x_t,
-            ``x0`` for the clean bits, ``direct`` for the clean bits in one step without diffusion.
-        weighted_loss: whether to weight the cross-entropy of each bit by the balance of its token.
+        objective: what the transcoder predicts (Tables 1 and 2 of the paper): ``flip`` for
+            x_0 XOR x_t, ``x0`` for the clean bits, ``direct`` for the clean bits in one step
+            without diffusion, ``categorical`` for a softmax over all values of a token, see
+            :mod:`bigr.models.categorical`.
+        attention: ``bidirectional`` for a masked transformer, ``causal`` for one that predicts the
+            next token in raster order and has no mask token.
+        weighted_loss: whether to weight the cross-entropy of each bit by the balance of its token;
+            without effect on a softmax.
         auxiliary_weight: weight of the posterior cross-entropy term; 0 disables it.
         dropout: dropout probability of the outputs of attention and feed-forward.
         class_dropout: probability of replacing a label by the null class in training.
@@ -62,6 +70,7 @@ class BiGRConfig:
         default="linear", hash=False
     )
     objective: Objective = "flip"
+    attention: AttentionKind = "bidirectional"
     weighted_loss: bool = True
     auxiliary_weight: NonNegativeFloat = 0.0
     dropout: Fraction = 0.1
@@ -98,11 +107,34 @@ class BiGRConfig:
             )
         object.__setattr__(self, "noise_schedule", schedule_to_data(self.noise_schedule))
         _ = self.schedule  # raises an error if there is no such schedule
-        if self.objective == "direct" and self.auxiliary_weight > 0:
+        if not self.uses_diffusion and self.auxiliary_weight > 0:
             raise ValueError(
                 "BiGRConfig.auxiliary_weight needs a diffusion objective; set it to 0 with "
-                "objective=direct."
+                f"objective={self.objective}."
             )
+
+    @property
+    def uses_diffusion(self) -> bool:
+        """Whether the objective has noise levels."""
+        return self.objective in ("flip", "x0")
+
+    @property
+    def num_groups(self) -> int:
+        """Groups into which a softmax splits the bits of a token; 1 for all other objectives.
+
+        It is the smallest number of equal groups of at most 12 bits.
+        """
+        if self.objective != "categorical":
+            return 1
+        fewest = math.ceil(self.code_dim / LARGEST_GROUP)
+        return next(n for n in range(fewest, self.code_dim + 1) if self.code_dim % n == 0)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the denoiser: one per bit, or one per value of a group of bits."""
+        if self.objective != "categorical":
+            return self.code_dim
+        return int(2 ** (self.code_dim // self.num_groups))
 
     @property
     def schedule(self) -> NoiseSchedule:

@@ -1,5 +1,9 @@
 """The denoiser: an MLP that sees one token's noisy bits, their noise level and its condition.
 
+With ``objective=categorical``, the noisy bits are the known ones of a token, the noise level is the
+number of a group of bits, and the K outputs are those of a softmax: see
+:mod:`bigr.models.categorical`.
+
 Shapes: M tokens, K bits, D width of the transformer, W width of the denoiser.
 """
 
@@ -83,7 +87,7 @@ class Denoiser(nn.Module):
         self.condition = nn.Linear(config.dim, width)
         self.blocks = nn.ModuleList(DenoiserBlock(width) for _ in range(config.denoiser_blocks))
         self.output_modulation = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, config.code_dim)
+        self.output = nn.Linear(width, config.num_outputs)
         self.reset_parameters(config.init_std)
 
     def reset_parameters(self, std: float) -> None:

@@ -37,28 +37,34 @@ def denoiser_flops(config: BiGRConfig) -> float:
     """Return the operations of one forward pass of the denoiser for one token.
 
     These are 2 W (K + D + 256 + W) for the bits, the condition and the time, 2 W (2 W + 3 W) for
-    each block with its modulation, and 2 W (2 W + K) for the output with its modulation.
+    each block with its modulation, and 2 W (2 W + O) for the output with its modulation, where the
+    number of outputs O is K without a softmax.
     """
     width, bits = config.denoiser_dim, config.code_dim
     inputs = 2 * width * (bits + config.dim + FREQUENCY_DIM + width)
     blocks = config.denoiser_blocks * 2 * width * (2 * width + 3 * width)
-    return inputs + blocks + 2 * width * (2 * width + bits)
+    return inputs + blocks + 2 * width * (2 * width + config.num_outputs)
 
 
 def chain_flops(config: BiGRConfig, num_steps: int) -> float:
     """Return the operations of a denoising chain of ``num_steps`` steps for one token.
 
+    For a softmax, the groups of bits are the steps.
+
     As in :func:`denoiser_flops`, but the condition is embedded once for all steps (2 W D), and the
     times are embedded once for all tokens, which is not counted.
     """
     width, bits = config.denoiser_dim, config.code_dim
-    step = 2 * width * (bits + config.denoiser_blocks * 5 * width + 2 * width + bits)
+    outputs = config.num_outputs
+    step = 2 * width * (bits + config.denoiser_blocks * 5 * width + 2 * width + outputs)
     return 2 * width * config.dim + num_steps * step
 
 
 def mean_masked_share(config: BiGRConfig) -> float:
-    """Return the expected share of masked tokens in training, about 2 / pi."""
+    """Return the expected share of predicted tokens in training: about 2 / pi, or 1 if causal."""
     length = config.seq_len
+    if config.attention == "causal":
+        return 1.0
     return math.fsum(training_mask_count(length, s) for s in range(length)) / length**2
 
 
@@ -71,12 +77,16 @@ def training_flops(config: BiGRConfig, *, masked_share: float = 1.0, num_levels:
     Args:
         config: configuration of the generator.
         masked_share: share of the tokens that the transcoder computes.
-        num_levels: noise levels of each token; its condition is embedded once.
+        num_levels: noise levels of each token; its condition is embedded once, and so are the
+            times of a softmax for all tokens, which are not counted.
     """
     width, tokens = config.denoiser_dim, config.seq_len * masked_share
     unneeded = 2 * config.seq_len * config.code_dim * config.dim
     unneeded_per_level = 2 * width * (config.code_dim + FREQUENCY_DIM)
     per_token = 3 * 2 * width * config.dim
     per_level = 3 * denoiser_flops(config) - per_token - unneeded_per_level
+    if config.objective == "categorical":
+        num_levels = config.num_groups
+        per_level -= 2 * width * (2 * FREQUENCY_DIM + 3 * width)
     transformer = 3 * transformer_flops(config) - unneeded
     return transformer + tokens * (per_token + num_levels * per_level)

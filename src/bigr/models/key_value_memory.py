@@ -38,7 +38,7 @@ class Memory:
         """(B, A) positions that the next pass computes; None for all of them."""
         self._was_masked: Tensor | None = None
 
-    def begin(self, is_masked: Tensor) -> None:
+    def begin(self, is_masked: Tensor, classes: Tensor) -> None:  # noqa: ARG002
         """Choose the positions of the next pass: those that were masked in the last one.
 
         The class token, position 0, is always computed. Images with fewer masked tokens than
@@ -46,6 +46,7 @@ class Memory:
 
         Args:
             is_masked: (B, N) bool of this pass; tokens may only be unmasked from pass to pass.
+            classes: (B, D) class embeddings of this pass.
         """
         before, self._was_masked = self._was_masked, is_masked
         if before is None or before.shape != is_masked.shape:
@@ -74,3 +75,52 @@ class Memory:
             return x
         full = x.new_zeros(x.shape[0], num_positions, x.shape[-1])
         return full.scatter(1, self.positions[..., None].expand_as(x), x)
+
+
+class CausalLayerMemory(LayerMemory):
+    """Keys and values of one layer with causal attention, for all positions computed so far."""
+
+    owner: CausalMemory
+
+    def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values (B, H, A, C); return those of all positions up to the last."""
+        start, stop = self.owner.computed
+        if self.key is None or self.value is None or start == 0:
+            shape = (*key.shape[:2], self.owner.num_positions, key.shape[3])
+            self.key, self.value = key.new_zeros(shape), value.new_zeros(shape)
+        self.key[:, :, start:stop] = key
+        self.value[:, :, start:stop] = value
+        return self.key[:, :, :stop], self.value[:, :, :stop]
+
+
+class CausalMemory(Memory):
+    """The memory of a causal transformer, whose earlier positions never change.
+
+    A pass computes the positions from the last one that is remembered to that of the last known
+    token, whose output is the condition of the next token. If there are several of them, or if the
+    images or their classes are others than before, it computes all positions anew.
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.layers = [CausalLayerMemory(self) for _ in range(num_layers)]
+        self.computed = (0, 0)
+        """The first position of the last pass, and the one behind its last position."""
+        self.num_positions = 0
+        """L, the class token and all tokens."""
+        self._classes: Tensor | None = None
+
+    def begin(self, is_masked: Tensor, classes: Tensor) -> None:
+        """Choose the positions of the next pass.
+
+        Args:
+            is_masked: (B, N) bool of this pass; the known tokens are the first ones in all images.
+            classes: (B, D) class embeddings of this pass.
+        """
+        before, self._classes = self._classes, classes
+        start, stop = self.computed[1], 1 + int(is_masked.logical_not().sum(dim=1).max())
+        is_new = before is None or before.shape != classes.shape or not torch.equal(before, classes)
+        start = 0 if is_new or stop != start + 1 else start
+        self.computed, self.num_positions = (start, stop), 1 + is_masked.shape[1]
+        positions = torch.arange(start, stop, device=is_masked.device)
+        self.positions = positions.expand(len(is_masked), -1)

@@ -1,4 +1,4 @@
-"""Layers of the masked transformer: Llama layers whose norms are modulated by adaLN.
+"""Layers of the transformer: Llama layers whose norms are modulated by adaLN.
 
 Shapes: B batch, L positions (class token and N image tokens), D width, C width of a head.
 """
@@ -30,11 +30,17 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Bidirectional multi-head attention with rotary embedding, without biases."""
+    """Multi-head attention with rotary embedding, without biases.
 
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+    With ``is_causal``, a position attends to itself and to those before it.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, dropout: float, *, is_causal: bool = False
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.is_causal = is_causal
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
@@ -45,8 +51,10 @@ class Attention(nn.Module):
         key, value = key.transpose(1, 2), value.transpose(1, 2)
         if memory is not None:
             key, value = memory.update(key, value)
-        # Every position attends to every other. Without a mask, flash attention can be used.
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)
+        # Without a tensor as mask, flash attention can be used. A single position is the last one
+        # and attends to all others.
+        query, is_causal = query.transpose(1, 2), self.is_causal and x.shape[1] > 1
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
         hidden: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return self.dropout(hidden)
 
@@ -55,12 +63,13 @@ class TransformerLayer(nn.Module):
     """Attention and feed-forward network, each with a modulated norm and a gated residual."""
 
     def __init__(
-        self, dim: int, num_heads: int, hidden_dim: int, *, dropout: float, norm_eps: float
-    ) -> None:
+        self, dim: int, num_heads: int, hidden_dim: int, *, dropout: float, norm_eps: float,
+        is_causal: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.modulation_offset = nn.Parameter(torch.zeros(1, 6, dim))
         self.attention_norm = RMSNorm(dim, norm_eps)
-        self.attention = Attention(dim, num_heads, dropout)
+        self.attention = Attention(dim, num_heads, dropout, is_causal=is_causal)
         self.feed_forward_norm = RMSNorm(dim, norm_eps)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
 

@@ -54,10 +54,16 @@ def training_mask_count(seq_len: int, step: int) -> int:
     return max(1, math.floor(seq_len * math.cos(math.pi / 2 * step / seq_len)))
 
 
-def draw_num_masked(seq_len: int, generator: torch.Generator | None = None) -> int:
-    """:func:`training_mask_count` of s ~ U{0..N-1}; ``generator`` is one of the CPU."""
-    step = torch.randint(seq_len, (), generator=generator, device="cpu")
-    return training_mask_count(seq_len, int(step))
+def draw_num_masked(config: BiGRConfig, generator: torch.Generator | None = None) -> int:
+    """Draw how many tokens of each image are predicted in a training step.
+
+    A masked transformer predicts :func:`training_mask_count` of s ~ U{0..N-1} tokens, a causal one
+    all of them. ``generator`` is one of the CPU.
+    """
+    if config.attention == "causal":
+        return config.seq_len
+    step = torch.randint(config.seq_len, (), generator=generator, device="cpu")
+    return training_mask_count(config.seq_len, int(step))
 
 
 def draw_training(
@@ -104,8 +110,8 @@ def _draw_levels(
 ) -> Tensor:
     """Return the noise levels (L * B, N) of :func:`draw_training`."""
     highest = config.num_diffusion_steps
-    if num_levels == 1 or config.objective == "direct":
-        lowest = highest if config.objective == "direct" else 1
+    if num_levels == 1 or not config.uses_diffusion:
+        lowest = 1 if config.uses_diffusion else highest
         size = (num_levels * size[0], size[1])
         return torch.randint(lowest, highest + 1, size, generator=generator, device=device)
     start = torch.rand(size, generator=generator, device=device)

@@ -28,6 +28,13 @@ class BitLoss(NamedTuple):
     is_correct: Tensor
 
 
+class TokenLoss(NamedTuple):
+    """Training loss of every token, and the share of its bits predicted correctly, both (M,)."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
 class BinaryTranscoder(nn.Module):
     """The denoiser with the three objectives of the paper's Table 2."""
 
@@ -62,6 +69,18 @@ class BinaryTranscoder(nn.Module):
             (M, K) of 0.0 and 1.0.
         """
         return (noise < noised_bit_probs(x_0, self.schedule.keep(t)[:, None])).to(x_0.dtype)
+
+    def token_loss(self, x_0: Tensor, t: Tensor, noise: Tensor, condition: Tensor) -> TokenLoss:
+        """Compute the means of :meth:`loss` over the bits of every token.
+
+        Args:
+            x_0: see :meth:`loss`.
+            t: see :meth:`loss`.
+            noise: see :meth:`noised`.
+            condition: see :meth:`loss`.
+        """
+        bits = self.loss(x_0, t, self.noised(x_0, t, noise), condition)
+        return TokenLoss(bits.loss.mean(dim=-1), bits.is_correct.float().mean(dim=-1))
 
     def loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> BitLoss:
         """Loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).

@@ -3,6 +3,10 @@
 Attention is bidirectional and has no mask: every position sees every other one. "Masked" refers to
 the input: the bits of a masked token are replaced by one learned vector, the mask token.
 
+With ``attention=causal``, the transformer predicts the next token instead: a position sees itself
+and those before it, the output of position i is the condition of token i (the token of position
+i + 1), and there is no mask token.
+
 Shapes: B batch, N tokens, L = 1 + N positions (the class token comes first), K bits, D width.
 """
 
@@ -32,6 +36,7 @@ class MaskedTransformer(nn.Module):
     """
 
     rotary: Tensor
+    mask_token: nn.Parameter | None
     recomputes = False
     """Whether the backward pass recomputes the activations inside layers."""
 
@@ -40,7 +45,8 @@ class MaskedTransformer(nn.Module):
         self.config = config
         dim = config.dim
         self.token_embedding = nn.Linear(config.code_dim, dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, dim))
+        self.is_causal = config.attention == "causal"
+        self.mask_token = None if self.is_causal else nn.Parameter(torch.zeros(1, dim))
         self.class_embedding = nn.Embedding(config.num_classes + 1, dim)
         self.modulation = nn.Linear(dim, 6 * dim)
         self.layers = nn.ModuleList(
@@ -50,6 +56,7 @@ class MaskedTransformer(nn.Module):
                 config.feed_forward_dim,
                 dropout=config.dropout,
                 norm_eps=config.norm_eps,
+                is_causal=self.is_causal,
             )
             for _ in range(config.num_layers)
         )
@@ -75,7 +82,8 @@ class MaskedTransformer(nn.Module):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(self.modulation.weight)
-        nn.init.normal_(self.mask_token)
+        if self.mask_token is not None:
+            nn.init.normal_(self.mask_token)
         for layer in self.layers:
             assert isinstance(layer, TransformerLayer)
             nn.init.normal_(layer.modulation_offset, std=1 / math.sqrt(self.config.dim))
@@ -119,16 +127,16 @@ class MaskedTransformer(nn.Module):
         """
         # 1. Embed the class and the tokens. All layers share one modulation.
         tokens = self.token_embedding(codes)
-        if is_masked is not None:
+        if is_masked is not None and self.mask_token is not None:
             tokens = torch.where(is_masked[..., None], self.mask_token.to(tokens.dtype), tokens)
         classes = self.embed_classes(class_ids)
         modulation = self.modulation(F.silu(classes)).unflatten(-1, (6, -1))
         x = torch.cat([classes[:, None].to(tokens.dtype), tokens], dim=1)
         num_positions, rotary = x.shape[1], self.rotary
-        # 2. With a memory, keep only the positions that have to be computed: the class token and
-        # the tokens that were masked in the previous pass. The others are in the memory.
+        # 2. With a memory, keep only the positions that have to be computed, such as the class
+        # token and the tokens that were masked in the previous pass. The others are in the memory.
         if memory is not None and is_masked is not None:
-            memory.begin(is_masked)
+            memory.begin(is_masked, classes)
             x = memory.take(x)
             rotary = rotary if memory.positions is None else rotary[:, memory.positions]
         # 3. Run the layers. Each one adds its keys and values to its part of the memory.
@@ -156,7 +164,8 @@ class MaskedTransformer(nn.Module):
         With ``memory``, attention uses the stored keys and values of tokens that were decided
         earlier, instead of computing them again. A token decided in the last iteration is computed
         once more, now with its bits. This is an approximation: stored values do not see later
-        tokens.
+        tokens. It is exact for causal attention, where a
+        :class:`~bigr.models.key_value_memory.CausalMemory` also leaves out all later tokens.
 
         Args:
             codes: (B, N, K) bits as floats; the values of masked tokens are ignored.
@@ -167,11 +176,13 @@ class MaskedTransformer(nn.Module):
             on_layer: see :meth:`hidden_states`.
 
         Returns:
-            (B, N, D) float32; with ``memory``, only the conditions of masked tokens are valid.
+            (B, N, D) float32; with ``memory``, only the conditions of masked tokens are valid, or
+            that of the next token with a causal one.
         """
         depth = self.config.num_layers
         hidden = self.hidden_states(
             codes, class_ids, is_masked, depth, memory=memory, on_layer=on_layer
         )
-        condition: Tensor = self.norm(hidden)[:, 1:].float() + self.position_table
+        outputs = slice(-1) if self.is_causal else slice(1, None)
+        condition: Tensor = self.norm(hidden)[:, outputs].float() + self.position_table
         return condition

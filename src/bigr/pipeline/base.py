@@ -279,5 +279,7 @@ class PipelineBase:
         if self.progress_bar_config.get("disable", not is_default):
             return on_iteration
         num_batches = math.ceil(count / self.batch_size) * repetitions
-        total = num_batches * self.sampler.config.num_iterations
+        model = self.models.generator.config
+        is_causal, iterations = model.attention == "causal", self.sampler.config.num_iterations
+        total = num_batches * (model.seq_len if is_causal else iterations)
         return IterationBar(total, self.progress_bar_config, on_iteration)

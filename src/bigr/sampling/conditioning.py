@@ -129,6 +129,11 @@ def initial_state(
             f"is_masked must be bool of shape {shape}, got {is_masked.dtype} of shape "
             f"{tuple(is_masked.shape)}."
         )
+    if config.attention == "causal" and not is_masked.all():
+        raise ValueError(
+            "a generator with attention=causal cannot keep known tokens, because it does not see "
+            "those after the token that it predicts: use one with attention=bidirectional."
+        )
     model.check_codes(known_codes)
     if len(known_codes) != len(class_ids):
         raise ValueError(f"{len(class_ids)} class_ids but {len(known_codes)} known_codes.")

@@ -21,7 +21,8 @@ from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
-from bigr.models.key_value_memory import Memory
+from bigr.models.key_value_memory import CausalMemory, Memory
+from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.conditioning import initial_state
 from bigr.sampling.denoising_chain import TokenDenoiser
@@ -38,6 +39,7 @@ from bigr.sampling.player import Player
 from bigr.sampling.random_numbers import Noise, SeededNoise, image_seeds
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.sampling.selection import confidence, select
+from bigr.sampling.token_softmax import TokenSoftmax
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+ONE_BY_ONE = ([ORDERS["raster"]], MASK_SCHEDULES["linear"])
+"""Orders and mask schedule of a causal generator, in as many iterations as there are tokens."""
 
 
 class Sampler:
@@ -105,8 +109,9 @@ class Sampler:
 
     def check(self, model: BiGR) -> None:
         """Raise ``ValueError`` if ``model`` cannot be sampled with these settings on its device."""
-        if model.config.objective != "direct":
-            model.transcoder.schedule.levels(self.config.num_denoise_steps)
+        transcoder = model.transcoder
+        if isinstance(transcoder, BinaryTranscoder) and model.config.objective != "direct":
+            transcoder.schedule.levels(self.config.num_denoise_steps)
         compute_dtype(self.execution.precision, model.device)
 
     @torch.no_grad()
@@ -163,17 +168,21 @@ class Sampler:
     ) -> Tensor:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config, n = self.config, self.config.num_iterations
+        orders, mask_schedule = self.orders, self.mask_schedule
         networks = self._prepare(model)
         denoiser = networks.denoiser
         denoiser.rows.clear()
         memory = Memory(model.config.num_layers) if config.reuse_decided else None
+        if networks.transformer.is_causal:  # one token after the other, in raster order
+            n, orders, mask_schedule = model.config.seq_len, *ONE_BY_ONE
+            memory = CausalMemory(model.config.num_layers)
         certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
         # The host knows how many tokens are masked, and never has to wait for the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
         for iteration in range(1, n + 1):
             # 1. Schedule: how many tokens each image decides now.
-            num_masked = functools.partial(self.mask_schedule.num_masked, iteration, n)
+            num_masked = functools.partial(mask_schedule.num_masked, iteration, n)
             remaining = list(map(num_masked, totals))
             counts = list(map(operator.sub, left, remaining))
             if any(counts):
@@ -185,7 +194,7 @@ class Sampler:
                 )
                 # 3. Order: scores of the tokens, and Gumbel noise on their confidence.
                 uniforms = noise.order_uniforms(iteration)
-                order = self.orders[(iteration - 1) * len(self.orders) // n]
+                order = orders[(iteration - 1) * len(orders) // n]
                 scores = order.scores(is_masked, uniforms)
                 tau = self.gumbel_schedule.temperature(iteration, n, config.gumbel_temperature)
                 by_confidence = order.uses_confidence
@@ -262,11 +271,18 @@ class Sampler:
             numbers += [weight.detach().float().norm(), weight.detach().float().sum()]
         state = (id(model), places, torch.stack(numbers).tolist())
         if self._networks is None or self._networks.state != state:
-            denoiser = TokenDenoiser(
-                model.transcoder, config.num_denoise_steps, config.denoise_spacing,
-                config.guidance_levels, dtype, is_float8=is_float8,
-                player=Player(self.execution.mode, model.device),
-            )  # fmt: skip
+            denoiser: TokenDenoiser | TokenSoftmax
+            if isinstance(model.transcoder, BinaryTranscoder):
+                denoiser = TokenDenoiser(
+                    model.transcoder, config.num_denoise_steps, config.denoise_spacing,
+                    config.guidance_levels, dtype, is_float8=is_float8,
+                    player=Player(self.execution.mode, model.device),
+                )  # fmt: skip
+            else:
+                denoiser = TokenSoftmax(
+                    model.transcoder, dtype, is_float8=is_float8,
+                    deterministic_bits=config.deterministic_bits,
+                )  # fmt: skip
             layers = model.transformer.with_layers(with_float8) if is_float8 else model.transformer
             self._networks = _Networks(state, layers, denoiser, dtype)
         return self._networks
@@ -278,7 +294,7 @@ class _Networks(NamedTuple):
     state: object
     """Changes with the weights."""
     transformer: MaskedTransformer
-    denoiser: TokenDenoiser
+    denoiser: TokenDenoiser | TokenSoftmax
     dtype: torch.dtype
     """Of the matrix products."""
 

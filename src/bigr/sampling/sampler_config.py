@@ -28,6 +28,9 @@ class SamplerConfig:
     """How tokens are sampled. The defaults are the paper's settings for the FID of BiGR-L.
 
     The schedules and the order can be given by name or as objects of the classes named below.
+    Settings that a generator has no use for are ignored: with ``attention=causal``, the order is
+    raster, with one iteration for each token; a softmax (``objective=categorical``) has no noise
+    levels.
 
     Args:
         guidance_scale: scale s of classifier-free guidance; 1 means none, 0 means unconditional.

@@ -146,10 +146,10 @@ class GeneratorModule(TrainingModule):
         self.deterministic_codes = deterministic_codes
         self.compile_mode = compile
         self.masked_only = masked_only
-        if levels_per_token > 1 and model.objective == "direct":
+        if levels_per_token > 1 and not model.uses_diffusion:
             raise ValueError(
-                "task.levels_per_token must be 1 with model.objective=direct, which has only one "
-                "noise level."
+                f"task.levels_per_token must be 1 with model.objective={model.objective}, which "
+                "has no noise levels."
             )
         self.levels_per_token = levels_per_token
         self.sampler = sampler
@@ -344,7 +344,7 @@ class GeneratorModule(TrainingModule):
         draws = draw_training(
             config,
             place.total,
-            num_masked=draw_num_masked(config.seq_len, host),
+            num_masked=draw_num_masked(config, host),
             num_levels=self.levels_per_token,
             generator=device,
             device=self.device,
@@ -369,7 +369,7 @@ class GeneratorModule(TrainingModule):
         batch = Batch.of(batch)
         seed = step_seed(self.seed, -1 - batch_idx, self.global_rank)
         config, size = self.model.config, len(batch.labels)
-        num_masked = draw_num_masked(config.seq_len, torch.Generator().manual_seed(seed))
+        num_masked = draw_num_masked(config, torch.Generator().manual_seed(seed))
         generator = torch.Generator(self.device).manual_seed(seed)
         draws = draw_training(
             config, size, num_masked=num_masked, generator=generator, device=self.device

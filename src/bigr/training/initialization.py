@@ -44,7 +44,8 @@ CODE_LAYERS = (
 """The layers that see single bits: their weights belong to one B-AE."""
 MUST_AGREE = (
     *("dim", "num_layers", "num_heads", "feed_forward_dim", "denoiser_dim", "denoiser_blocks"),
-    *("num_diffusion_steps", "noise_schedule", "objective", "rope_base", "norm_eps"),
+    *("num_diffusion_steps", "noise_schedule", "objective", "attention"),
+    *("rope_base", "norm_eps"),
 )
 SHOWN = 3
 

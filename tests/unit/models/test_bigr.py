@@ -33,6 +33,47 @@ def test_condition_equals_the_plain_one() -> None:
     assert relative_error(actual.double(), expected) < 1e-5
 
 
+def test_causal_condition_equals_the_plain_one() -> None:
+    model = tiny_generator(num_layers=3, attention="causal")
+    codes, classes, is_masked = batch(model)
+    expected = plain.condition(double(model), model.config, codes.double(), classes, is_masked)
+    actual = model.condition(codes, classes, is_masked)
+    assert relative_error(actual.double(), expected) < 1e-5
+    assert torch.equal(actual, model.condition(codes, classes, ~is_masked))
+
+
+def test_a_causal_model_sees_the_tokens_before_and_no_other() -> None:
+    """By the gradients of each token's condition; its features do see the token itself."""
+    model = tiny_generator(num_layers=3, attention="causal")
+    codes, classes, is_masked = batch(model, 1)
+    codes.requires_grad_()
+    outputs = {
+        0: model.condition(codes, classes, is_masked),
+        1: model.features(codes, classes, -1),
+    }
+    for offset, output in outputs.items():
+        for token in range(16):
+            (gradient,) = torch.autograd.grad(output[0, token].sum(), codes, retain_graph=True)
+            is_seen = gradient[0].abs().sum(dim=1) > 0
+            assert is_seen.tolist() == [other < token + offset for other in range(16)]
+
+
+def test_causal_loss_is_the_mean_over_all_tokens() -> None:
+    model = tiny_generator(attention="causal")
+    codes, classes, _ = batch(model)
+    draws = model.draw(len(codes), torch.Generator().manual_seed(2))
+    x_t = model.transcoder.noised(
+        codes.flatten(0, 1), draws.timesteps.flatten(), draws.noise.flatten(0, 1)
+    )
+    expected = plain.loss(
+        double(model), model.config, codes.double(), classes,
+        torch.ones(len(codes), 16, dtype=torch.bool), draws.timesteps.flatten(), x_t.double(),
+    )  # fmt: skip
+    for masked_only in (False, True):
+        outcome = model.loss(codes, classes, draws=draws, masked_only=masked_only)
+        assert outcome.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_denoiser_equals_the_plain_one() -> None:
     model = tiny_generator()
     x_t = torch.randint(0, 2, (40, model.config.code_dim)).float()
@@ -146,7 +187,7 @@ def test_attention_has_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     model = tiny_generator()
     model.condition(*batch(model))
-    assert calls == [(3, {})] * model.config.num_layers
+    assert calls == [(3, {"is_causal": False})] * model.config.num_layers
 
 
 def test_randomness_comes_from_the_generator() -> None:

@@ -17,18 +17,31 @@ from tests.processes import fresh_python
     [
         ({"dim": 30}, "dim=30 and num_heads=2 do not fit"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
-        ({"objective": "z0"}, "objective must be one of flip, x0, direct, got 'z0'"),
+        ({"objective": "z0"}, "objective must be one of flip, x0, direct, categorical, got 'z0'"),
+        ({"attention": "masked"}, "attention must be bidirectional or causal, got 'masked'"),
         ({"dropout": 1.5}, r"dropout must be a number between 0 and 1, got 1.5"),
         ({"code_dim": True}, "BiGRConfig.code_dim must be a positive integer, got true"),
         ({"norm_eps": float("nan")}, "norm_eps must be a number of at least 0, got nan"),
         ({"num_diffusion_steps": 1}, "num_diffusion_steps must be at least 2; use objective=dir"),
         ({"objective": "direct", "auxiliary_weight": 0.1}, "auxiliary_weight needs a diffusion"),
+        ({"objective": "categorical", "auxiliary_weight": 0.1}, "0 with objective=categorical"),
     ],
 )
 def test_generator_values_out_of_range(change: dict[str, object], message: str) -> None:
     config = dataclasses.asdict(tiny_generator().config)
     with pytest.raises(ValueError, match=message):
         BiGRConfig(**{**config, **change})
+
+
+@pytest.mark.parametrize(
+    ("code_dim", "groups"), [(1, 1), (12, 1), (13, 13), (16, 2), (20, 2), (24, 2), (32, 4)]
+)
+def test_groups_of_a_softmax(code_dim: int, groups: int) -> None:
+    """As few as possible, equal, and of at most 12 bits."""
+    config = dataclasses.replace(tiny_generator().config, code_dim=code_dim)
+    assert (config.num_groups, config.num_outputs) == (1, code_dim)
+    softmax = dataclasses.replace(config, objective="categorical")
+    assert (softmax.num_groups, softmax.num_outputs) == (groups, 2 ** (code_dim // groups))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -24,6 +25,8 @@ NARROW = BiGRConfig(
 )
 CONFIGS = {
     "narrow": NARROW,
+    "softmax": dataclasses.replace(NARROW, objective="categorical"),
+    "causal": dataclasses.replace(NARROW, attention="causal"),
     **{
         name: BiGRConfig.preset(name, grid_size=16, code_dim=24, num_classes=1000)
         for name in ("s", "b", "l", "xl", "xxl")
@@ -74,14 +77,17 @@ def test_each_noise_level_counts(num_levels: int) -> None:
 
 def test_two_thirds_of_the_tokens_are_masked() -> None:
     assert mean_masked_share(CONFIGS["l"]) == pytest.approx(2 / math.pi, abs=0.01)
+    assert mean_masked_share(CONFIGS["causal"]) == 1.0
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
-def test_sampling_flops_are_those_counted(guidance_scale: float) -> None:
+@pytest.mark.parametrize(
+    ("guidance_scale", "name"), [(1.0, "narrow"), (2.5, "narrow"), (1.0, "softmax")]
+)
+def test_sampling_flops_are_those_counted(guidance_scale: float, name: str) -> None:
     """Of the transformer's and the denoiser's real calls, for any number of them."""
     settings = SamplerConfig(guidance_scale=guidance_scale, num_iterations=4, num_denoise_steps=20)
     sampler, counter = Sampler(settings), FlopCounterMode(display=False)
-    model = BiGR(NARROW)
+    model = BiGR(CONFIGS[name])
     with sdpa_kernel(SDPBackend.MATH), counter:
         sampler.sample(model, torch.arange(3), seeds=range(3))
     assert sampler.flops == pytest.approx(counter.get_total_flops(), rel=0.01)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigr import Sampler, SamplerConfig
 from bigr.models.config import BiGRConfig
 from bigr.models.flops import transformer_flops
-from bigr.models.key_value_memory import Memory
+from bigr.models.key_value_memory import CausalMemory, Memory
 from tests.models import tiny_generator
 
 CLASSES = torch.tensor([0, 2])
@@ -62,6 +62,30 @@ def test_tokens_decided_since_are_computed_once_more() -> None:
     assert memory.num_computed == 9
     assert not torch.allclose(actual[rest], expected[rest], rtol=1e-4)
     torch.testing.assert_close(actual[rest], expected[rest], rtol=0.5, atol=0.5)
+
+
+@torch.no_grad()
+def test_a_causal_memory_is_exact() -> None:
+    """One position per pass; anew after a jump, and for other classes or another batch."""
+    model = tiny_generator(num_layers=3, attention="causal")
+    codes, _ = codes_and_mask(0.5)
+    memory, other = CausalMemory(3), torch.tensor([1, 2])
+    passes = [
+        *((known, CLASSES, 1) for known in range(6)),
+        (8, CLASSES, 9),
+        (9, CLASSES, 1),
+        (10, other, 11),
+        (11, other, 1),
+        (12, torch.cat([other, other]), 13),
+        (12, torch.cat([other, other]), 13),
+    ]
+    for known, classes, computed in passes:
+        bits = codes.repeat(len(classes) // 2, 1, 1)
+        is_masked = torch.arange(16).expand(len(classes), -1) >= known
+        actual = model.condition(bits * ~is_masked[..., None], classes, is_masked, memory)
+        expected = model.condition(bits, classes, is_masked)
+        torch.testing.assert_close(actual[:, known], expected[:, known])
+        assert memory.num_computed == computed
 
 
 @torch.no_grad()

@@ -24,9 +24,16 @@ def test_counts_follow_the_cosine() -> None:
 def test_every_step_of_the_cosine_is_equally_likely() -> None:
     counts = [training_mask_count(4, step) for step in range(4)]  # 4, 3, 2, 1
     generator = torch.Generator().manual_seed(0)
-    seen = [draw_num_masked(4, generator) for _ in range(8000)]
+    config = BiGRConfig(**{**TINY, "grid_size": 2})
+    seen = [draw_num_masked(config, generator) for _ in range(8000)]
     for count in counts:
         assert seen.count(count) / len(seen) == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_causal_model_predicts_all_tokens() -> None:
+    config = BiGRConfig(**{**TINY, "attention": "causal"})
+    assert [draw_num_masked(config) for _ in range(5)] == [16] * 5
+    assert draw_training(config, 3, num_masked=16).is_masked.all()
 
 
 def test_tokens_are_chosen_uniformly() -> None:

@@ -91,6 +91,51 @@ def test_same_numbers_same_codes(name: str, objective: str) -> None:
     assert torch.equal(actual.double(), expected)
 
 
+@pytest.mark.parametrize(
+    "name", ["default", "unconditional", "piecewise guidance", "deterministic bits", "cooling"]
+)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention": "causal"},
+        {"attention": "causal", "objective": "direct"},
+        {"attention": "causal", "objective": "categorical"},
+        {"objective": "categorical"},
+        {"objective": "categorical", "code_dim": 14},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_baselines_from_the_same_numbers(name: str, changes: dict[str, Any]) -> None:
+    """The plain one computes all positions for every token of a causal model, without a memory."""
+    model = tiny_generator(**changes)
+    config = with_settings(**SETTINGS[name])
+    bits, device = model.config.code_dim, torch.device("cpu")
+    noise = SeededNoise(torch.tensor([3, 4, 5]), 16, bits, device)
+    classes = torch.tensor([0, 2, 1])
+    expected = plain.sample(double(model), model.config, config, classes, noise)
+    actual = Sampler(config).sample(model, classes, seeds=[3, 4, 5])
+    assert 0.2 < expected.mean() < 0.8
+    assert torch.equal(actual.double(), expected)
+
+
+def test_a_causal_model_decides_one_token_after_the_other() -> None:
+    model, seen = tiny_generator(attention="causal"), list[Progress]()
+    Sampler(BASE).sample(model, torch.tensor([0, 1]), seeds=[1, 2], on_iteration=seen.append)
+    assert [state.iteration for state in seen] == list(range(1, 17))
+    for state in seen:
+        assert state.num_iterations == 16
+        assert state.is_masked.tolist() == [[n >= state.iteration for n in range(16)]] * 2
+
+
+def test_a_causal_model_keeps_no_known_tokens() -> None:
+    model = tiny_generator(attention="causal")
+    is_masked = torch.rand(1, 16) < 0.5
+    with pytest.raises(ValueError, match="attention=causal cannot keep known tokens"):
+        Sampler(BASE).sample(
+            model, torch.tensor([0]), known_codes=torch.zeros(1, 16, 6), is_masked=is_masked
+        )
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_same_numbers_same_codes_with_known_tokens(schedule: str) -> None:
     """Masks of different sizes in one batch, one image with nothing to do."""
