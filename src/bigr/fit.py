@@ -10,7 +10,8 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from bigr.cli import entry as cli
-from bigr.cli import fit_progress, fitting
+from bigr.cli import fit_images, fit_progress, fitting
+from bigr.cli.command_words import command_line, override
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
@@ -39,23 +40,27 @@ def job(config: DictConfig) -> None:
         # The commands are easier to read and to copy with relative paths.
         output = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
         with cli.user_errors():
-            images = fitting.look_at(config.images)
+            images = fit_images.look_at(config.images)
+            size = fitting.choose_size(config.size)
             steps = fitting.plan(
                 images,
                 output,
                 image_size=config.resolution.image_size,
-                size=fitting.choose_size(config.size),
+                size=size,
                 autoencoder_steps=config.autoencoder_steps,
                 generator_steps=config.generator_steps,
                 pretrained=config.pretrained,
                 seed=config.seed,
             )
             progress = fit_progress.FitProgress(output, steps)
+            if not progress.finished:
+                fit_images.check_images(images, config.resolution.image_size)
         log.info("%s", images)
+        log.info("size=%s, for %s; results: %s", size, fitting.MACHINES[size], output)
         for number, step in enumerate(steps, start=1):
             log.info("step %d of %d: %s\n  %s", number, len(steps), step.purpose, step.command)
             if progress.is_finished(step):
-                log.info("finished before")
+                log.info("already finished")
                 continue
             fit_progress.run_step(step)
             progress.finish(step)
@@ -63,8 +68,7 @@ def job(config: DictConfig) -> None:
 
         with cli.user_errors():
             log.info("report: %s", write_report(images, steps, output))
-        words = fitting.override("pretrained", output)
-        log.info("next: %s", fitting.command_line("bigr.demo", words))
+        log.info("next: %s", command_line("bigr.demo", override("pretrained", output)))
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ def test_broken_images_are_listed_once(
     data = images_of(images, broken_report=str(report), num_workers=num_workers)
     train(data, tmp_path, 15, autoencoder=autoencoder)
     assert report.read_text() == "class1/007.JPEG: empty file\n"
-    with pytest.raises(TooManyBrokenError, match="1 of 45 images are broken"):
+    with pytest.raises(TooManyBrokenError, match="1 of 45 images is broken"):
         train(images_of(images, max_broken_share=0.01), tmp_path, 15, autoencoder=autoencoder)
 
 

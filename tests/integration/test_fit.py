@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigr.cli import fitting
+from bigr.cli.fit_images import Images, look_at
 from bigr.cli.fit_progress import FitProgress
 from tests.e2e.digits import bigr
 from tests.image_files import encoded, photograph, write_folders
@@ -26,7 +27,7 @@ def test_from_a_folder_of_images_to_a_report(
     monkeypatch.setattr(fitting, "PER_CLASS", 1)
     output = Path("outputs/fit")
     given = {"image_size": 16, "autoencoder_steps": 2, "generator_steps": 2}
-    steps = fitting.plan(fitting.look_at("photos"), output, size="small", **given)  # type: ignore[arg-type]
+    steps = fitting.plan(look_at("photos"), output, size="small", **given)  # type: ignore[arg-type]
     for step in steps:
         fast = () if step.name not in ("samples", "scores") else ("sampler.num_denoise_steps=2",)
         bigr(tmp_path, step.words[0].removeprefix("bigr."), *step.words[1:], *fast)
@@ -35,15 +36,13 @@ def test_from_a_folder_of_images_to_a_report(
     monkeypatch.undo()
     progress = FitProgress(
         tmp_path / output,
-        fitting.plan(
-            fitting.Images("photos", ("sky", "temple"), 14, 2), output, size="small", **given
-        ),  # type: ignore[arg-type]
+        fitting.plan(Images("photos", ("sky", "temple"), 14, 2), output, size="small", **given),  # type: ignore[arg-type]
     )
     for step in steps:
         progress.finish(step)
     words = ("images=photos", "resolution=16", "autoencoder_steps=2", "generator_steps=2")
     printed = bigr(tmp_path, "fit", *words, "size=small")
-    assert printed.count("finished before") == len(steps) == 6
+    assert printed.count("already finished") == len(steps) == 6
     report = (tmp_path / output / "report.md").read_text()
     for part in ("reconstruction: psnr", "scores: ", "generator: val/loss", "samples/samples.png"):
         assert part in report

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bigr import __version__
+from bigr.cli.command_words import quote_paths
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.help import command_help
 from bigr.cli.launching import (
@@ -106,9 +107,12 @@ def run(
     wants_traceback = bool(os.environ.get(FULL_ERROR))
     validated = _Job(name, job, settings, before, wants_traceback)
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)
+    environment = contextlib.ExitStack()
     try:
-        os.environ[FULL_ERROR] = "1"  # Hydra raises exceptions instead of printing its own message
-        sys.argv = [words[0], *quote_numbers(words[1:])]  # hydra.main accepts no other arguments
+        # Hydra raises exceptions instead of printing its own message. It has no other way of
+        # getting arguments than sys.argv.
+        environment.enter_context(_full_errors(True))
+        sys.argv = [words[0], *quote_numbers(quote_paths(words[1:]))]
         try:
             main(validated)()
         finally:
@@ -128,8 +132,21 @@ def run(
         sys.exit(f"bigr.{name}: interrupted.")
     finally:
         sys.argv, RememberSweep.started = words, None
-        if not wants_traceback:
-            del os.environ[FULL_ERROR]
+        environment.close()
+
+
+@contextlib.contextmanager
+def _full_errors(is_on: bool) -> Iterator[None]:
+    """Set or remove the environment variable ``HYDRA_FULL_ERROR`` within the block."""
+    before = os.environ.pop(FULL_ERROR, None)
+    try:
+        if is_on:
+            os.environ[FULL_ERROR] = "1"
+        yield
+    finally:
+        os.environ.pop(FULL_ERROR, None)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
 
 
 @contextlib.contextmanager
@@ -194,7 +211,9 @@ class _Job:
                     self.before(config)
                 validate(provisional(config), self.settings)
                 config = with_models(config)
-            return self.job(config)
+            # The processes that a job starts print one sentence, too, instead of a traceback.
+            with _full_errors(self.wants_traceback):
+                return self.job(config)
         except UserError as error:
             launcher = str(HydraConfig.get().launcher["_target_"])
             if self.wants_traceback or not launcher.endswith("BasicLauncher"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from bigr.cli.configuration import ConfigError
 from bigr.cli.fitting import FitStep
 from bigr.cli.messages import UserError
 from bigr.data.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 PROGRESS = "fit.json"
 
@@ -80,6 +83,7 @@ def run_step(step: FitStep) -> None:
         for signum, handler in before.items():
             signal.signal(signum, handler)
     if stopped:  # a command may finish its work nevertheless
+        log.info("stopped: run the same bigr.fit command again to continue")
         sys.exit(128 + stopped[0])
     if code != 0:
         raise UserError(

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from bigr.cli.fitting import FitStep, Images, command_line, override
+from bigr.cli.command_words import command_line, override
+from bigr.cli.fit_images import Images
+from bigr.cli.fitting import FitStep
 from bigr.data.files import replacing, write_atomically
 from bigr.data.image_arrays import to_pil
 from bigr.data.image_dataset import ImageSet

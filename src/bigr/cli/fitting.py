@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import shlex
 from pathlib import Path
 from typing import Literal
 
+from bigr.cli.command_words import command_line, override
 from bigr.cli.configuration import ConfigError, autoencoder_sizes
+from bigr.cli.fit_images import Images
 
 Size = Literal["small", "large"]
 GRID_SIZE = 8
@@ -18,23 +18,7 @@ BATCH_SIZE = 32
 MAX_CLASSES = 8
 """Number of classes in the picture of samples."""
 PER_CLASS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """What is known about the images before anything is run."""
-
-    root: str
-    classes: tuple[str, ...]
-    num_train: int
-    num_val: int
-
-    def __str__(self) -> str:
-        names = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
-        return (
-            f"{self.root}: {self.num_train} images for training, {self.num_val} for validation, "
-            f"{len(self.classes)} classes ({names})"
-        )
+MACHINES: dict[Size, str] = {"small": "a CPU", "large": "a GPU"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +66,6 @@ SCALES: dict[Size, _Scale] = {
         ("trainer=gpu", "trainer.devices=1"),
     ),
 }
-
-
-def look_at(root: str) -> Images:
-    """Find the images of a folder.
-
-    Raises:
-        ValueError: if there are none, or their format is not known.
-    """
-    from bigr.data.sources.find import find_splits
-
-    try:
-        train, val = find_splits(Path(root))
-    except ValueError as error:
-        raise ConfigError(str(error).replace("data.root=", "images=")) from error
-    return Images(root, tuple(train.classes), len(train), len(val))
 
 
 def choose_size(size: Literal["auto", "small", "large"]) -> Size:
@@ -263,17 +232,3 @@ def _num_halvings(image_size: int) -> int:
             f"{image_size // 2**halvings * 2**halvings}."
         )
     return halvings
-
-
-def command_line(*words: str) -> str:
-    """Return a command of this package as it can be pasted into a shell."""
-    return shlex.join(["python", "-m", *words])
-
-
-def override(key: str, value: str | Path) -> str:
-    """Return an override whose value Hydra reads as it is."""
-    text = str(value)
-    if re.fullmatch(r"[\w./~-]+", text):
-        return f"{key}={text}"
-    escaped = text.replace("'", "\\'")
-    return f"{key}='{escaped}'"

@@ -11,7 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from PIL import Image
 
-from bigr.cli.fitting import MAX_CLASSES, command_line, override
+from bigr.cli.command_words import command_line, override
+from bigr.cli.fitting import MAX_CLASSES
 from bigr.cli.validation import config_folders
 from bigr.presets import config_dir
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import Literal
 
@@ -51,7 +52,9 @@ def decode(data: bytes, *, decoder: Decoder = "torchvision", honour_exif: bool =
         return pil_to_tensor(_open(data, honour_exif))
     except LIBRARY_ERRORS as error:
         reason = "not an image" if "cannot identify" in str(error) else str(error) or repr(error)
-        raise BrokenImageError(reason.splitlines()[0]) from error
+        # torchvision's messages begin with the name and the source file of a function.
+        reason = re.sub(r"^decode_jpeg, \S+, ", "", reason.splitlines()[0])
+        raise BrokenImageError(reason) from error
     except Image.DecompressionBombError as error:
         raise BrokenImageError(str(error)) from error
 

@@ -47,6 +47,44 @@ def test_numbers_of_groups_need_no_quotes(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert sizes == [256, 512, 512]
 
 
+def test_paths_need_no_second_quotes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hydra's grammar has no accented letters, and no parentheses or tildes in values."""
+    roots: list[str] = []
+
+    def job(config: DictConfig) -> None:
+        roots.append(config.data.root)
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("Käfer (1)", "two words", "it's"):
+        (tmp_path / name).mkdir()
+        words = ("experiment=crops_autoencoder", f"data.root={tmp_path / name}")
+        assert run(monkeypatch, tmp_path, job, *words) == 0
+    words = ("experiment=crops_autoencoder", "data.root=~/Käfer (1)")
+    assert run(monkeypatch, tmp_path, job, *words) == 0
+    names = [Path(root).relative_to(tmp_path).name for root in roots[:-1]]
+    assert names == ["Käfer (1)", "two words", "it's"]
+    assert roots[-1] == "~/Käfer (1)"
+
+
+def test_the_processes_of_a_job_print_no_tracebacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless that was asked for."""
+    seen: list[str | None] = []
+
+    def job(config: DictConfig) -> None:
+        seen.append(os.environ.get("HYDRA_FULL_ERROR"))
+
+    assert run(monkeypatch, tmp_path, job, "experiment=digits_autoencoder") == 0
+    assert "HYDRA_FULL_ERROR" not in os.environ
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["bigr.train", "experiment=digits_autoencoder"])
+    monkeypatch.chdir(tmp_path)
+    entry.run("train", job)
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    assert seen == [None, "1"]
+
+
 def test_a_failed_job_of_a_sweep_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bigr.cli.fit_images import Images
 from bigr.cli.fit_progress import FitProgress, run_step
-from bigr.cli.fitting import FitStep, Images, plan
+from bigr.cli.fitting import FitStep, plan
 from bigr.cli.messages import UserError
 
 IMAGES = Images("photos", ("cat", "dog"), 20, 5)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bigr.cli.fit_images import look_at
 from bigr.cli.fit_report import draw_nearest, write_report
-from bigr.cli.fitting import look_at, plan
+from bigr.cli.fitting import plan
 from tests.image_files import write_flat
 
 

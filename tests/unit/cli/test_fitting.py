@@ -15,8 +15,8 @@ from bigr import convert, load_autoencoder
 from bigr.checkpoints.identity import weights_sha256
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
-from bigr.cli.fitting import FitStep, Images, choose_size, look_at, plan
-from tests.image_files import ODD, write_flat
+from bigr.cli.fit_images import Images
+from bigr.cli.fitting import FitStep, choose_size, plan
 
 IMAGES = Images("my photos, 'new'", ("cat", "dog"), 20, 5)
 
@@ -73,14 +73,6 @@ def test_sizes_and_steps(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image_size=50 must be a multiple of 8: choose 48"):
         plan(IMAGES, tmp_path, image_size=50, size="small")
-
-
-def test_images_are_counted_first(tmp_path: Path) -> None:
-    write_flat(tmp_path, {f"{n}.png": ODD["png"] for n in range(10)})
-    found = look_at(str(tmp_path))
-    assert (found.num_train, found.num_val, found.classes) == (9, 1, ("images",))
-    with pytest.raises(ValueError, match=r"^images=.*nowhere: there is no such folder"):
-        look_at(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.usefixtures("_hydra")

@@ -23,6 +23,13 @@ from bigr.training.generator_module import GeneratorModule
 log = logging.getLogger(__name__)
 
 MEGA = 1e6
+UNITS = {"GB": GIGA, "MB": MEGA, "kB": 1e3}
+PRECISIONS = {
+    "32-true": "float32",
+    "64-true": "float64",
+    "bf16-mixed": "bfloat16 with float32 weights",
+    "16-mixed": "float16 with float32 weights",
+}
 KIND_NAMES = {"generator": "a generator", "autoencoder": "a B-AE"}
 PER_WEIGHT = {"weights": 4, "gradients": 4, "optimiser": 8}
 """Bytes per trained parameter. The bf16 copies of autocast are short-lived and not counted."""
@@ -105,12 +112,13 @@ class RunPlan(Callback):
         has_average = any(isinstance(c, EMA) for c in trainer.callbacks)  # type: ignore[attr-defined]
         kind = getattr(module, "kind", type(module).__name__)
         # 1. What runs where.
-        weights = f"{whole / MEGA:,.1f} M parameters"
+        weights = f"{_millions(whole)} parameters"
         if trained < whole:
-            weights += f" ({trained / MEGA:,.3g} M of them trained)"
+            weights += f", {_millions(trained)} of them trained,"
+        precision = PRECISIONS.get(str(trainer.precision), trainer.precision)
         lines = [
             f"training {KIND_NAMES.get(kind, kind)} with {weights} on "
-            f"{_devices(module.device, trainer.world_size)} in {trainer.precision}",
+            f"{_devices(module.device, trainer.world_size)} in {precision}",
             f"bigr {code_version()}, torch {torch.__version__}",
         ]
         # 2. Batches and steps.
@@ -141,8 +149,8 @@ class RunPlan(Callback):
         fixed += 4 * trained * has_average
         memory = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
         saved = _in_words(whole * (4 + 4 * has_average) + trained * 8)
-        kept = "all" if self.keep_last is None else self.keep_last
-        checkpoints = f"checkpoints: {saved} each, of which {kept} are kept"
+        kept = "all" if self.keep_last is None else f"the last {self.keep_last}"
+        checkpoints = f"checkpoints: {saved} each; {kept} are kept"
         if not isinstance(module, GeneratorModule):
             return [*lines, memory, checkpoints]
         activations = _in_words(_activations(trainer, module) * (size or 0))
@@ -159,7 +167,17 @@ def _activations(trainer: Trainer, module: GeneratorModule) -> float:
 
 def _in_words(size: float) -> str:
     """Return a number of bytes with its unit."""
-    return f"{size / GIGA:.3g} GB" if size >= GIGA / 10 else f"{size / MEGA:.3g} MB"
+    for unit, length in UNITS.items():
+        if size >= length / 10:
+            return f"{size / length:.3g} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def _millions(count: int) -> str:
+    """Return a number, in millions if it is large."""
+    if count < MEGA / 10:
+        return f"{count:,}"
+    return f"{count / MEGA:,.0f} M" if count >= 100 * MEGA else f"{count / MEGA:.3g} M"
 
 
 def _devices(device: torch.device, count: int) -> str:

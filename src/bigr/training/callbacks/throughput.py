@@ -141,4 +141,4 @@ class ThroughputLogger(Callback):
         if trainer.strategy.root_device.type == "cuda":
             gpu_hours = f" ({seconds * trainer.world_size / 3600:.3g} GPU-hours)"
         total = rate * trainer.world_size
-        log.info("%.4g images/s: an epoch takes %s%s", total, duration(seconds), gpu_hours)
+        log.info("%.3g images/s: an epoch takes %s%s", total, duration(seconds), gpu_hours)

@@ -58,11 +58,9 @@ def test_plan_of_any_module() -> None:
     trainer = tiny_trainer(3, Keep(None), EMA())
     trainer.fit(LinearModule())
     text = "\n".join(seen)
-    assert "training LinearModule with 0.0 M parameters on the CPU in 32-true" in text
+    assert "training LinearModule with 6 parameters on the CPU in float32" in text
     assert "steps: 3 in total, 6 per epoch" in text
-    assert (
-        "checkpoints: 9.6e-05 MB each, of which all are kept" in text
-    )  # 6 weights of 4 + 8 + 4 bytes
+    assert "checkpoints: 96 bytes each; all are kept" in text  # 6 weights of 4 + 8 + 4 bytes
     assert "batch:" not in text
 
 
@@ -77,7 +75,7 @@ def test_frozen_weights_need_no_gradients() -> None:
     module.frozen = torch.nn.Linear(1_000_000, 1).requires_grad_(False)
     tiny_trainer(1, Keep(None), EMA()).fit(module)
     text = "\n".join(seen)
-    assert "with 1.0 M parameters (6e-06 M of them trained) on the CPU" in text
+    assert "with 1 M parameters, 6 of them trained, on the CPU" in text
     assert "memory per device: 4 MB for weights" in text  # 4 bytes of each, and 16 of the others
     assert "checkpoints: 8 MB each" in text  # the weights and their average
 
@@ -95,11 +93,11 @@ def test_plan_of_a_generator() -> None:
         estimated_stepping_batches=100,
     )
     lines = RunPlan(2).lines(trainer, module)
-    parameters = sum(p.numel() for p in module.parameters()) / 1e6
-    assert (
-        f"training a generator with {parameters:,.1f} M parameters on 2 x CPU in 32-true" in lines
-    )
+    parameters = sum(p.numel() for p in module.parameters())
+    assert parameters < 100_000
+    assert f"training a generator with {parameters:,} parameters on 2 x CPU in float32" in lines
     assert "batch: 30 images per step (5 on each of 2 devices, accumulated 3 times)" in lines
     assert "steps: 100 in total, 10 per epoch" in lines
     megabytes = activation_bytes(config) * 5 / 1e6
+    assert 0.1 < megabytes < 100
     assert any(f"about {megabytes:.3g} MB for activations" in line for line in lines)
