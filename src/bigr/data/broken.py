@@ -71,10 +71,10 @@ class BrokenImages:
         if count > SHOWN:
             where = f" in {self.report}" if self.report else ""
             lines.append(f"  … and {count - SHOWN} more{where}")
+        verb = "is" if count == 1 else "are"
         raise TooManyBrokenError(
-            f"{count} of {self.total} images {'is' if count == 1 else 'are'} broken, which exceeds "
-            f"data.max_broken_share={self.max_share:g}. Repair or remove them, or raise the limit:\n"
-            + "\n".join(lines)
+            f"{count} of {self.total} images {verb} broken, which exceeds data.max_broken_share="
+            f"{self.max_share:g}. Repair or remove them, or raise the limit:\n" + "\n".join(lines)
         )
 
     def _read_report(self) -> None:
