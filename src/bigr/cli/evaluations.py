@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from bigr.cli import entry as cli
 from bigr.cli import reports
 from bigr.cli.configuration import ConfigError, resolved
-from bigr.cli.next_steps import after_evaluation
+from bigr.cli.next_steps import after_evaluation, chosen_option
 from bigr.schema import ExistingPath, NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def _evaluate(config: DictConfig) -> float | None:
         if processes.is_first:
             output.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(settings, output / "config.yaml")
-            name = config.evaluation._target_.rpartition(".")[2]
+            option = chosen_option("evaluation")
+            name = f"evaluation={option}" if option else type(evaluator).__name__
             what = context.title
             log.info("%s of %s with %s images; results: %s", name, what, f"{total:,}", output)
         # 3. The evaluation itself, with a progress bar in the first process.

@@ -227,6 +227,7 @@ def log_speed(
     from lightning.fabric.utilities.throughput import get_available_flops
 
     from bigr.inference.devices import device_name
+    from bigr.inference.units import amount, duration, speed
 
     figures: dict[str, Any] = {
         "images": count,
@@ -242,9 +243,8 @@ def log_speed(
     if peak:
         figures["share_of_peak"] = flops / took / peak / num_processes
         share = f" ({figures['share_of_peak']:.0%} of the GPU's bfloat16 peak)"
-    log.info(
-        "%d images in %.1f s: %.3g images/s, %.3g TFLOP/s%s",
-        *(count, took, count / took, flops / took / TERA, share),
-    )
+    images = "1 image" if count == 1 else f"{count:,} images"
+    rates = f"{speed(count / took, 'images')}, {amount(flops / took, 'FLOP/s')}{share}"
+    log.info("%s in %s: %s", images, duration(took), rates)
     with (output / "speed.jsonl").open("a") as file:
         file.write(json.dumps(figures) + "\n")

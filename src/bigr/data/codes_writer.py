@@ -181,10 +181,12 @@ class StoreWriter:
         for split, listed in shards.items():
             count = sum(shard.images for shard in listed)
             left_out = self.settings.num_images[split] - count
-            report = f" (see {BROKEN_REPORT})" if left_out else ""
-            log.info("%s: %d images, %d left out%s", split, count, left_out, report)
+            omitted = f", {left_out:,} left out (see {BROKEN_REPORT})" if left_out else ""
+            log.info("%s: %s images%s", split, f"{count:,}", omitted)
         megabytes = sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
-        log.info("%.1f MB, %d entries per image", megabytes, self.settings.entries)
+        log.info(
+            "%.3g MB; codes of each image: %d (views times draws)", megabytes, self.settings.entries
+        )
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:

@@ -80,7 +80,7 @@ class ReconstructionEvaluation:
         except CachedFileError as error:
             if given is not None:
                 raise
-            self.missing.append(str(error))
+            self.missing.append(str(error).split(", or ")[0])  # the shortest way to get it
             return None
 
     def check(self, context: EvaluationContext) -> None:

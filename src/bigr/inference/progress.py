@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
+from bigr.inference.units import duration, speed
+
 log = logging.getLogger(__name__)
 
 LINES_APART = 10.0
@@ -38,8 +40,10 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
         if count and (now - last >= LINES_APART or done == total):
             last = now
             rate = done / max(now - start, 1e-9)
-            of = "" if total is None else f"/{total}"
-            left = f", {((total or 0) - done) / rate:.0f} s left" if done < (total or 0) else ""
-            log.info("%d%s %s, %.3g/s%s", done, of, unit, rate, left)
+            counted = f"{done}/{total} {unit}"
+            if total is None:
+                counted = f"{done} {unit.removesuffix('s') if done == 1 else unit}"
+            left = f", {duration((total - done) / rate)} left" if total and done < total else ""
+            log.info("%s, %s%s", counted, speed(rate, unit), left)
 
     yield advance

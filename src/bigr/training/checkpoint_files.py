@@ -118,7 +118,9 @@ def find_checkpoint(resume: str | None, folder: Path) -> str | None:
         return None
     if resume == AUTO:
         found = newest_whole(folder)
-        log.info("resuming from %s", found) if found else log.info("no checkpoint to resume from")
+        log.info("resuming from %s", found) if found else log.info(
+            "starting a new run: there is no checkpoint yet"
+        )
         return None if found is None else str(found)
     path = Path(resume).expanduser()
     problem = what_is_wrong(path)

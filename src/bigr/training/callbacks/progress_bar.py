@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from bigr.inference.units import duration, speed
 from bigr.schema import PositiveInt, checked
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,9 @@ class RunProgressBar(ProgressBar):
                 self._bar.set_postfix_str(self._metrics(trainer, pl_module))
         elif total and step * self.num_lines // total != (step - 1) * self.num_lines // total:
             rate = (step - self._first) / max(1e-9, time.monotonic() - self._started)
+            left = f", {duration((total - step) / rate)} left" if step < total else ""
             metrics = self._metrics(trainer, pl_module)
-            log.info("step %d/%d, %.1f steps/s, %s", step, total, rate, metrics)
+            log.info("step %d/%d, %s%s, %s", step, total, speed(rate, "steps"), left, metrics)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar, also after an exception."""

@@ -12,18 +12,18 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 import bigr
+from bigr.inference.units import amount
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
 from bigr.schema import PositiveInt, checked
 from bigr.training.base_module import batches_per_step
 from bigr.training.callbacks.ema import EMA
-from bigr.training.callbacks.throughput import GIGA, TERA, flops_per_image
+from bigr.training.callbacks.throughput import flops_per_image
 from bigr.training.generator_module import GeneratorModule
 
 log = logging.getLogger(__name__)
 
 MEGA = 1e6
-UNITS = {"GB": GIGA, "MB": MEGA, "kB": 1e3}
 PRECISIONS = {
     "32-true": "float32",
     "64-true": "float64",
@@ -140,20 +140,18 @@ class RunPlan(Callback):
         # 3. Arithmetic and memory.
         flops = flops_per_image(module)
         if flops is not None:
-            lines.append(
-                f"arithmetic: {flops / TERA:.3g} TFLOP per image, "
-                f"{flops * together / TERA:,.3g} TFLOP per step"
-            )
+            one, all_ = amount(flops, "FLOP"), amount(flops * together, "FLOP")
+            lines.append(f"arithmetic: {one} per image, {all_} per step")
         needed = {**dict.fromkeys(PER_WEIGHT, trained), "weights": whole}
         fixed = sum(PER_WEIGHT[what] * count for what, count in needed.items())
         fixed += 4 * trained * has_average
-        memory = f"memory per device: {_in_words(fixed)} for weights, optimiser and average"
-        saved = _in_words(whole * (4 + 4 * has_average) + trained * 8)
+        memory = f"memory per device: {amount(fixed, 'B')} for weights, optimiser and average"
+        saved = amount(whole * (4 + 4 * has_average) + trained * 8, "B")
         kept = "all" if self.keep_last is None else f"the last {self.keep_last}"
         checkpoints = f"checkpoints: {saved} each; {kept} are kept"
         if not isinstance(module, GeneratorModule):
             return [*lines, memory, checkpoints]
-        activations = _in_words(_activations(trainer, module) * (size or 0))
+        activations = amount(_activations(trainer, module) * (size or 0), "B")
         memory += f", about {activations} for activations (an estimate)"
         return [*lines, memory, checkpoints, _attention(module)]
 
@@ -163,14 +161,6 @@ def _activations(trainer: Trainer, module: GeneratorModule) -> float:
     half = str(trainer.precision).startswith(("bf16", "16"))
     recomputes = module.model.transformer.recomputes
     return activation_bytes(module.model.config, recomputes=recomputes) / (1 + half)
-
-
-def _in_words(size: float) -> str:
-    """Return a number of bytes with its unit."""
-    for unit, length in UNITS.items():
-        if size >= length / 10:
-            return f"{size / length:.3g} {unit}"
-    return f"{size:.0f} bytes"
 
 
 def _millions(count: int) -> str:

@@ -13,6 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.callbacks import Callback
 
+from bigr.inference.units import duration, speed
 from bigr.models.flops import mean_masked_share, training_flops
 from bigr.training.base_module import is_logged
 from bigr.training.data.batch import batch_size_of
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 GIGA = 1e9
 TERA = 1e12
-UNITS = {"days": 86400, "h": 3600, "min": 60}
-"""Seconds per unit; a unit is used from two of them on."""
 
 
 def peak_memory(device: torch.device) -> float:
@@ -42,14 +41,6 @@ def flops_per_image(module: LightningModule) -> float | None:
     return training_flops(
         config, masked_share=mean_masked_share(config), num_levels=module.levels_per_token
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time with a unit that suits it, such as ``40 s``, ``12 min`` or ``3.5 h``."""
-    for unit, length in UNITS.items():
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class ThroughputLogger(Callback):
@@ -140,5 +131,5 @@ class ThroughputLogger(Callback):
         gpu_hours = ""
         if trainer.strategy.root_device.type == "cuda":
             gpu_hours = f" ({seconds * trainer.world_size / 3600:.3g} GPU-hours)"
-        total = rate * trainer.world_size
-        log.info("%.3g images/s: an epoch takes %s%s", total, duration(seconds), gpu_hours)
+        total = speed(rate * trainer.world_size, "images")
+        log.info("%s: an epoch takes %s%s", total, duration(seconds), gpu_hours)

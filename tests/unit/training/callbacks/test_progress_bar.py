@@ -20,7 +20,8 @@ def test_a_line_at_each_part_of_the_run(caplog: pytest.LogCaptureFixture) -> Non
         "step 6/8",
         "step 8/8",
     ]
-    assert all(re.search(r"steps/s, train/loss \d+\.\d{3}$", line) for line in lines)
+    assert all(re.search(r" steps/s, .*train/loss \d+\.\d{3}$", line) for line in lines)
+    assert [" left, " in line for line in lines] == [True, True, True, False]
 
 
 def test_other_processes_write_nothing(caplog: pytest.LogCaptureFixture) -> None:
