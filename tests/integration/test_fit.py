@@ -44,5 +44,5 @@ def test_from_a_folder_of_images_to_a_report(
     printed = bigr(tmp_path, "fit", *words, "size=small")
     assert printed.count("already finished") == len(steps) == 6
     report = (tmp_path / output / "report.md").read_text()
-    for part in ("reconstruction: psnr", "scores: ", "generator: val/loss", "samples/samples.png"):
+    for part in ("PSNR of the recon", "precision |", "validation loss of", "samples/samples.png"):
         assert part in report

@@ -15,16 +15,45 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from bigr.cli.command_words import command_line, override
 from bigr.cli.fit_images import Images
 from bigr.cli.fitting import FitStep
-from bigr.data.files import replacing, write_atomically
-from bigr.data.image_arrays import to_pil
+from bigr.data.files import write_atomically
+from bigr.data.image_arrays import save_grid
 from bigr.data.image_dataset import ImageSet
 from bigr.data.sources.find import find_splits
 from bigr.evaluation.nearest import nearest_in_pixels
+from bigr.evaluation.report_text import markdown_table
 
 REPORT = "report.md"
 NEAREST = "nearest.png"
 NUM_COMPARED = 16
 """Number of samples in the picture of nearest images."""
+COLUMNS = 8
+EVALUATIONS = {"reconstruction": "reconstructions", "scores": "samples"}
+MEANINGS = {
+    "psnr": (
+        "PSNR of the reconstructions (dB)",
+        "Higher is better. No sample can be sharper than the reconstructions.",
+    ),
+    "ssim": ("SSIM of the reconstructions", "1 means that they equal the images."),
+    "own_accuracy": (
+        "accuracy of the samples",
+        "Share that a classifier of your images recognises as the requested class.",
+    ),
+    "own_precision": ("precision", "Share of the samples that resemble your images."),
+    "own_recall": ("recall", "Share of your images that resemble samples; low without variety."),
+    "own_frechet": (
+        "Frechet distance",
+        "Lower is better. Compare it only with runs on the same images.",
+    ),
+    "val/bit_accuracy": (
+        "bit accuracy of the generator",
+        "Share of hidden bits of validation images that it predicts; 0.5 is chance.",
+    ),
+    "val/loss": (
+        "validation loss of the generator",
+        "Lower is better. If it rises during training, the generator overfits.",
+    ),
+}
+"""Titles and meanings of the scores in the report, by the names of the figures."""
 
 
 def write_report(images: Images, steps: Sequence[FitStep], output: Path) -> Path:
@@ -58,7 +87,7 @@ def write_report(images: Images, steps: Sequence[FitStep], output: Path) -> Path
         ),
     )
     lines = [
-        f"# A generator of {Path(images.root).resolve().name}",
+        f"# A generator trained on {Path(images.root).resolve().name}",
         "",
         f"{images}.",
         "",
@@ -68,19 +97,20 @@ def write_report(images: Images, steps: Sequence[FitStep], output: Path) -> Path
             output / NEAREST,
             output,
         ),
-        "If a sample equals the image below it, the generator repeats its training set: train it "
-        "for fewer steps, or on more images.",
+        "If a sample equals the image below it, the generator repeats its training set. In that "
+        "case, train it for fewer steps, or on more images.",
         "",
         *_section(
-            "Validation images and their reconstructions",
+            "Validation images in odd rows, their reconstructions below them",
             _last(output / "autoencoder" / "pictures", "*.png"),
             output,
         ),
         "## Scores",
         "",
-        "| score | value |",
-        "|---|---|",
-        *_scores(products, output),
+        markdown_table(("score", "value", "meaning"), list(_scores(products, output))),
+        "All scores, with explanations: "
+        + ", ".join(f"[{title}]({name}/report.md)" for name, title in EVALUATIONS.items())
+        + ".",
         "",
         "## Commands",
         "",
@@ -120,16 +150,14 @@ def draw_nearest(images: Images, samples: Path, picture: Path) -> int:
     train = ImageSet(find_splits(Path(images.root))[0], size)
     found = nearest_in_pixels(drawn, train, images.root)
     nearest = found.nearest[found.indices.argsort()]
-    # Two rows for every eight samples.
-    rows = [
-        torch.cat(list(part), dim=2)
-        for start in range(0, len(drawn), 8)
-        for part in (drawn[start : start + 8], nearest[start : start + 8])
-    ]
-    width = rows[0].shape[2]
-    rows = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows]
-    with replacing(picture) as temporary:
-        to_pil(torch.cat(rows, dim=1)).save(temporary, format="PNG")
+    # Two rows for every eight samples, the last ones filled up with white.
+    columns = min(COLUMNS, len(drawn))
+    rows = []
+    for start in range(0, len(drawn), columns):
+        for part in (drawn[start : start + columns], nearest[start : start + columns]):
+            white = part.new_full((columns - len(part), *part.shape[1:]), 255)
+            rows += [part, white]
+    save_grid(torch.cat(rows) / 255, picture, columns)
     return size
 
 
@@ -143,21 +171,20 @@ def _last(folder: Path, pattern: str) -> Path | None:
     return max(folder.glob(pattern), key=lambda path: path.name, default=None)
 
 
-def _scores(products: dict[str, Path], output: Path) -> Iterator[str]:
-    """Yield the rows of the table of scores."""
-    for name in ("reconstruction", "scores"):
+def _scores(products: dict[str, Path], output: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of the table of scores: name, value and meaning."""
+    figures: dict[str, Any] = _last_validation(output / "generator" / "csv" / "metrics.csv")
+    for name in EVALUATIONS:
         try:
-            figures: dict[str, Any] = json.loads(products[name].read_text())["figures"]
+            figures.update(json.loads(products[name].read_text())["figures"])
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"{products[name]} is missing or damaged: remove its folder, and run the command "
                 "again."
             ) from error
-        for figure, value in figures.items():
-            yield f"| {name}: {figure} | {value:.4g} |"
-    for name in ("autoencoder", "generator"):
-        for figure, value in _last_validation(output / name / "csv" / "metrics.csv").items():
-            yield f"| {name}: {figure} | {value:.4g} |"
+    for figure, (title, meaning) in MEANINGS.items():
+        if figure in figures:
+            yield title, f"{figures[figure]:.4g}", meaning
 
 
 def _last_validation(path: Path) -> dict[str, float]:

@@ -29,11 +29,24 @@ def test_the_nearest_images_are_below_the_samples(tmp_path: Path) -> None:
     images = look_at(str(tmp_path / "photos"))
     assert draw_nearest(images, tmp_path / "samples", tmp_path / "n.png") == 8
     pixels = np.asarray(Image.open(tmp_path / "n.png"))
-    assert pixels.shape == (16, 24, 3)
-    assert pixels[0, ::8, 0].tolist() == [205, 2, 99]
-    nearest = pixels[8, ::8, 0].tolist()
+    assert pixels.shape == (2 * 66 + 2, 3 * 66 + 2, 3)  # enlarged eight times, with borders
+    assert pixels[10, 10::66, 0].tolist() == [205, 2, 99]
+    nearest = pixels[80, 10::66, 0].tolist()
     assert [value // 100 * 100 for value in nearest] == [200, 0, 100]
-    assert (pixels[8:, 8:16] == nearest[1]).all()
+    assert (pixels[68:132, 68:132] == nearest[1]).all()
+
+
+def test_the_last_rows_of_the_picture_are_filled_up(tmp_path: Path) -> None:
+    for level in (0, 50):
+        solid(tmp_path / "photos" / f"{level}.png", level)
+    for number in range(11):
+        solid(tmp_path / "samples" / f"{number:02d}.png", number)
+    images = look_at(str(tmp_path / "photos"))
+    draw_nearest(images, tmp_path / "samples", tmp_path / "n.png")
+    pixels = np.asarray(Image.open(tmp_path / "n.png"))
+    assert pixels.shape == (4 * 66 + 2, 8 * 66 + 2, 3)
+    assert pixels[10, 10::66, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert pixels[142, 10::66, 0].tolist() == [8, 9, 10, 255, 255, 255, 255, 255]
 
 
 def test_no_samples_are_explained(tmp_path: Path) -> None:
@@ -58,14 +71,15 @@ def test_the_report_has_pictures_scores_and_commands(tmp_path: Path) -> None:
     (output / "generator" / "csv" / "metrics.csv").write_text(
         "step,val/loss,train/loss\n1,9,\n2,0.5,\n3,,7\n"
     )
-    for name, figures in (("reconstruction", {"psnr": 21.5}), ("scores", {"accuracy": 0.25})):
+    for name, figures in (("reconstruction", {"psnr": 21.5}), ("scores", {"own_accuracy": 0.25})):
         (output / name).mkdir()
         (output / name / "metrics.json").write_text(json.dumps({"figures": figures}))
     text = write_report(images, steps, output).read_text()
-    assert text.startswith("# A generator of photos\n")
-    for part in ("reconstruction: psnr | 21.5 |", "scores: accuracy | 0.25 |", "val/loss | 0.5 |"):
+    assert text.startswith("# A generator trained on photos\n")
+    for part in ("(dB) | 21.5 |", "accuracy of the samples | 0.25 |", "generator | 0.5 |"):
         assert part in text
-    assert "train/loss" not in text
+    assert "SSIM" not in text  # it was not measured
+    assert "[samples](scores/report.md)" in text
     for picture in ("samples/grid.png", "nearest.png", "autoencoder/pictures/step_00000020.png"):
         assert f"]({picture})" in text
         assert (output / picture).is_file()
