@@ -40,6 +40,7 @@ DOCS_FENCES = [
         "dashboard",
         "data",
         "evaluation",
+        "fashion",
         "model_zoo",
         "training",
     )

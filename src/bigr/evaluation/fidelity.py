@@ -34,7 +34,7 @@ from bigr.evaluation.nearest import (
     nearest_images,
     search_images,
 )
-from bigr.evaluation.own_classifier import own_network
+from bigr.evaluation.own_classifier import accuracy_text, own_network
 from bigr.evaluation.references import cached_reference, check_count, reference_images
 from bigr.evaluation.report import Report
 from bigr.evaluation.report_text import sampler_text
@@ -42,6 +42,7 @@ from bigr.evaluation.sample_archive import write_samples
 from bigr.evaluation.stored_images import StoredImages, find_images
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.features import FeatureNetwork
+from bigr.metrics.own_network import OwnNetwork
 from bigr.metrics.statistics import Reference
 
 TRAINING = "evaluation.training"
@@ -186,11 +187,16 @@ class FidelityEvaluation(FidelitySettings):
         assert shown is not None  # in the first process
         add_pictures(report, shown[1], nearest, network)
         report.metrics |= {name: settings[name] for name in ("sampler",) if name in settings}
+        if isinstance(network, OwnNetwork):
+            report.metrics["network"]["accuracy"] = network.accuracy
+            report.notes.append(f"In this feature space, {accuracy_text(network)}.")
         # 4. The images themselves, if they are wanted, and what is not needed any more.
         if self.save_images:
             chunks, labels = sets[0], supplies[0].labels
             labels = torch.zeros(chunks.count).long() if labels is None else labels
-            report.files["samples.npz"] = lambda path: write_samples(chunks, labels, path)
+            report.files["samples.npz"] = lambda path: write_samples(
+                (arrays["images"] for arrays in chunks.read("images")), labels, path
+            )
             report.captions["samples.npz"] = "all images, for ADM's evaluation suite"
         if not self.keep_features:
             report.cleanup += [chunks.remove for chunks in sets]
@@ -264,8 +270,11 @@ class FidelityEvaluation(FidelitySettings):
             self.reference,
             supply.image_size,
             split=self.reference_split,
-            labels=supply.labels,
             processes=context.processes,
+            labels=supply.labels,
+            training=self.training,
+            name=self.network_name,
+            max_steps=self.network_steps,
         )
 
     def _keeps(self, supply: ImageSupply, images: range) -> bool:

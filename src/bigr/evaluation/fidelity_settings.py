@@ -9,11 +9,19 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from bigr.evaluation.fidelity_names import TITLES
-from bigr.schema import NOT_HUGE, NonNegativeInt, PositiveInt, check_fields
+from bigr.metrics.own_network import MAX_STEPS
+from bigr.schema import NOT_HUGE, Check, NonNegativeInt, PositiveInt, check_fields
 
 FULL_COUNT = 50_000
 NUM_DIVISIONS = 199
 """Random divisions of two sets that are compared."""
+
+
+def _word(text: str) -> str:
+    """Return ``text``, and raise ``ValueError`` unless it can begin the name of a score."""
+    if not text.isidentifier():
+        raise ValueError("it must be a word of letters, digits and underscores")
+    return text
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -29,12 +37,16 @@ class FidelitySettings:
             them.
         samples_split: split of a folder of samples that has several.
         training: images that the generator was trained on, in any form of ``samples``: the report
-            shows samples next to the nearest of them. None takes the images of the reference.
+            shows samples next to the nearest of them, and ``network=own`` learns their classes.
+            None takes the images of the reference for both.
         against: other images to compare the samples with: is their difference more than chance?
         image_size: side of the square to which samples in a folder are cropped, as ADM does; None
             expects squares of one size.
         network: ``inception``; ``digits`` for a small classifier of digits; ``own`` for one that is
-            trained on the classes of the reference; ``dinov2``; or a network of the package timm.
+            trained on the classes of the reference or of ``training``; ``dinov2``; or a network of
+            the package timm.
+        network_name: name of the classifier of ``network=own``, which its scores begin with.
+        network_steps: largest number of training steps of ``network=own``.
         weights: file of the network's weights; None looks in torch's hub cache.
         weights_sha256: beginning of the checksum that the weights of a network of timm must have.
         inception_file: the same as ``weights``, for Inception only.
@@ -61,6 +73,8 @@ class FidelitySettings:
     against: str | None = None
     image_size: PositiveInt | None = None
     network: str = "inception"
+    network_name: Annotated[str, Check(_word)] = "own"
+    network_steps: PositiveInt = MAX_STEPS
     weights: str | None = None
     weights_sha256: str | None = None
     inception_file: str | None = None

@@ -18,9 +18,10 @@ from torchmetrics.functional.image import (
 )
 
 from bigr.checkpoints.cached import CachedFileError
-from bigr.data.image_arrays import to_float
+from bigr.data.image_arrays import to_float, to_uint8
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
 from bigr.evaluation.report import Report
+from bigr.evaluation.sample_archive import write_samples
 from bigr.losses.perceptual import load_lpips
 from bigr.metrics.bits import BitUsage
 from bigr.metrics.feature_networks import load_network
@@ -34,6 +35,7 @@ COLUMNS = 8
 ROWS = 4
 SSIM_WINDOW = 11
 IMAGE_DIMS = (1, 2, 3)
+ARCHIVE = "reconstructions.npz"
 RFID_NOTE = (
     "The FID of the reconstructions compares held-out images with their own reconstructions. The "
     "FID of generated images has another reference and number of images, and may be lower."
@@ -52,6 +54,8 @@ class ReconstructionEvaluation:
         perceptual_file: VGG16's weights for LPIPS; None looks in torch's hub cache, and omits
             LPIPS if they are not there.
         inception_file: the same for the FID of the reconstructions.
+        save_images: write ``reconstructions.npz``, which ``samples=`` accepts, to score the
+            reconstructions like generated images. All of them are kept in memory.
 
     Raises:
         CachedFileError: if a file that was given is missing or damaged.
@@ -64,6 +68,7 @@ class ReconstructionEvaluation:
     seed: NonNegativeInt = 0
     perceptual_file: str | None = None
     inception_file: str | None = None
+    save_images: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -101,6 +106,7 @@ class ReconstructionEvaluation:
         usage = BitUsage(autoencoder.config.code_dim).to(device)
         means: dict[str, MeanMetric] = {}
         shown: list[tuple[Tensor, Tensor]] = []
+        kept: list[Tensor] = []
         generator = torch.Generator(device).manual_seed(self.seed)
         for start in range(0, total, self.batch_size):
             chosen = range(start, min(start + self.batch_size, total))
@@ -112,6 +118,8 @@ class ReconstructionEvaluation:
                 self.fid.update(x, y)
             for name, value in reconstruction_figures(x, y, self.lpips).items():
                 means.setdefault(name, MeanMetric().to(device)).update(value, len(x))
+            if self.save_images:
+                kept.append(to_uint8(y).cpu())
             if start < ROWS * COLUMNS:
                 shown.append((x.cpu(), y.cpu()))
             on_batch(len(x))
@@ -128,7 +136,7 @@ class ReconstructionEvaluation:
             "correlation_max": float(found.max_correlation),
             "mean": [float(value) for value in found.mean],
         }
-        return Report(
+        report = Report(
             metrics={**figures, "bits": bits, "count": total},
             figures=figures,
             rows=_rows(figures, bits, total),
@@ -147,6 +155,13 @@ class ReconstructionEvaluation:
                 "(even rows)"
             },
         )
+        if self.save_images:
+            labels = torch.tensor([images[i].label for i in range(total)])
+            report.files[ARCHIVE] = lambda path: write_samples(
+                (part.numpy() for part in kept), labels, path
+            )
+            report.captions[ARCHIVE] = "all reconstructions and their classes"
+        return report
 
 
 def reconstruction_figures(x: Tensor, y: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:

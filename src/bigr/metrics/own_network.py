@@ -1,4 +1,4 @@
-"""A small classifier that learns the classes of a user's own images, and supplies features."""
+"""A small classifier that learns the classes of given images, and supplies features."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class OwnNetwork:
     Args:
         num_classes: number of classes; None learns rotations.
         seed: seed of the first weights and of the order of the images.
+        name: prefix of the names of the scores, followed by an underscore, and part of the title.
     """
 
-    prefix = "own_"
-    title = "own classifier"
-
-    def __init__(self, num_classes: int | None, seed: int = 0) -> None:
+    def __init__(self, num_classes: int | None, seed: int = 0, name: str = "own") -> None:
+        self.prefix = f"{name}_"
+        self.title = f"{name} classifier"
         self.num_classes = num_classes
         self.seed = seed
         self.accuracy = math.nan
@@ -62,12 +62,21 @@ class OwnNetwork:
             self.body = nn.Sequential(*layers)
             self.head = nn.Linear(128, NUM_TURNS if num_classes is None else num_classes)
 
-    def fit(self, images: Tensor, labels: Tensor | None) -> None:
-        """Train on 80% of the images, and measure the accuracy on the others.
+    def fit(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        tested: tuple[Tensor, Tensor] | None = None,
+        max_steps: int = MAX_STEPS,
+    ) -> None:
+        """Train on images, and measure the accuracy on others.
 
         Args:
-            images: (n, 3, 32, 32) from :func:`small_images`.
+            images: (n, 3, 32, 32) uint8 from :func:`small_images`.
             labels: (n,) classes; None rotates each image by a random number of quarter turns.
+            tested: images and labels for the accuracy. None holds out a fifth of ``images``.
+            max_steps: largest number of training steps, of 64 images each. Fewer images are trained
+                for 20 epochs, but for 60 steps at least.
 
         Raises:
             ValueError: if there are fewer than ten images.
@@ -76,36 +85,28 @@ class OwnNetwork:
             raise ValueError(
                 f"a classifier needs at least {2 * HELD_OUT} images, got {len(images)}."
             )
-        # 1. A random split.
+        # 1. The images to train with, and those to test with.
         generator = torch.Generator().manual_seed(self.seed)
-        order = torch.randperm(len(images), generator=generator)
-        if labels is None:
-            labels = torch.randint(NUM_TURNS, (len(images),), generator=generator)
-            images = torch.stack(
-                [
-                    image.rot90(int(turns), (1, 2))
-                    for image, turns in zip(images, labels, strict=True)
-                ]
-            )
-        images, labels = images[order], labels[order]
-        held_out = len(images) // HELD_OUT
-        x, y = images[held_out:], labels[held_out:]
+        if tested is not None and labels is not None:
+            x, y = images, labels
+        else:
+            x, y, tested = _divided(images, labels, generator)
         # 2. Training by AdamW, with one cycle of the learning rate.
-        steps = min(max(EPOCHS * len(x) // BATCH_SIZE, MIN_STEPS), MAX_STEPS)
+        steps = min(max(EPOCHS * len(x) // BATCH_SIZE, MIN_STEPS), max_steps)
         parameters = [*self.body.parameters(), *self.head.parameters()]
         optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps)
         for _ in range(steps):
             chosen = torch.randint(len(x), (BATCH_SIZE,), generator=generator)
-            loss = F.cross_entropy(self.head(self.body(x[chosen])), y[chosen])
+            loss = F.cross_entropy(self.head(self.body(_centred(x[chosen]))), y[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         # 3. Its accuracy.
         with torch.no_grad():
-            parts = [self.head(self.body(part)).argmax(1) for part in images[:held_out].split(256)]
-        self.accuracy = float((torch.cat(parts) == labels[:held_out]).double().mean())
+            parts = [self.head(self.body(_centred(part))) for part in tested[0].split(256)]
+        self.accuracy = float((torch.cat(parts).argmax(1) == tested[1]).double().mean())
 
     @property
     def identity(self) -> str:
@@ -139,11 +140,36 @@ class OwnNetwork:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
         """Compute the features of uint8 images (B, 3, H, W), on the CPU."""
-        pool = self.body(small_images(images.cpu()))
+        pool = self.body(_centred(small_images(images.cpu())))
         return Features(pool, None if self.num_classes is None else self.head(pool))
 
 
 def small_images(images: Tensor) -> Tensor:
-    """Return uint8 images as floats in [-1, 1] of 32x32 pixels."""
-    x = images.float() / 127.5 - 1
-    return F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    """Resize uint8 images (B, 3, H, W) to 32x32 pixels, uint8; those of this size are unchanged."""
+    x = F.interpolate(
+        images.float(), (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
+    )
+    return x.round().clamp(0, 255).to(torch.uint8)
+
+
+def _centred(images: Tensor) -> Tensor:
+    """Convert uint8 images to floats in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def _divided(
+    images: Tensor, labels: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Hold out a random fifth of the images; without labels, rotate all of them.
+
+    Returns:
+        The images and labels to train with, and the pair of those that are held out.
+    """
+    order = torch.randperm(len(images), generator=generator)
+    if labels is None:
+        labels = torch.randint(NUM_TURNS, (len(images),), generator=generator)
+        pairs = zip(images, labels, strict=True)
+        images = torch.stack([image.rot90(int(turns), (1, 2)) for image, turns in pairs])
+    images, labels = images[order], labels[order]
+    count = len(images) // HELD_OUT
+    return images[count:], labels[count:], (images[:count], labels[:count])

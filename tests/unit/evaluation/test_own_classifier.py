@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 import bigr
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import save_picture, to_pil
+from bigr.evaluation.evaluator import EvaluationContext
+from bigr.evaluation.fidelity import FidelityEvaluation
 from bigr.evaluation.own_classifier import own_network
 from bigr.inference.processes import ALONE, Processes
 
@@ -84,3 +87,38 @@ def test_other_classes_than_those_of_the_reference(photos: tuple[Path, Path]) ->
     save_picture(to_pil(torch.zeros(3, 8, 8)), samples / "class2" / "0.png")
     with pytest.raises(ValueError, match=r"has learned the 2 classes .* but the images have 3"):
         bigr.score(samples, real, network="own", device="cpu")
+
+
+def test_learned_from_training_images_and_tested_on_the_reference(
+    photos: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fifth of the samples is in the wrong folder, so that the accuracy on them is 80%."""
+    samples, real = photos
+    caplog.set_level(logging.INFO)
+    more = {"split": "val", "processes": ALONE}
+    network = own_network(str(samples), 8, training=str(real), name="photos", **more)
+    assert network.accuracy == pytest.approx(0.8, abs=0.03)
+    assert "recognises 80.0% of held-out images" in caplog.text
+    assert network.prefix == "photos_"
+    # Flat images have no classes to learn, so the reference is learned from itself.
+    flat = own_network(str(real), 8, training=str(samples / "class0"), **more)
+    assert flat.accuracy == 1.0
+    assert flat.num_classes == 2
+    save_picture(to_pil(torch.zeros(3, 8, 8)), samples / "class2" / "0.png")
+    with pytest.raises(ValueError, match=r"2 classes of evaluation.training.* the reference has 3"):
+        own_network(str(samples), 8, training=str(real), **more)
+
+
+def test_the_report_names_the_classifier_and_its_accuracy(photos: tuple[Path, Path]) -> None:
+    evaluation = FidelityEvaluation(
+        samples=str(photos[0]), reference=str(photos[1]), network="own", network_name="photos"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        report = evaluation(EvaluationContext(output=Path(folder), device_name="cpu"))
+    assert report is not None
+    assert report.figures["photos_accuracy"] == pytest.approx(0.8, abs=0.03)
+    assert report.rows[0][0] == "Frechet distance-100 (photos classifier)"
+    assert report.metrics["network"]["accuracy"] == 1.0
+    assert "the classifier recognises 100.0% of held-out images." in report.notes[-1]
+    with pytest.raises(ValueError, match=r"network_name.* must be a word of letters"):
+        FidelityEvaluation(reference="x", network="own", network_name="a b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from bigr.checkpoints.cached import CachedFileError
 from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.reconstruction import ReconstructionEvaluation
+from bigr.evaluation.stored_images import find_images
 from bigr.metrics.features import Features
 from bigr.metrics.reconstruction_fid import ReconstructionFID
 from tests.models import tiny_autoencoder
@@ -73,6 +75,23 @@ def test_drawn_bits_depend_on_the_seed() -> None:
         ReconstructionEvaluation(seed=seed)(context()).figures["l1"] for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+def test_reconstructions_are_written_with_their_classes(tmp_path: Path) -> None:
+    given = context()
+    for number, image in enumerate(given.held_out):
+        image.label = number % 3
+    evaluation = ReconstructionEvaluation(batch_size=4, deterministic=True, save_images=True)
+    evaluation(given).files["reconstructions.npz"](tmp_path / "reconstructions.npz")
+    x = torch.stack([one.image for one in given.held_out]).float() / 255
+    with torch.inference_mode():
+        y = given.codec.decode(given.codec.encode(x).gt(0.5).float()).clamp(0, 1)
+    found = find_images(str(tmp_path / "reconstructions.npz"), "samples")
+    assert found.image_size == 8
+    assert (found.batch(range(13)).float() - y * 255).abs().max() <= 0.51
+    labels = found.labels()
+    assert labels is not None
+    assert labels.tolist() == [number % 3 for number in range(13)]
 
 
 def test_count() -> None:

@@ -50,6 +50,32 @@ def test_the_accuracy_is_that_of_images_it_has_not_seen() -> None:
     assert network.accuracy < 0.75
 
 
+def test_the_accuracy_on_given_images() -> None:
+    """A quarter of the images that decide the accuracy has a wrong label."""
+    images, labels = striped(240)
+    small = small_images(images)
+    wrong = torch.where(torch.arange(80) % 4 == 0, 1 - labels[:80], labels[:80])
+    network = OwnNetwork(2, name="stripes")
+    network.fit(small[80:], labels[80:], (small[:80], wrong))
+    assert network.accuracy == pytest.approx(0.75, abs=0.05)
+    assert (network.prefix, network.title) == ("stripes_", "stripes classifier")
+
+
+def test_the_number_of_steps_is_limited() -> None:
+    images, labels = striped(1000)
+    one, two = OwnNetwork(2), OwnNetwork(2)
+    one.fit(small_images(images), labels, max_steps=2)
+    two.fit(small_images(images), labels, max_steps=3)
+    assert one.identity != two.identity
+
+
+def test_images_of_the_size_of_the_network_stay_as_they_are() -> None:
+    images = torch.randint(256, (2, 3, 32, 32)).byte()
+    assert torch.equal(small_images(images), images)
+    black = torch.zeros(2, 3, 100, 100).byte()
+    assert torch.equal(small_images(black), torch.zeros(2, 3, 32, 32).byte())
+
+
 def test_the_random_numbers_of_others_are_left_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)

@@ -23,6 +23,8 @@ IDX_FOLDERS = {"MNIST": "MNIST/raw", "FashionMNIST": "FashionMNIST/raw", "": "."
 IDX_NAMES = {"train": "train", "val": "t10k"}
 IDX_BYTES = 8
 """Code of unsigned bytes in the header of a file."""
+BORDER = 2
+"""Black pixels that are added on each side, which makes 28x28 pixels 32x32."""
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -63,7 +65,8 @@ class ArraySource(ImageSource):
 def find_arrays(root: Path, split: str) -> ArraySource | None:
     """Open a split of one of the datasets in ``root``, or return None if there is none.
 
-    The files of MNIST may be compressed, and may be in ``root`` itself.
+    The files of MNIST and Fashion-MNIST may be compressed, and may be in ``root`` itself. Their
+    images get a black border of two pixels, which makes 28x28 pixels 32x32.
 
     Raises:
         ValueError: if a file is missing or damaged.
@@ -124,6 +127,7 @@ def _open_idx(folder: Path, split: str, is_fashion: bool) -> ArraySource:
     if len(images) != len(labels) or len(labels) == 0 or labels.max() > 9:
         raise ValueError(f"{folder}: the images and the labels of {prefix} do not fit together.")
     classes = FASHION_CLASSES if is_fashion else [str(digit) for digit in range(10)]
+    images = np.pad(images, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))
     return ArraySource(images, labels, classes, f"{'fashion' if is_fashion else 'mnist'}/{split}")
 
 
