@@ -27,6 +27,7 @@ from bigr.sampling.random_numbers import Noise
 from bigr.sampling.sampler_config import SamplerConfig
 
 Weights = Mapping[str, Tensor]
+Guide = tuple[Weights, BiGRConfig]
 
 
 def linear(weights: Weights, name: str, x: Tensor) -> Tensor:
@@ -195,8 +196,10 @@ def token_probs(
     scale: float,
     noise: Noise,
     iteration: int,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Bit probabilities of every token (M, K), from x_T down to t = 1."""
+    other = guide or (weights, config)
     num_steps = config.num_diffusion_steps
     everyone = torch.arange(len(conditional))
     if config.objective == "categorical":
@@ -225,7 +228,7 @@ def token_probs(
         blank = torch.full((len(conditional), config.code_dim), 0.5, dtype=conditional.dtype)
         times = torch.full((len(blank),), num_steps)
         with_class = denoiser(weights, config, blank, times, conditional) / sampler.temperature
-        without = denoiser(weights, config, blank, times, unconditional) / sampler.temperature
+        without = denoiser(*other, blank, times, unconditional) / sampler.temperature
         if sampler.guidance_levels[1] < 1:
             scale = 1
         return torch.sigmoid(without + scale * (with_class - without))
@@ -235,7 +238,7 @@ def token_probs(
     for index, t in enumerate(steps):
         times = torch.full((len(x_t),), t)
         with_class = denoiser(weights, config, x_t, times, conditional) / sampler.temperature
-        without = denoiser(weights, config, x_t, times, unconditional) / sampler.temperature
+        without = denoiser(*other, x_t, times, unconditional) / sampler.temperature
         lowest, highest = sampler.guidance_levels
         is_guided = lowest <= t / num_steps <= highest
         logits = without + (scale if is_guided else 1) * (with_class - without)
@@ -265,6 +268,17 @@ def on_lines(values: tuple[float, ...], i: int, num_iterations: int) -> float:
     return float(np.interp(i, places, values))
 
 
+def passes(sampler: SamplerConfig, last: int) -> list[tuple[int, int]]:
+    """Every iteration, followed by the corrector's rounds 1, 2, … if it has any."""
+    found = []
+    for i in range(1, last + 1):
+        found.append((i, 0))
+        first, final = sampler.corrector_interval
+        if sampler.corrector_share > 0 and first <= (i - 0.5) / sampler.num_iterations <= final:
+            found += [(i, again + 1) for again in range(sampler.corrector_rounds)]
+    return found
+
+
 @torch.no_grad()
 def sample(
     weights: Weights,
@@ -275,8 +289,10 @@ def sample(
     known_codes: Tensor | None = None,
     is_masked: Tensor | None = None,
     last: int | None = None,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Codes (B, N, K), after iteration ``last`` or all of them."""
+    second = class_ids if guide and sampler.conditional_guide else None
     batch, tokens = len(class_ids), config.seq_len
     dtype = weights["transformer.position_table"].dtype
     if config.attention == "causal":
@@ -289,11 +305,21 @@ def sample(
         codes = known_codes.to(dtype).clone()
     masked = torch.ones(batch, tokens, dtype=torch.bool) if is_masked is None else is_masked.clone()
     totals = masked.sum(1).tolist()
-    null = torch.full_like(class_ids, config.num_classes)
+    other = guide or (weights, config)
+    null = torch.full_like(class_ids, other[1].num_classes)
     everyone = torch.arange(batch * tokens)
     memories = [Remembered(), Remembered()] if sampler.reuse_decided else [None, None]
     before = torch.ones_like(masked)
-    for i in range(1, (last or sampler.num_iterations) + 1):
+    certainty: list[dict[int, float]] = [{} for _ in range(batch)]
+    for i, again in passes(sampler, last or sampler.num_iterations):
+        number = i + again * sampler.num_iterations
+        if again:  # the corrector masks the least certain decided tokens
+            for image, decided in enumerate(certainty):
+                doubtful = sorted(decided, key=lambda n: (decided[n], n))
+                for n in doubtful[: int(sampler.corrector_share * len(decided))]:
+                    masked[image, n] = True
+                    codes[image, n] = 0
+                    del decided[n]
         progress = i / sampler.num_iterations
         scale = sampler.guidance_scale
         if sampler.guidance_schedule == "linear":
@@ -311,25 +337,29 @@ def sample(
         if not first <= (i - 0.5) / sampler.num_iterations <= final:
             scale = 1.0
         for memory in memories:
-            if memory is not None:  # the class token, and what was masked the last time
-                memory.is_fresh = F.pad(before, (1, 0), value=True)
+            if memory is not None:  # the class token, and what was masked then or is masked now
+                memory.is_fresh = F.pad(before | masked, (1, 0), value=True)
         before = masked.clone()
         probs = token_probs(
             weights,
             config,
             heated,
             condition(weights, config, codes, class_ids, masked, memories[0]).flatten(0, 1),
-            condition(weights, config, codes, null, masked, memories[1]).flatten(0, 1),
+            condition(
+                *other, codes, null if second is None else second, masked, memories[1]
+            ).flatten(0, 1),
             scale,
             noise,
-            i,
+            number,
+            guide,
         )
-        draws = noise.bit_uniforms(i, torch.tensor([0]), everyone)[0]
+        draws = noise.bit_uniforms(number, torch.tensor([0]), everyone)[0]
         bits = (draws < probs).to(dtype)
         if sampler.deterministic_bits:
             bits = (probs > 0.5).to(dtype)
-        scores = (2 * probs - 1).abs().mean(-1).view(batch, tokens)
-        uniforms = noise.order_uniforms(i)
+        sureness = (2 * probs - 1).abs().mean(-1).view(batch, tokens)
+        scores = sureness
+        uniforms = noise.order_uniforms(number)
         if isinstance(sampler.gumbel_schedule, tuple):
             factor = on_lines(sampler.gumbel_schedule, i, sampler.num_iterations)
         else:
@@ -359,6 +389,7 @@ def sample(
             for n in candidates[: len(candidates) - left]:
                 codes[image, n] = bits[image, n]
                 masked[image, n] = False
+                certainty[image][n] = float(sureness[image, n])
     return codes
 
 

@@ -265,8 +265,12 @@ class Actions:
             count = arguments.get("num_variants", 1)
         if arguments.get("num_rounds", 1) > MAX_ROUNDS or arguments.get("return_rounds"):
             raise ValueError(f"num_rounds can be 1 to {MAX_ROUNDS} here, without return_rounds.")
-        if settings.sampler["num_iterations"] > self.limits.iterations:
+        sampler = settings.sampler
+        rounds = sampler.get("corrector_rounds", 1) if sampler.get("corrector_share") else 0
+        if sampler["num_iterations"] * (1 + rounds) > self.limits.iterations:
             raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
+        if sampler.get("guide") != self.sampler.guide:
+            raise ValueError("These pictures were made with another guide than this app has.")
         self._check_count(count)
         for image in settings.images().values():
             read_picture(image, "The picture", self.limits.megapixels * 1e6)

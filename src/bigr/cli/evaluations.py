@@ -118,8 +118,8 @@ def _identity(config: DictConfig, settings: dict[str, Any]) -> str:
 
     models = [config.get(key) for key in ("generator", "autoencoder")]
     states: list[Any] = [file_state(path) for path in models if path is not None]
-    for key in ("samples", "against", "reference"):
-        path = Path(str(config.get(key))).expanduser()
+    for key in ("samples", "against", "reference", "sampler.guide"):
+        path = Path(str(OmegaConf.select(config, key))).expanduser()
         if path.exists():
             states.append(list(files_below(path)) if path.is_dir() else file_state(str(path)))
     return reports.identity(settings, states)

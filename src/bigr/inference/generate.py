@@ -18,8 +18,9 @@ from torch import Tensor
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.codes import grid_to_tokens, tokens_to_grid
+from bigr.sampling.networks import compute_dtype
 from bigr.sampling.random_numbers import SeededNoise, image_seeds
-from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
+from bigr.sampling.sampler import ProgressCallback, Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 
 log = logging.getLogger(__name__)

@@ -41,7 +41,10 @@ def default_sampler(config: BiGRConfig, settings: ModelSettings) -> SamplerConfi
 def saved_sampler(config: SamplerConfig) -> dict[str, Any] | None:
     """Return sampler settings as they are saved with a generator.
 
-    None is returned if an order or a schedule is an object, which is not saved as plain data.
+    None is returned if an order or a schedule is an object, which is not saved as plain data, or if
+    there is a guide, whose file is not saved with the generator.
     """
     values = config.to_dict()
+    if config.guide is not None:
+        return None
     return None if any(isinstance(value, dict) for value in values.values()) else values

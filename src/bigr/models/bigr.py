@@ -205,7 +205,9 @@ class BiGR(nn.Module):
                 kept.append(hidden[:, 1:])
 
         on_layer = None if returned_layer is None else keep
-        condition = self.condition(codes, class_ids, draws.is_masked, on_layer=on_layer)
+        # The targets stay clean, and the bits of masked tokens are not seen.
+        seen = codes if draws.is_flipped is None else (codes - draws.is_flipped.to(codes)).abs()
+        condition = self.condition(seen, class_ids, draws.is_masked, on_layer=on_layer)
         hidden = kept[0] if kept else None
         if masked_only:
             return self._masked_loss(codes, condition, draws)._replace(hidden=hidden)

@@ -39,13 +39,13 @@ class Memory:
         self._was_masked: Tensor | None = None
 
     def begin(self, is_masked: Tensor, classes: Tensor) -> None:  # noqa: ARG002
-        """Choose the positions of the next pass: those that were masked in the last one.
+        """Choose the positions of the next pass: those masked in the last pass or in this one.
 
-        The class token, position 0, is always computed. Images with fewer masked tokens than
-        others compute some of their other tokens again.
+        The class token, position 0, is always computed. Images with fewer such tokens than others
+        compute it several times, so that an image does not depend on the others.
 
         Args:
-            is_masked: (B, N) bool of this pass; tokens may only be unmasked from pass to pass.
+            is_masked: (B, N) bool of this pass.
             classes: (B, D) class embeddings of this pass.
         """
         before, self._was_masked = self._was_masked, is_masked
@@ -54,8 +54,12 @@ class Memory:
             for layer in self.layers:
                 layer.key = layer.value = None
             return
-        count = int(before.sum(dim=1).max())
-        tokens = before.logical_not().int().argsort(dim=1, stable=True)[:, :count] + 1
+        is_new = before | is_masked
+        numbers = is_new.sum(dim=1, keepdim=True)
+        count = int(numbers.max())
+        tokens = is_new.logical_not().int().argsort(dim=1, stable=True)[:, :count] + 1
+        places = torch.arange(count, device=tokens.device)
+        tokens = tokens.masked_fill(places >= numbers, 0)
         self.positions = torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 
     @property

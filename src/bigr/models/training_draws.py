@@ -27,6 +27,8 @@ class TrainingDraws(NamedTuple):
     """(L * B, N) int64 noise levels in 1..T, one batch after the other; T without diffusion."""
     noise: Tensor
     """(L * B, N, K) uniform in [0, 1): a noisy bit is 1 where it lies below q(x_t = 1 | x_0)."""
+    is_flipped: Tensor | None = None
+    """(B, N, K) bool: bits of known tokens that the transformer sees flipped; None flips none."""
 
     @property
     def num_levels(self) -> int:
@@ -41,7 +43,8 @@ class TrainingDraws(NamedTuple):
             for tensor in (self.timesteps, self.noise)
         )
         masks = self.is_masked[rows], self.is_unconditional[rows]
-        return TrainingDraws(self.num_masked, *masks, timesteps, noise)
+        flips = None if self.is_flipped is None else self.is_flipped[rows]
+        return TrainingDraws(self.num_masked, *masks, timesteps, noise, flips)
 
     def masked_first(self) -> Tensor:
         """Return the positions of the masked tokens, (B, num_masked), in ascending order."""
@@ -72,6 +75,7 @@ def draw_training(
     *,
     num_masked: int,
     num_levels: int = 1,
+    flip_rate: float = 0.0,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainingDraws:
@@ -85,6 +89,8 @@ def draw_training(
         num_levels: noise levels per token, L. Several ones are evenly spaced on a circle of 1..T
             that is turned by a random angle for each token, so that each of them is uniform, and
             together they cover low and high levels.
+        flip_rate: highest share of the bits that are flipped. The share of an image is uniform in
+            [0, ``flip_rate``], and each of its bits is flipped independently.
         generator: on ``device``; None uses the global one.
         device: of the result; the host does not wait for it.
     """
@@ -92,13 +98,18 @@ def draw_training(
     repeated = (num_levels * batch_size, config.seq_len)
     drops = torch.rand(batch_size, generator=generator, device=device)
     places = torch.rand(size, generator=generator, device=device)
-    return TrainingDraws(
+    draws = TrainingDraws(
         num_masked=num_masked,
         is_masked=places.argsort(dim=1).argsort(dim=1) < num_masked,
         is_unconditional=drops < config.class_dropout,
         timesteps=_draw_levels(config, size, num_levels, generator, device),
         noise=torch.rand(*repeated, config.code_dim, generator=generator, device=device),
     )
+    if flip_rate > 0.0:  # last, so that all other numbers stay the same
+        rates = flip_rate * torch.rand(batch_size, 1, 1, generator=generator, device=device)
+        chances = torch.rand(*size, config.code_dim, generator=generator, device=device)
+        draws = draws._replace(is_flipped=chances < rates)
+    return draws
 
 
 def _draw_levels(

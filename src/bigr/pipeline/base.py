@@ -23,8 +23,9 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.pipeline.options import SamplingOptions
 from bigr.sampling.conditioning import KnownBits
+from bigr.sampling.networks import compute_dtype
 from bigr.sampling.random_numbers import image_seeds
-from bigr.sampling.sampler import ProgressCallback, Sampler, compute_dtype
+from bigr.sampling.sampler import ProgressCallback, Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.schema import did_you_mean
 

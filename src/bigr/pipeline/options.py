@@ -45,6 +45,11 @@ class SingleSettings(TypedDict, total=False):
     guidance_levels: tuple[float, float] | None
     denoise_spacing: Literal["even", "quadratic"] | None
     reuse_decided: bool | None
+    guide: str | None
+    conditional_guide: bool | None
+    corrector_share: float | None
+    corrector_rounds: int | None
+    corrector_interval: tuple[float, float] | None
 
 
 class SamplingOptions(SingleSettings, total=False):

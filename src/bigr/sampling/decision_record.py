@@ -21,28 +21,25 @@ class Recorder:
     def __init__(self) -> None:
         self._orders: list[Tensor] = []
         self._confidences: list[Tensor] = []
-        self._was_masked: Tensor | None = None
         self._is_finished = True
 
     def __call__(self, progress: Progress) -> None:
         """Record what was decided in this iteration."""
-        is_masked = progress.is_masked.cpu()
         confidence = progress.confidence.float().cpu()
-        if progress.iteration == 1 or self._was_masked is None:
+        if progress.iteration == 1 or not self._orders:
             if self._orders and not self._is_finished:  # out of memory; the batch starts again
                 del self._orders[-1], self._confidences[-1]
-            self._orders.append(torch.zeros(is_masked.shape, dtype=torch.int64))
-            self._confidences.append(confidence)
-            self._was_masked = is_masked | ~confidence.isnan()  # decided just now
-        is_new = self._was_masked & ~is_masked
+            self._orders.append(torch.zeros(confidence.shape, dtype=torch.int64))
+            self._confidences.append(torch.full_like(confidence, float("nan")))
+        # NaN, the confidence of a token that is masked or known, differs from everything.
+        is_new = ~confidence.isnan() & (confidence != self._confidences[-1])
         self._orders[-1][is_new] = progress.iteration
         self._confidences[-1] = confidence
-        self._was_masked = is_masked
         self._is_finished = progress.iteration == progress.num_iterations
 
     @property
     def order(self) -> Tensor:
-        """The iteration 1..n in which each token was decided, (B, N) int64; 0 for known tokens."""
+        """The iteration 1..n that decided each token last, (B, N) int64; 0 for known tokens."""
         return torch.cat(self._orders)
 
     @property

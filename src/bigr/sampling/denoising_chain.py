@@ -2,7 +2,8 @@
 
 Tokens are independent here, so that they go through the whole chain in chunks.
 Shapes: M tokens, P = M padded, R = P rows, or 2 P with guidance (conditional half first), K bits,
-S noise levels, W width of the denoiser, D width of the transformer.
+S noise levels, W width of the denoiser, D width of the transformer. A guide has its own W and D,
+and P rows of its own instead of the unconditional half.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from bigr.sampling.random_numbers import Noise
 class DenoisingChain:
     """Buffers for up to ``size`` = P tokens and the step over them, a program for the player.
 
-    It takes the given steps of the denoiser, all of them with guidance or all without.
+    It takes the given steps of the denoiser, all of them with guidance or all without. ``halves``
+    are the places for the embedded conditions of each half.
     """
 
     def __init__(self, denoiser: TokenDenoiser, size: int, steps: slice, is_guided: bool) -> None:
@@ -30,10 +32,17 @@ class DenoisingChain:
         self.keep_between = denoiser.keep_between[steps]
         self.num_steps, width = self.times.shape
         self.is_last = steps.stop == len(denoiser.times)
+        guide = denoiser.guide if is_guided else None
+        self.guide = guide
+        self.guide_times = None if guide is None else guide.times[steps]
+        num_halves = 2 if is_guided and guide is None else 1
         bits, device = denoiser.transcoder.config.code_dim, self.times.device
         # Inference tensors could not be written outside of inference mode.
         with torch.inference_mode(False), torch.no_grad():
-            self.embedding = torch.zeros(size * (2 if is_guided else 1), width, device=device)
+            self.embedding = torch.zeros(size * num_halves, width, device=device)
+            self.halves = list(self.embedding.unflatten(0, (num_halves, size)))
+            if guide is not None:
+                self.halves.append(torch.zeros(size, guide.times.shape[1], device=device))
             self.uniforms = torch.zeros(self.num_steps, size, bits, device=device)
             self.scale = torch.ones((), device=device)
             self.temperature = torch.ones((), device=device)
@@ -59,7 +68,11 @@ class DenoisingChain:
         signs = transcoder.signed_input(bits)
         # 2. Predict the clean bits, with guidance.
         embedding = self.embedding + self.times.index_select(0, index)
-        logits = denoiser.layers.logits(signs, embedding) / self.temperature
+        logits = denoiser.layers.logits(signs, embedding)
+        if self.guide is not None and self.guide_times is not None:
+            embedding = self.halves[1] + self.guide_times.index_select(0, index)
+            logits = torch.cat([logits, self.guide.layers.logits(signs, embedding)])
+        logits = logits / self.temperature
         if self.is_guided:
             conditional, unconditional = logits.chunk(2)
             logits = torch.lerp(unconditional, conditional, self.scale)
@@ -83,6 +96,7 @@ class TokenDenoiser:
         dtype: of the matrix products; all else is float32.
         is_float8: multiply in float8 where the widths allow it.
         player: runs the chains; None runs them eagerly.
+        guide: another denoiser, whose logits replace the unconditional ones.
     """
 
     def __init__(
@@ -95,6 +109,7 @@ class TokenDenoiser:
         *,
         is_float8: bool = False,
         player: Player | None = None,
+        guide: TokenDenoiser | None = None,
     ) -> None:
         schedule, device = transcoder.schedule, transcoder.denoiser.input.weight.device
         levels = [schedule.num_steps]
@@ -108,6 +123,7 @@ class TokenDenoiser:
         self.keep_next = schedule.keep(earlier).to(device)
         self.keep_between = schedule.between(earlier, later).to(device)
         self.draws = torch.arange(1, len(levels) + 1, device=device)
+        self.guide = guide
         self.player = player or Player("eager", device)
         # Neighbouring steps that are all guided, or all unguided, make a chain.
         first, last = guided_levels
@@ -125,7 +141,7 @@ class TokenDenoiser:
 
     def bit_probs(
         self,
-        conditions: Tensor,
+        conditions: Tensor | tuple[Tensor, Tensor],
         tokens: Tensor,
         noise: Noise,
         *,
@@ -137,7 +153,8 @@ class TokenDenoiser:
 
         Args:
             conditions: (1, B*N, D) output of the transformer, or (2, B*N, D) with guidance, where
-                the second half is that for the null class.
+                the second half is that for the null class; or (B*N, D) each with a guide, whose
+                condition is the second.
             tokens: (M,) indices into B*N.
             noise: random numbers of the chain.
             iteration: of the sampler, which the random numbers depend on.
@@ -146,14 +163,20 @@ class TokenDenoiser:
         """
         is_guided = len(conditions) > 1
         self.rows[len(self.draws)] += len(tokens)
-        self.rows[self.num_guided] += len(tokens) * is_guided
+        other = self if self.guide is None else self.guide
+        other.rows[self.num_guided] += len(tokens) * is_guided
         parts = self.parts if is_guided else [(slice(0, len(self.draws)), False)]
         results = []
         for chunk in tokens.split(self.player.max_rows):
             count, is_recorded = len(chunk), self.player.record is not None
             size = padded(count) if is_recorded else count
-            embedding = self.transcoder.denoiser.condition(conditions[:, chunk].flatten(0, 1))
-            embedding = embedding.unflatten(0, (len(conditions), -1))
+            if isinstance(conditions, Tensor):
+                rows = self.transcoder.denoiser.condition(conditions[:, chunk].flatten(0, 1))
+                embedded = list(rows.unflatten(0, (len(conditions), -1)))
+            else:
+                denoisers = (self.transcoder.denoiser, other.transcoder.denoiser)
+                pairs = zip(denoisers, conditions, strict=True)
+                embedded = [denoiser.condition(half[chunk]) for denoiser, half in pairs]
             uniforms = noise.bit_uniforms(iteration, self.draws, chunk)
             probs = torch.full_like(uniforms[0], 0.5)
             for steps, has_guidance in parts:
@@ -163,8 +186,8 @@ class TokenDenoiser:
                 if is_recorded:
                     self.chains[key] = chain
                 # Fill its buffers, with padding behind the rows of each half, and run it.
-                halves = chain.embedding.unflatten(0, (1 + has_guidance, -1))
-                halves[:, :count] = embedding[: len(halves)]
+                for half, rows in zip(chain.halves, embedded, strict=False):
+                    half[:count] = rows
                 chain.uniforms[:, :count] = uniforms[steps]
                 chain.start[:count] = probs
                 chain.scale.fill_(guidance_scale)

@@ -12,34 +12,31 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
-from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.flops import chain_flops, transformer_flops
 from bigr.models.key_value_memory import CausalMemory, Memory
 from bigr.models.transcoder import BinaryTranscoder
-from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.conditioning import initial_state
-from bigr.sampling.denoising_chain import TokenDenoiser
+from bigr.sampling.corrector import hide_least_certain
 from bigr.sampling.guidance import (
     GUIDANCE_SCHEDULES,
     CosineGuidance,
     GuidanceInterval,
     PiecewiseGuidance,
 )
+from bigr.sampling.guide import check_guide, load_guide
 from bigr.sampling.gumbel import GUMBEL_SCHEDULES, PiecewiseGumbel, gumbel
 from bigr.sampling.mask_schedules import MASK_SCHEDULES, MaskSchedule
+from bigr.sampling.networks import Networks, compute_dtype, prepare
 from bigr.sampling.orders import ORDERS, SamplingOrder
-from bigr.sampling.player import Player
 from bigr.sampling.random_numbers import Noise, SeededNoise, image_seeds
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig
 from bigr.sampling.selection import confidence, select
-from bigr.sampling.token_softmax import TokenSoftmax
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,19 @@ ONE_BY_ONE = ([ORDERS["raster"]], MASK_SCHEDULES["linear"])
 
 
 class Sampler:
-    """Sampling by the method of ``config``, computed as ``execution`` says."""
+    """Sampling by the method of ``config``, computed as ``execution`` says.
+
+    A generator given as ``guide`` is used instead of one that the configuration names.
+    """
 
     def __init__(
-        self, config: SamplerConfig, execution: ExecutionConfig = DEFAULT_EXECUTION
+        self,
+        config: SamplerConfig,
+        execution: ExecutionConfig = DEFAULT_EXECUTION,
+        *,
+        guide: BiGR | None = None,
     ) -> None:
+        self.guide = guide
         self.config = config
         self.execution = execution
         # What has been computed so far, by the arguments of transformer_flops and chain_flops.
@@ -99,7 +104,15 @@ class Sampler:
         if config.guidance_interval != (0.0, 1.0):
             guidance = GuidanceInterval(guidance, *config.guidance_interval)
         self.guidance_schedule = guidance
-        self._networks: _Networks | None = None
+        # An iteration is one pass of the networks, and one more for each round of the corrector.
+        self.passes: list[tuple[int, int, bool]] = []
+        (first, last), n = config.corrector_interval, config.num_iterations
+        for iteration in range(1, n + 1):
+            is_corrected = config.corrector_share > 0 and first <= (iteration - 0.5) / n <= last
+            rounds = config.corrector_rounds if is_corrected else 0
+            for number in range(rounds + 1):
+                self.passes.append((iteration, number, number == rounds))
+        self._networks: Networks | None = None
 
     @property
     def flops(self) -> float:
@@ -113,6 +126,19 @@ class Sampler:
         if isinstance(transcoder, BinaryTranscoder) and model.config.objective != "direct":
             transcoder.schedule.levels(self.config.num_denoise_steps)
         compute_dtype(self.execution.precision, model.device)
+        if self.config.guide is not None or self.guide is not None:
+            self.guide_of(model)
+            compute_dtype(self.execution.guide_precision or "auto", model.device)
+
+    def guide_of(self, model: BiGR) -> BiGR:
+        """Return the guide of ``model``, which is loaded if the configuration names it.
+
+        Raises:
+            ValueError: if it cannot be loaded, or does not fit ``model``.
+        """
+        guide = self.guide or load_guide(str(self.config.guide), model.device)
+        check_guide(guide, model, is_conditional=self.config.conditional_guide)
+        return guide
 
     @torch.no_grad()
     def sample(
@@ -168,32 +194,50 @@ class Sampler:
     ) -> Tensor:
         """The loop of :meth:`sample`, on checked input and with any source of random numbers."""
         config, n = self.config, self.config.num_iterations
-        orders, mask_schedule = self.orders, self.mask_schedule
-        networks = self._prepare(model)
-        denoiser = networks.denoiser
-        denoiser.rows.clear()
-        memory = Memory(model.config.num_layers) if config.reuse_decided else None
+        passes, orders, mask_schedule = self.passes, self.orders, self.mask_schedule
+        guide = None
+        if config.guide is not None or self.guide is not None:
+            guide = self.guide_of(model)
+            if config.conditional_guide and class_ids.is_floating_point():
+                raise ValueError(
+                    "class embeddings, such as mixtures of two classes, cannot be given to a "
+                    "guide: set sampler.conditional_guide=false."
+                )
+        networks = prepare(model, config, self.execution, self._networks, guide)
+        self._networks, denoiser = networks, networks.denoiser
+        models = (model,) if guide is None else (model, guide)
+        memories: list[Memory] = []
         if networks.transformer.is_causal:  # one token after the other, in raster order
             n, orders, mask_schedule = model.config.seq_len, *ONE_BY_ONE
-            memory = CausalMemory(model.config.num_layers)
+            passes = [(iteration, 0, True) for iteration in range(1, n + 1)]
+            memories = [CausalMemory(one.config.num_layers) for one in models]
+        elif config.reuse_decided:
+            memories = [Memory(one.config.num_layers) for one in models]
         certainty = torch.full(is_masked.shape, float("nan"), device=codes.device)
         # The host knows how many tokens are masked, and never has to wait for the device.
         totals: list[int] = is_masked.sum(dim=1).tolist()
         left = totals
-        for iteration in range(1, n + 1):
+        for iteration, round_number, is_last in passes:
+            step = iteration + n * round_number  # of the random numbers
             # 1. Schedule: how many tokens each image decides now.
             num_masked = functools.partial(mask_schedule.num_masked, iteration, n)
             remaining = list(map(num_masked, totals))
+            if round_number > 0:
+                hidden = hide_least_certain(config.corrector_share, certainty, totals, left)
+                left = list(map(operator.add, left, hidden.counts))
+                is_masked = is_masked | hidden.tokens
+                codes = codes.masked_fill(hidden.tokens[..., None], 0.0)
+                certainty = certainty.masked_fill(hidden.tokens, float("nan"))
             counts = list(map(operator.sub, left, remaining))
             if any(counts):
                 # 2. Condition: what the transformer knows, with and without the class.
                 scale = self.guidance_schedule.scale(iteration, n, config.guidance_scale)
                 is_blank = min(left) == model.config.seq_len
-                conditions = self._conditions(
-                    networks, class_ids, codes, is_masked, scale, memory, is_blank=is_blank
+                conditions = networks.conditions(
+                    class_ids, codes, is_masked, scale, memories, self._images, is_blank=is_blank
                 )
                 # 3. Order: scores of the tokens, and Gumbel noise on their confidence.
-                uniforms = noise.order_uniforms(iteration)
+                uniforms = noise.order_uniforms(step)
                 order = orders[(iteration - 1) * len(orders) // n]
                 scores = order.scores(is_masked, uniforms)
                 tau = self.gumbel_schedule.temperature(iteration, n, config.gumbel_temperature)
@@ -204,112 +248,24 @@ class Sampler:
                 # 4. Denoise tokens, and select those with the highest scores.
                 warmth = self.temperature_schedule.temperature(iteration, n, config.temperature)
                 denoise = functools.partial(
-                    denoiser.bit_probs, conditions, noise=noise, iteration=iteration,
+                    denoiser.bit_probs, conditions, noise=noise, iteration=step,
                     guidance_scale=scale, temperature=warmth,
                 )  # fmt: skip
                 tokens, probs = select(
                     denoise, scores, is_masked, counts, uses_confidence=by_confidence
                 )
                 # 5. Update: decide the bits of the chosen tokens.
-                draws = noise.bit_uniforms(iteration, tokens.new_zeros(1), tokens)[0]
+                draws = noise.bit_uniforms(step, tokens.new_zeros(1), tokens)[0]
                 bits = (0.5 if config.deterministic_bits else draws) < probs
                 codes, certainty, is_masked = codes.clone(), certainty.clone(), is_masked.clone()
                 codes.view(-1, codes.shape[2])[tokens] = bits.float()
                 certainty.view(-1)[tokens] = confidence(probs)
                 is_masked.view(-1)[tokens] = False
             left = remaining
-            if on_iteration is not None:
+            if is_last and on_iteration is not None:
                 on_iteration(Progress(iteration, n, codes, is_masked, certainty))
-        for num_steps, num_rows in denoiser.rows.items():
-            self._rows[model.config, num_steps] += num_rows
+        for part in filter(None, (networks, networks.guide)):
+            for num_steps, num_rows in part.denoiser.rows.items():
+                self._rows[part.transformer.config, num_steps] += num_rows
+            part.denoiser.rows.clear()
         return codes
-
-    def _conditions(
-        self,
-        networks: _Networks,
-        class_ids: Tensor,
-        codes: Tensor,
-        is_masked: Tensor,
-        scale: float,
-        memory: Memory | None,
-        *,
-        is_blank: bool,
-    ) -> Tensor:
-        """Run the transformer: (1, B*N, D), or (2, B*N, D) with guidance, null class second."""
-        transformer, dtype = networks.transformer, networks.dtype
-        classes = transformer.embed_classes(class_ids)
-        null = transformer.class_embedding.weight[-1].expand_as(classes)
-        # Levels that are not guided need the class even for a scale of 0.
-        alone = (0.0, 1.0) if self.config.guidance_levels == (0.0, 1.0) else (1.0,)
-        batch, is_guided = len(codes), scale not in alone
-        if is_guided:
-            # With everything masked, the unconditional half is the same for all images.
-            num = 1 if is_blank and memory is None else batch
-            codes, is_masked = (
-                torch.cat([codes, codes[:num]]),
-                torch.cat([is_masked, is_masked[:num]]),
-            )
-            classes = torch.cat([classes, null[:num]])
-        elif scale == 0.0:
-            classes = null
-        with torch.autocast(codes.device.type, dtype, enabled=dtype != torch.float32):
-            condition: Tensor = transformer(codes, classes, is_masked, memory)
-        computed = None if memory is None else memory.num_computed
-        self._images[transformer.config, computed] += len(condition)
-        if is_guided and num < batch:
-            condition = torch.cat([condition[:batch], condition[batch:].expand(batch, -1, -1)])
-        return condition.view(-1, batch * condition.shape[1], condition.shape[2])
-
-    def _prepare(self, model: BiGR) -> _Networks:
-        """Arrange both networks for sampling; the result is kept while the weights stay."""
-        config, is_float8 = self.config, self.execution.precision == "float8"
-        dtype = compute_dtype(self.execution.precision, model.device)
-        # Some ways of changing weights in place leave no other trace than the numbers.
-        places, numbers = [], []
-        for weight in (model if is_float8 else model.transcoder).parameters():
-            places.append(weight.data_ptr())
-            numbers += [weight.detach().float().norm(), weight.detach().float().sum()]
-        state = (id(model), places, torch.stack(numbers).tolist())
-        if self._networks is None or self._networks.state != state:
-            denoiser: TokenDenoiser | TokenSoftmax
-            if isinstance(model.transcoder, BinaryTranscoder):
-                denoiser = TokenDenoiser(
-                    model.transcoder, config.num_denoise_steps, config.denoise_spacing,
-                    config.guidance_levels, dtype, is_float8=is_float8,
-                    player=Player(self.execution.mode, model.device),
-                )  # fmt: skip
-            else:
-                denoiser = TokenSoftmax(
-                    model.transcoder, dtype, is_float8=is_float8,
-                    deterministic_bits=config.deterministic_bits,
-                )  # fmt: skip
-            layers = model.transformer.with_layers(with_float8) if is_float8 else model.transformer
-            self._networks = _Networks(state, layers, denoiser, dtype)
-        return self._networks
-
-
-class _Networks(NamedTuple):
-    """Both networks arranged for sampling."""
-
-    state: object
-    """Changes with the weights."""
-    transformer: MaskedTransformer
-    denoiser: TokenDenoiser | TokenSoftmax
-    dtype: torch.dtype
-    """Of the matrix products."""
-
-
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the type of the matrix products; with ``float8`` that of all others.
-
-    ``auto`` is bfloat16 on GPUs that support it, and float32 elsewhere.
-
-    Raises:
-        ValueError: if ``device`` does not support ``float8``.
-    """
-    if precision == "float8" and (missing := float8_missing(device)):
-        raise ValueError(f"execution.precision=float8: {missing}; use bfloat16 or auto.")
-    if precision == "auto":
-        is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if is_fast else torch.float32
-    return torch.float32 if precision == "float32" else torch.bfloat16

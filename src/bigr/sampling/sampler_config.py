@@ -65,6 +65,15 @@ class SamplerConfig:
             :meth:`bigr.models.noise_schedule.NoiseSchedule.levels`.
         reuse_decided: compute the keys and values of a decided token once more, with its bits, and
             keep them. Like the two settings above, this changes the distribution.
+        guide: a generator whose logits replace those without the class in guidance: a file, the
+            folder of a run, or the name of a model; see :mod:`bigr.sampling.guide`.
+        conditional_guide: whether the guide is given the class.
+        corrector_share: the share of the decided tokens, those with the least confidence, that the
+            corrector masks and decides again after an iteration, see
+            :mod:`bigr.sampling.corrector`; 0 is no corrector.
+        corrector_rounds: how often it does that after one iteration. Each round is another pass of
+            the transformer.
+        corrector_interval: part of the iterations with a corrector, like ``guidance_interval``.
     """
 
     guidance_scale: SamplingFactor = 2.5
@@ -88,6 +97,11 @@ class SamplerConfig:
     guidance_levels: tuple[Fraction, Fraction] = (0.0, 1.0)
     denoise_spacing: Literal["even", "quadratic"] = "even"
     reuse_decided: bool = False
+    guide: str | None = None
+    conditional_guide: bool = True
+    corrector_share: Fraction = 0.0
+    corrector_rounds: Annotated[int, Ge(1), NOT_HUGE] = 1
+    corrector_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> SamplerConfig:
@@ -101,7 +115,7 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("guidance_interval", "guidance_levels"):
+        for name in ("guidance_interval", "guidance_levels", "corrector_interval"):
             first, last = getattr(self, name)
             if first > last:
                 raise ValueError(
@@ -145,6 +159,7 @@ class ExecutionConfig:
             ``float8`` means bfloat16 with float8 products in the wide layers; it needs a GPU of
             compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
             distribution slightly.
+        guide_precision: that of a guide; None is the same as ``precision``.
         mode: of the denoising chain. ``eager`` runs one operation at a time. ``auto`` records a
             denoising step as a CUDA graph on GPUs, checks the recording against the eager step,
             and replays it; on CPUs it is eager. ``compiled`` also fuses the operations of a step
@@ -152,6 +167,7 @@ class ExecutionConfig:
     """
 
     precision: Precision = "auto"
+    guide_precision: Precision | None = None
     mode: ExecutionMode = "auto"
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ class TokenSoftmax:
 
     def bit_probs(
         self,
-        conditions: Tensor,
+        conditions: Tensor | tuple[Tensor, Tensor],
         tokens: Tensor,
         noise: Noise,
         *,
@@ -97,6 +97,7 @@ class TokenSoftmax:
             guidance_scale: s in l = l_uncond + s (l_cond - l_uncond).
             temperature: divides the logits.
         """
+        assert isinstance(conditions, Tensor)  # check_guide has refused a guide
         self.rows[len(self.times)] += len(tokens) * len(conditions)
         results = []
         for chunk in tokens.split(CPU_ROWS):

@@ -33,7 +33,7 @@ from bigr.models.config import BiGRConfig
 from bigr.models.model_settings import UNKNOWN
 from bigr.models.training_draws import TrainingDraws, draw_num_masked, draw_training
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import NonNegativeInt, PositiveInt, checked
+from bigr.schema import Fraction, NonNegativeInt, PositiveInt, checked
 from bigr.training.base_module import (
     Frozen,
     SchedulerFactory,
@@ -81,6 +81,9 @@ class GeneratorModule(TrainingModule):
         levels_per_token: noise levels at which each masked token is trained in a step. The paper
             uses 1. More of them make the gradient less noisy, for the price of a pass of the small
             transcoder each (MAR, arXiv 2406.11838, uses 4); the expected loss is the same.
+        flip_rate: highest share of the known bits that the transformer sees flipped, while it still
+            learns the clean ones. The share is drawn for each image, and teaches it to doubt what
+            was decided, as a corrector does; validation flips none.
         sampler: settings with which to sample the generator; they are saved with its weights.
         init_from: name or path of a trained generator to start from, see
             :func:`bigr.checkpoints.hub.find_model`. Its classes, grid and codes may be others.
@@ -112,6 +115,7 @@ class GeneratorModule(TrainingModule):
         recompute_activations: bool = False,
         masked_only: CompileMode = "auto",
         levels_per_token: PositiveInt = 1,
+        flip_rate: Fraction = 0.0,
         sampler: SamplerConfig | None = None,
         init_from: str | None = None,
         class_rows: ClassRows = "auto",
@@ -152,6 +156,7 @@ class GeneratorModule(TrainingModule):
                 "has no noise levels."
             )
         self.levels_per_token = levels_per_token
+        self.flip_rate = flip_rate
         self.sampler = sampler
         self._frozen: Frozen[BinaryAutoencoder] = Frozen(
             None if autoencoder is None else load_autoencoder(autoencoder)
@@ -346,6 +351,7 @@ class GeneratorModule(TrainingModule):
             place.total,
             num_masked=draw_num_masked(config, host),
             num_levels=self.levels_per_token,
+            flip_rate=self.flip_rate,
             generator=device,
             device=self.device,
         ).rows(place.rows)

@@ -233,6 +233,8 @@ def test_what_cannot_be_reproduced(actions: Actions, photo: str, folder: Path) -
     for part, change, message in (
         ("arguments", {"num_per_class": 99}, "99 pictures: 1 to 6"),
         ("sampler", {"num_iterations": 11}, "Iterations can be 1 to 10"),
+        ("sampler", {"corrector_share": 0.5, "corrector_rounds": 3}, "Iterations can be 1 to 10"),
+        ("sampler", {"guide": "other.pt"}, "with another guide than this app has"),
     ):
         path.write_text(json.dumps({**content, part: {**content[part], **change}}))
         with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bigr import ExecutionConfig, Sampler, SamplerConfig
 from bigr.models import float8
 from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows, with_float8
-from bigr.sampling.sampler import compute_dtype
+from bigr.sampling.networks import compute_dtype
 from tests.models import tiny_generator
 
 CPU = torch.device("cpu")

@@ -89,6 +89,21 @@ def test_a_causal_memory_is_exact() -> None:
 
 
 @torch.no_grad()
+def test_tokens_masked_again_are_computed_and_images_are_independent() -> None:
+    """The first image computes 6 tokens, the second 12; alone, the first gives the same."""
+    model = tiny_generator(num_layers=2)
+    codes, _ = codes_and_mask(0.5)
+    first = torch.arange(16) < torch.tensor([[4], [12]])
+    second = torch.arange(16) < torch.tensor([[6], [3]])  # two tokens of the first come back
+    together, alone = Memory(2), Memory(2)
+    for is_masked in (first, second):
+        both = model.condition(codes, CLASSES, is_masked, together)
+        one = model.condition(codes[:1], CLASSES[:1], is_masked[:1], alone)
+    assert (together.num_computed, alone.num_computed) == (13, 7)
+    torch.testing.assert_close(both[0][second[0]], one[0][second[0]])
+
+
+@torch.no_grad()
 def test_another_number_of_images_begins_anew() -> None:
     model = tiny_generator()
     codes, is_masked = codes_and_mask(0.5)

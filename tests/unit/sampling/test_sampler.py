@@ -62,6 +62,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "interval and schedule": {"guidance_interval": (0.3, 1.0), "guidance_schedule": "linear"},
     "quadratic spacing": {"denoise_spacing": "quadratic", "num_denoise_steps": 20},
     "reuse decided": {"reuse_decided": True},
+    "corrector": {"corrector_share": 0.3},
+    "corrector in the middle": {"corrector_share": 0.5, "corrector_interval": (0.2, 0.8)},
+    "corrector of everything": {"corrector_share": 1.0, "corrector_rounds": 2},
+    "corrector, random order": {"corrector_share": 0.4, "corrector_rounds": 3, "order": "random"},
+    "corrector and reuse": {"corrector_share": 0.4, "reuse_decided": True, "num_iterations": 6},
     "reuse decided, unguided": {"reuse_decided": True, "guidance_scale": 1.0},
 }
 
@@ -137,10 +142,11 @@ def test_a_causal_model_keeps_no_known_tokens() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
-def test_same_numbers_same_codes_with_known_tokens(schedule: str) -> None:
+@pytest.mark.parametrize("corrector_share", [0.0, 0.6])
+def test_same_numbers_same_codes_with_known_tokens(schedule: str, corrector_share: float) -> None:
     """Masks of different sizes in one batch, one image with nothing to do."""
     model = tiny_generator()
-    config = with_settings(mask_schedule=schedule)
+    config = with_settings(mask_schedule=schedule, corrector_share=corrector_share)
     known = torch.randint(0, 2, (4, 16, 6)).float()
     is_masked = torch.rand(4, 16) < torch.tensor([0.0, 0.1, 0.5, 1.0])[:, None]
     is_masked[1, 7] = True
@@ -171,6 +177,8 @@ def test_same_numbers_same_codes_with_known_tokens(schedule: str) -> None:
         {"guidance_schedule": (2.0, 0.0), "guidance_levels": (0.3, 0.9)},
         {"order": ("halton", "confidence"), "mask_power": 1.5},
         {"gumbel_schedule": (0.0, 2.0), "temperature_schedule": (1.5, 0.5)},
+        {"corrector_share": 0.7, "corrector_rounds": 2},
+        {"corrector_share": 1.0, "corrector_interval": (0.4, 1.0), "order": "random"},
     ],
     ids=str,
 )
@@ -300,6 +308,43 @@ def test_progress_is_reported() -> None:
     for state in seen:
         assert state.codes[state.is_masked].abs().sum() == 0
         assert torch.equal(state.codes[~state.is_masked], codes[~state.is_masked])
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("changes", [{}, {"mask_schedule": "linear"}, {"num_iterations": 23}])
+def test_corrector_ends_with_no_masked_token(rounds: int, changes: dict[str, Any]) -> None:
+    """Each iteration leaves as many masked tokens as without it, and known tokens never change."""
+    model, known = tiny_generator(), torch.randint(0, 2, (2, 16, 6)).float()
+    is_masked = torch.arange(16) < torch.tensor([[16], [5]])
+    seen: dict[float, list[Progress]] = {}
+    for share in (0.0, 0.8):
+        config = with_settings(corrector_share=share, corrector_rounds=rounds, **changes)
+        Sampler(config).sample(
+            model, torch.tensor([0, 1]), known_codes=known, is_masked=is_masked, seeds=[1, 2],
+            on_iteration=seen.setdefault(share, []).append,
+        )  # fmt: skip
+    for plain_state, state in zip(seen[0.0], seen[0.8], strict=True):
+        assert state.iteration == plain_state.iteration
+        assert torch.equal(state.is_masked.sum(1), plain_state.is_masked.sum(1))
+        assert torch.equal(state.codes[~is_masked], known[~is_masked])
+        assert torch.equal(state.confidence.isnan(), state.is_masked | ~is_masked)
+    assert not seen[0.8][-1].is_masked.any()
+    assert not torch.equal(seen[0.8][-1].codes, seen[0.0][-1].codes)
+
+
+def test_rounds_of_the_corrector_take_another_pass_each() -> None:
+    """After iterations 2 and 3 of 4, and of the decided tokens alone."""
+    model = tiny_generator()
+    settings: dict[str, Any] = {"order": "random", "guidance_scale": 1.0}
+    corrected = {"corrector_share": 0.5, "corrector_rounds": 2, "corrector_interval": (0.3, 0.7)}
+    flops = []
+    for changes in (settings, settings | corrected):
+        sampler = Sampler(with_settings(mask_schedule="linear", **changes))
+        sampler.sample(model, torch.tensor([0]), seeds=[1])
+        flops.append(sampler.flops)
+    tokens = 2 * (8 // 2) + 2 * (12 // 2)
+    more = 4 * transformer_flops(model.config) + tokens * chain_flops(model.config, 6)
+    assert flops[1] - flops[0] == pytest.approx(more)
 
 
 def test_model_is_used_in_evaluation_mode_and_left_as_it_was() -> None:

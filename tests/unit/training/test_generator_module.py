@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 
 from bigr import BiGRConfig, load_generator
 from bigr.checkpoints.errors import CheckpointError
@@ -16,12 +17,13 @@ from bigr.checkpoints.load import check_pair
 from bigr.checkpoints.native import save_autoencoder
 from bigr.inference.model_defaults import default_sampler
 from bigr.models.codes import grid_to_tokens
+from bigr.models.training_draws import draw_training
 from bigr.sampling.sampler_config import SamplerConfig
 from bigr.training.callbacks.weight_export import ExportWeights
 from bigr.training.data.batch import Batch
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
-from tests.models import TINY, tiny_autoencoder
+from tests.models import TINY, tiny_autoencoder, tiny_generator
 from tests.tiny_training import PairsDataModule, tiny_trainer
 
 LABELS = torch.zeros(4, dtype=torch.int64)
@@ -129,6 +131,47 @@ def test_parts_are_all_parameters_once() -> None:
 def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**settings)
+
+
+def test_flipped_bits_are_input_alone() -> None:
+    """A rate of 0 draws what was drawn before; otherwise only the bits of known tokens differ."""
+    config = BiGRConfig(**TINY)
+    model = tiny_generator()
+    codes, labels = torch.randint(2, (4, 16, 6)).float(), torch.tensor([0, 1, 2, 0])
+    plain_draws, flipped = (
+        draw_training(
+            config, 4, num_masked=9, flip_rate=rate, generator=torch.Generator().manual_seed(1)
+        )
+        for rate in (0.0, 1.0)
+    )
+    assert plain_draws.is_flipped is None
+    assert flipped.is_flipped is not None
+    for name in ("is_masked", "is_unconditional", "timesteps", "noise"):
+        assert torch.equal(getattr(plain_draws, name), getattr(flipped, name))
+    # By hand: the condition of flipped codes, and the loss of clean ones.
+    seen = torch.where(flipped.is_flipped, 1.0 - codes, codes)
+    condition = model.condition(seen, labels, flipped.is_masked)
+    x_0, t = codes.flatten(0, 1), flipped.timesteps.flatten()
+    x_t = model.transcoder.noised(x_0, t, flipped.noise.flatten(0, 1))
+    losses = model.transcoder.loss(x_0, t, x_t, condition.flatten(0, 1)).loss
+    expected = losses[flipped.is_masked.flatten()].mean()
+    for masked_only in (True, False):
+        outcome = model.loss(codes, labels, draws=flipped, masked_only=masked_only)
+        torch.testing.assert_close(outcome.loss, expected)
+    assert abs(model.loss(codes, labels, draws=plain_draws).loss - expected) > 1e-3
+    part = flipped.rows(slice(1, 3)).is_flipped
+    assert part is not None
+    assert torch.equal(part, flipped.is_flipped[1:3])
+
+
+def test_flip_rates_are_drawn_for_each_image() -> None:
+    """Their mean is half of the highest rate, and they are spread evenly up to it."""
+    config = BiGRConfig(**{**TINY, "grid_size": 16})
+    generator = torch.Generator().manual_seed(2)
+    draws = draw_training(config, 400, num_masked=9, flip_rate=0.3, generator=generator)
+    assert draws.is_flipped is not None
+    rates = draws.is_flipped.float().mean(dim=(1, 2))
+    assert stats.kstest(rates.numpy(), "uniform", (0.0, 0.3)).pvalue > 0.01
 
 
 def test_the_direct_objective_has_one_noise_level() -> None:
