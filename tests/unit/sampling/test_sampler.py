@@ -177,7 +177,8 @@ def test_same_numbers_same_codes_with_known_tokens(schedule: str, corrector_shar
         {"guidance_schedule": (2.0, 0.0), "guidance_levels": (0.3, 0.9)},
         {"order": ("halton", "confidence"), "mask_power": 1.5},
         {"gumbel_schedule": (0.0, 2.0), "temperature_schedule": (1.5, 0.5)},
-        {"corrector_share": 0.7, "corrector_rounds": 2},
+        # At a lower temperature, rounding makes most tokens equally certain, and ties decide.
+        {"corrector_share": 0.7, "corrector_rounds": 2, "temperature": 20.0},
         {"corrector_share": 1.0, "corrector_interval": (0.4, 1.0), "order": "random"},
     ],
     ids=str,
