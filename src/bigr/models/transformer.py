@@ -69,7 +69,7 @@ class MaskedTransformer(nn.Module):
         """Compute the buffers, which checkpoints do not contain; call it after a meta build."""
         head_dim = self.config.dim // self.config.num_heads
         table = rotary_table(self.config.grid_size, head_dim, self.config.rope_base)
-        self.register_buffer("rotary", table, persistent=False)
+        self.register_buffer("rotary", table.to(self.position_table.device), persistent=False)
 
     def reset_parameters(self) -> None:
         """Draw weights from N(0, init_std) and the mask token from N(0, 1).

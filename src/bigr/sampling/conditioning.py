@@ -100,13 +100,15 @@ def initial_state(
 ) -> tuple[Tensor, Tensor]:
     """Check the input of :meth:`bigr.Sampler.sample`.
 
+    The classes are compared where they are, so that the host does not wait for classes on the CPU.
+
     Returns:
-        The codes (B, N, K), zero where they are masked, and the mask (B, N).
+        The codes (B, N, K), zero where they are masked, and the mask (B, N), on the model's device.
 
     Raises:
         ValueError: if something does not fit ``model``.
     """
-    config, device = model.config, class_ids.device
+    config, device = model.config, model.device
     shape = (len(class_ids), config.seq_len)
     if class_ids.is_floating_point():
         if class_ids.shape[1:] != (config.dim,):

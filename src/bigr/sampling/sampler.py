@@ -171,8 +171,8 @@ class Sampler:
         Raises:
             ValueError: if shapes, classes or seeds do not fit the model.
         """
-        class_ids = class_ids.to(model.device)
         codes, is_masked = initial_state(model, class_ids, known_codes, is_masked)
+        class_ids = class_ids.to(model.device)
         numbers = image_seeds(len(class_ids), generator=generator, seeds=seeds)
         noise = SeededNoise(numbers, codes.shape[1], codes.shape[2], model.device)
         was_training = model.training

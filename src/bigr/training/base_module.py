@@ -86,6 +86,9 @@ class TrainingModule(LightningModule):
 
     learns: Literal["codes", "images"]
     """What the module is trained on; compared with ``provides`` of the data module."""
+    shown_metrics: tuple[str, ...] = ("train/loss",)
+    """Metrics of training steps that the progress bar shows. They are logged without
+    ``prog_bar=True``, because Lightning would read them, and wait for the device, at every step."""
 
     def __init__(
         self,

@@ -101,6 +101,7 @@ class GeneratorModule(TrainingModule):
     """
 
     learns = "codes"
+    shown_metrics = ("train/loss", "train/bit_accuracy")
 
     @checked
     def __init__(
@@ -400,7 +401,7 @@ class GeneratorModule(TrainingModule):
 
     def _log(self, split: str, figures: Tensor, **settings: Any) -> None:
         for name, value in zip(("loss", "bit_accuracy"), figures, strict=True):
-            self.log(f"{split}/{name}", value, prog_bar=True, **settings)
+            self.log(f"{split}/{name}", value, prog_bar=split == "val", **settings)
 
     def _draw_uniform(self, like: Tensor) -> Tensor:
         """Return uniform numbers of the shape of ``like`` for this process's images."""

@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class RunProgressBar(ProgressBar):
-    """Shows the optimiser steps of the run, the time left, and the metrics logged for it.
+    """Shows the optimiser steps of the run, the time left, and some metrics.
 
-    Without a terminal it writes log lines at regular parts of the run instead.
+    These are the metrics that the module names in ``shown_metrics``, which are read every 10 steps,
+    and those that it logs with ``prog_bar=True``. Without a terminal, the callback writes log lines
+    at regular parts of the run instead.
 
     Args:
         num_lines: number of those lines.
@@ -78,6 +80,9 @@ class RunProgressBar(ProgressBar):
 
     def _metrics(self, trainer: Trainer, pl_module: LightningModule) -> str:
         metrics = self.get_metrics(trainer, pl_module)
+        found = trainer.callback_metrics
+        names = [name for name in getattr(pl_module, "shown_metrics", ()) if name in found]
+        metrics.update({name: float(found[name]) for name in names})
         shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
         return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 

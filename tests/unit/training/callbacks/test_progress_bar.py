@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
 
+from bigr import BiGRConfig
 from bigr.training.callbacks.progress_bar import RunProgressBar
-from tests.tiny_training import LinearModule, tiny_trainer
+from bigr.training.generator_module import GeneratorModule
+from bigr.training.optimizers import adamw
+from tests.models import TINY
+from tests.tiny_training import LinearModule, PairsDataModule, tiny_trainer
 
 
 def test_a_line_at_each_part_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -22,6 +27,20 @@ def test_a_line_at_each_part_of_the_run(caplog: pytest.LogCaptureFixture) -> Non
     ]
     assert all(re.search(r" steps/s, .*train/loss \d+\.\d{3}$", line) for line in lines)
     assert [" left, " in line for line in lines] == [True, True, True, False]
+
+
+def test_metrics_that_the_module_names(caplog: pytest.LogCaptureFixture) -> None:
+    """A generator does not log them for the progress bar, for which Lightning reads every step."""
+    caplog.set_level("INFO")
+    module = GeneratorModule(BiGRConfig(**TINY), functools.partial(adamw, lr=1e-3))
+    trainer = tiny_trainer(2, RunProgressBar(num_lines=1), enable_progress_bar=True)
+    trainer.fit(module, datamodule=PairsDataModule("codes"))
+    (line,) = [line for line in caplog.messages if line.startswith("step ")]
+    loss, accuracy = (
+        float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "bit_accuracy")
+    )
+    assert line.endswith(f"train/loss {loss:.3f}, train/bit_accuracy {accuracy:.3f}")
+    assert trainer.progress_bar_metrics == {}
 
 
 def test_other_processes_write_nothing(caplog: pytest.LogCaptureFixture) -> None:
