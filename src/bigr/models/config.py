@@ -15,8 +15,6 @@ from bigr.schema import Fraction, NonNegativeFloat, PositiveInt, check_fields, f
 
 Objective = Literal["flip", "x0", "direct", "categorical"]
 AttentionKind = Literal["bidirectional", "causal"]
-LARGEST_GROUP = 12
-"""Bits of a softmax, which then has 4,096 outcomes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +40,8 @@ class BiGRConfig:
             :mod:`bigr.models.categorical`.
         attention: ``bidirectional`` for a masked transformer, ``causal`` for one that predicts the
             next token in raster order and has no mask token.
+        softmax_bits: most bits of a token that one softmax predicts; 12 bits have 4,096 values.
+            Tokens with more bits are split into equal groups.
         weighted_loss: whether to weight the cross-entropy of each bit by the balance of its token;
             without effect on a softmax.
         auxiliary_weight: weight of the posterior cross-entropy term; 0 disables it.
@@ -71,6 +71,7 @@ class BiGRConfig:
     )
     objective: Objective = "flip"
     attention: AttentionKind = "bidirectional"
+    softmax_bits: Annotated[int, Ge(1), Le(16)] = 12
     weighted_loss: bool = True
     auxiliary_weight: NonNegativeFloat = 0.0
     dropout: Fraction = 0.1
@@ -120,13 +121,14 @@ class BiGRConfig:
 
     @property
     def num_groups(self) -> int:
-        """Groups into which a softmax splits the bits of a token; 1 for all other objectives.
+        """Groups into which the bits of a token are split for a softmax.
 
-        It is the smallest number of equal groups of at most 12 bits.
+        It is the smallest number of equal groups of at most ``softmax_bits`` bits, and 1 for all
+        other objectives.
         """
         if self.objective != "categorical":
             return 1
-        fewest = math.ceil(self.code_dim / LARGEST_GROUP)
+        fewest = math.ceil(self.code_dim / self.softmax_bits)
         return next(n for n in range(fewest, self.code_dim + 1) if self.code_dim % n == 0)
 
     @property

@@ -45,6 +45,7 @@ CODE_LAYERS = (
 MUST_AGREE = (
     *("dim", "num_layers", "num_heads", "feed_forward_dim", "denoiser_dim", "denoiser_blocks"),
     *("num_diffusion_steps", "noise_schedule", "objective", "attention"),
+    "softmax_bits",
     *("rope_base", "norm_eps"),
 )
 SHOWN = 3

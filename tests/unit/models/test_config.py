@@ -42,6 +42,7 @@ def test_groups_of_a_softmax(code_dim: int, groups: int) -> None:
     assert (config.num_groups, config.num_outputs) == (1, code_dim)
     softmax = dataclasses.replace(config, objective="categorical")
     assert (softmax.num_groups, softmax.num_outputs) == (groups, 2 ** (code_dim // groups))
+    assert dataclasses.replace(softmax, softmax_bits=1).num_outputs == 2
 
 
 @pytest.mark.parametrize(

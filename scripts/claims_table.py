@@ -1,0 +1,5 @@
+from pathlib import Path
+
+
+def write_tables(results: Path, page: Path) -> None:
+    pass
