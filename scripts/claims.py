@@ -30,6 +30,7 @@ from torch import Tensor
 
 import bigr.tokenize
 import bigr.train
+from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import load_autoencoder, load_generator
 from bigr.data.files import write_atomically
 from bigr.data.locks import LockedError, only_writer
@@ -124,8 +125,10 @@ def prepare(data: ClaimsData, folder: Path, results: Path) -> None:
             for name, images in (("train", train), ("test", test))
         }
         found = {
-            "autoencoder": data.autoencoder,
-            "reconstructions": scorer.scores(scorer.reconstructions(autoencoder), scorer.test.labels),
+            "autoencoder_sha256": weights_sha256(autoencoder),
+            "reconstructions": scorer.scores(
+                scorer.reconstructions(autoencoder), scorer.test.labels
+            ),
             "probe_pixels": best_accuracy(flat, scorer.train.labels, scorer.test.labels),
             "probe_bits": best_accuracy(encoded, scorer.train.labels, scorer.test.labels),
         }
