@@ -34,7 +34,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt $(if $(CPU),--extra-index-url $(CPU_INDEX) --retries 1 --timeout 20)
 SIZE := $(if $(CPU),2,6) GB
 
-.PHONY: help setup demo fashion test fuzz slurm lint types bench docs index given-venv
+.PHONY: help setup demo claims fashion test fuzz slurm lint types bench docs index given-venv
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -46,6 +46,9 @@ demo: $(RUNTIME) ## train on handwritten digits and draw some: at most 10 minute
 
 fashion: $(RUNTIME) ## train on Fashion-MNIST, draw clothes and score them: about an hour on 2 cores
 	@PYTHON="$(PY)" PATH="$(BIN):$$PATH" bash scripts/demo_fashion.sh
+
+claims: $(RUNTIME) ## run what is missing of docs/claims.md, and write its tables: 15 minutes on 2 cores
+	OMP_NUM_THREADS=1 "$(PY)" scripts/claims.py run $(ARGS)
 
 test: $(DEV) ## all tests
 	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/slurm $(ARGS)

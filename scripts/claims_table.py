@@ -83,7 +83,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     mean = f"{statistics.fmean(values):.{digits}f}"
     if len(values) == 1:
         return mean
-    return f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -132,23 +132,24 @@ def main_table(found: dict[str, list[dict[str, Any]]], references: dict[str, Any
 
 
 def objective_table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the table of the objectives and of the codes, without guidance."""
+    """Return the table of the objectives and of the codes, each at its best guidance scale."""
     rows = []
     for name in ("direct", "x0", "s3", "likelier", "unconditional"):
         if runs := found.get(name):
-            scale = "guidance 1"
-            cells = score_cells([run["samples"][scale] for run in runs])
+            best = best_setting(runs)
+            cells = score_cells([run["samples"][best] for run in runs])
             cells[0] = "" if name == "unconditional" else cells[0]
             rows.append([NAMES[name], str(len(runs)), *cells])
     return table(HEADER, rows)
 
 
 def sampling_table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the table of the ways of sampling S3, without guidance."""
+    """Return the table of the ways of sampling S3."""
     runs, usual = found.get("sampling", []), found.get("s3", [])
     rows = []
     if usual:
-        samples = [run["samples"]["guidance 1"] for run in usual]
+        best = best_setting(usual)
+        samples = [run["samples"][best] for run in usual]
         cost = f"{statistics.fmean(one['gflop'] for one in samples):.3f}"
         name = "by confidence, 8 iterations, 25 denoising steps"
         rows.append([name, str(len(samples)), *score_cells(samples), cost])

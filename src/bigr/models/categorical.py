@@ -1,10 +1,10 @@
 """The softmax over the values of a token: ``objective=categorical`` (rows S0 and S1 of Table 1).
 
 A token of K bits has 2^K values. Up to ``softmax_bits`` bits, which are 12 by default, one softmax
-covers all of them. Longer tokens are split into equal groups of bits, and the probability of a token is a product by the chain rule,
-P(group 1) P(group 2 | group 1) ..., so that bits of different groups may depend on each other as
-they do in a single softmax. Independent groups would need one pass instead of one for each group,
-but could not represent every distribution.
+covers all of them. Longer tokens are split into equal groups of bits, and the probability of a
+token is a product by the chain rule, P(group 1) P(group 2 | group 1) ..., so that bits of different
+groups may depend on each other as they do in a single softmax. Independent groups would need one
+pass instead of one for each group, but could not represent every distribution.
 
 The network is that of :class:`~bigr.models.denoiser.Denoiser`: it reads the bits of the groups
 before, and the number of the group in place of a noise level. The value of a group is the binary
