@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.names:
         for name, file in PUBLISHED.items():
             state = "present" if file.place.exists() else "missing"
-            print(f"{name:<10} {state:<8} {file.purpose}: {file.url}")  # noqa: T201
+            print(f"{name:<10} {state:<8} for {file.purpose}\n  {file.url}")  # noqa: T201
+        print("\nTo download a file: python -m bigr.fetch inception")  # noqa: T201
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:

@@ -62,7 +62,7 @@ def from_preset(cls: type[T], group: str, name: str, changes: dict[str, Any]) ->
     """Build a configuration class from an option of a group and ``changes``, which take precedence.
 
     Raises:
-        ValueError: for an unknown name, an unknown or missing key, or a value that does not fit.
+        ValueError: if a name or key is unknown, a key is missing, or a value does not fit.
     """
     found: T = from_dict(cls, {**load_preset(group, name), **changes})
     return found

@@ -172,7 +172,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """Build ``cls`` from a mapping, for example one that was read from a file.
 
     Raises:
-        SchemaError: for an unknown or a missing key, or a value that does not fit.
+        SchemaError: if a key is unknown or missing, or a value does not fit.
     """
     check_arguments(cls, values, cls.__name__)
     return cls(**values)

@@ -55,6 +55,9 @@ def job(config: DictConfig) -> None:
             module, trainer = build(config)
             if trainer.is_global_zero:
                 stack.enter_context(module.writer.open())
+        count = sum(module.writer.settings.num_images.values())
+        source = config.pretrained or config.autoencoder
+        log.info("encoding %s images with the B-AE of %s", f"{count:,}", source)
         log.info("codes: %s", module.writer.folder)
         try:
             trainer.predict(module, return_predictions=False)

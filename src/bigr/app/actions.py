@@ -35,7 +35,7 @@ MAX_ROUNDS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most that one request, or one visitor, may ask for.
+    """Limits of one request, and of the files of visitors.
 
     Args:
         upload_mb: size of an uploaded file in megabytes.
@@ -130,11 +130,11 @@ class Actions:
         )
 
     def examples(self) -> list[Image.Image]:
-        """Return example images of the kind that this model may have been trained on."""
+        """Return example images that suit this model."""
         return example_pictures(self.pipeline.image_size)
 
     def open(self, path: str | None) -> Image.Image:
-        """Open an uploaded image, which is checked before it is decoded.
+        """Open an uploaded image, and check it before it is decoded.
 
         Raises:
             ValueError: if there is none, or if it is not an image within the limits.
@@ -194,8 +194,8 @@ class Actions:
 
         Args:
             path: path of the image.
-            strokes: RGBA image of the size of the canvas, opaque where it was painted.
-            keeps_strokes: keep the painted part and repaint the rest, instead of the opposite.
+            strokes: RGBA image of the size of the canvas, opaque where the user painted.
+            keeps_strokes: keep the painted part and repaint the rest, instead of the reverse.
             class_id: class to paint, or ``WHATEVER``.
             num_variants: number of results.
             blend: see :meth:`bigr.BiGRPipeline.inpaint`.
@@ -238,7 +238,7 @@ class Actions:
         return self._job("enrich", arguments, num_variants, ENRICHMENT["mask_schedule"], knobs)
 
     def reproduce(self, path: str | None) -> PictureJob:
-        """Make the pictures of a ZIP, PNG or ``settings.json`` of the app again.
+        """Make the pictures again from a ZIP, PNG or ``settings.json`` of the app.
 
         Raises:
             ValueError: if the file has no valid settings, if they are those of another model, or if

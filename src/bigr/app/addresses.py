@@ -1,4 +1,4 @@
-"""Who may open the web app: the names that it has, and the password that it asks for."""
+"""Who may open the web app: the names under which it is served, and its password."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def credentials(auth: str) -> tuple[str, str]:
     """Return user and password from ``user:password``, or from the first line of a file.
 
     Raises:
-        ValueError: if there is no password, without repeating what was given.
+        ValueError: if there is no password; the message does not repeat the input.
     """
     path = Path(auth).expanduser()
     if ":" not in auth or path.is_file():

@@ -1,7 +1,7 @@
-"""Checks of the calls of the page, so that Gradio can process each of them without an error.
+"""Checks of calls, so that Gradio only receives those that it can process without an error.
 
-Gradio prints a traceback for a call that its browser client would never send: another number of
-values, a file that was not uploaded, or an event without the data of its kind.
+Gradio prints a traceback for a call that its browser client would never send, such as one with a
+wrong number of values, a file that was not uploaded, or an event without its data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gate between the network and Gradio, which lets only requests of the page itself through.
+"""The gate between the network and Gradio, which only lets requests of the page itself pass.
 
 A local web app can be reached by every web page that its user opens, so each request is checked
 before Gradio sees it:
@@ -86,9 +86,9 @@ class Gate:
     Args:
         app: Gradio's app.
         address: where it is served.
-        visitors: whose requests are answered.
-        check_call: returns the call of a function of the page as Gradio is to get it, or raises
-            ``ValueError``.
+        visitors: the visitors whose requests are answered.
+        check_call: checks the call of a function of the page, and returns the call that is passed
+            on to Gradio, or raises ``ValueError``.
         max_upload_bytes: size of an uploaded file.
         shared: files of the page itself, which every visitor may see.
         auth: user and password, or None.
@@ -280,7 +280,7 @@ class Gate:
                 async with request.form(max_files=1, max_fields=9) as form:
                     file = next(part for part in form.values() if isinstance(part, UploadFile))
                     content = await file.read()
-            except Exception:  # whatever the parser says of a malformed form
+            except Exception:  # the parser may raise anything for a malformed form
                 raise RefusedError(400, "the body is not a form with a single file.") from None
         kind = file.content_type or ""
         is_declared = kind.startswith("image/") or kind == UNDECLARED
@@ -311,7 +311,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Return the body of a request of at most ``limit`` bytes; it is refused before it is read."""
+    """Return the body of a request, which must have at most ``limit`` bytes, or raise an error."""
     too_large = RefusedError(413, f"the request exceeds the maximum allowed size of {limit} bytes.")
     length = Headers(scope=scope).get("content-length", "0")
     if not length.isdecimal() or len(length) > 18 or int(length) > limit:

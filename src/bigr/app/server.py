@@ -86,7 +86,7 @@ def create(
         folder: a private folder for all files.
         auth: user and password, or None.
     """
-    # 1. Limits of the libraries. By default, Pillow only warns of a large image, and refuses one
+    # 1. Limits of the libraries. By default, Pillow only warns about a large image, and rejects one
     # of twice the size.
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = str(MAX_STATISTICS)

@@ -45,7 +45,7 @@ class Step:
 
 
 class StoppedError(Exception):
-    """The results are no longer wanted."""
+    """The user no longer wants the results."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PictureJob:
         film: draws the frames.
         describe: returns the settings; it is called after the images have been made.
         animates_result: show the results as an animation.
-        captions: of the results, such as their class and seed.
+        captions: captions of the results, such as their class and seed.
     """
 
     call: Callable[[ProgressCallback], list[Image.Image]]
@@ -69,8 +69,8 @@ class PictureJob:
     def steps(self, folder: Path, stop: threading.Event | None = None) -> Iterator[Step]:
         """Run ``call`` in a thread; yield a frame per iteration, and the results at the end.
 
-        When this generator is closed, the call ends with its next iteration. When ``stop`` is set,
-        the last frame is shown once more, with a message.
+        If this generator is closed, the call ends at its next iteration. If ``stop`` is set, the
+        last frame is shown once more with a message.
 
         Args:
             folder: an empty folder for all files that are shown.

@@ -1,4 +1,4 @@
-"""The visitors of the web app: whose files are whose, and when they are deleted.
+"""The visitors of the web app: which files belong to whom, and when they are deleted.
 
 A visitor is a browser. A random cookie identifies it, a private folder keeps its files, and the
 folder is deleted when the last of its pages has been closed. Nothing here depends on Gradio.
@@ -87,11 +87,11 @@ class Visitor:
     def store(self, name: str, content: bytes) -> Path:
         """Keep an uploaded file, and return its path.
 
-        The same content is stored once, also if the page sends it several times at the same time.
+        The same content is stored only once, even if the page sends it several times at once.
         The oldest uploads are deleted if all of them together are larger than ``max_bytes``.
 
         Args:
-            name: any text; what could not be part of a file name is replaced.
+            name: any text; characters that a file name cannot contain are replaced.
             content: at most ``max_bytes``.
         """
         plain = re.sub(r"[^\w.-]+", "_", Path(name).name).strip("._")[-64:] or "picture"
@@ -162,7 +162,7 @@ class Visitor:
             self.left_at = time.monotonic()
 
     def leave(self, now: float | None = None) -> bool:
-        """Delete all files if no page has been open for :data:`GRACE_SECONDS`; return whether so.
+        """Delete all files if no page was open for :data:`GRACE_SECONDS`; return whether they were.
 
         Args:
             now: the time of :func:`time.monotonic`; infinity deletes them in any case.
@@ -184,7 +184,7 @@ class Visitors:
         folder: a private folder that contains the folders of the visitors.
         visitor_bytes: total size of the uploads of one visitor.
         total_bytes: total size of the files of all visitors; when it is reached, uploads are
-            refused.
+            rejected.
     """
 
     def __init__(self, folder: Path, visitor_bytes: float, total_bytes: float) -> None:
@@ -204,7 +204,7 @@ class Visitors:
         """Return the visitor who loads the page, and the cookie that identifies the browser.
 
         Args:
-            token: the cookie that the browser has sent. Only one that is known counts.
+            token: the cookie that the browser has sent; an unknown one is ignored.
 
         Raises:
             RefusedError: if there are :data:`MOST_VISITORS` visitors with open pages.
@@ -223,7 +223,7 @@ class Visitors:
         """Note that the page with Gradio's name ``session`` belongs to ``visitor``.
 
         Raises:
-            RefusedError: if it is not a name, or is the page of someone else.
+            RefusedError: if it is not a valid name, or the page belongs to someone else.
         """
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", session):
             raise RefusedError(400, "session_hash must be 1 to 64 letters and digits.")
@@ -253,11 +253,11 @@ class Visitors:
         self._visitors.clear()
 
     def _all(self) -> list[Visitor]:
-        """Return the visitors of this moment; others come and go in other threads."""
+        """Return the current visitors; other threads may add and remove some meanwhile."""
         return list(self._visitors.values())
 
     def _make_room(self) -> None:
-        """Forget the visitor without an open page who came first."""
+        """Forget the earliest visitor who has no open page."""
         for token, visitor in list(self._visitors.items()):
             if visitor.open_pages == 0:
                 visitor.leave(float("inf"))
@@ -270,9 +270,9 @@ class Visitors:
 def private_folder() -> Iterator[Path]:
     """Yield a temporary folder that only this user can read; it is deleted at the end.
 
-    Until then it is the temporary folder of the whole process, all files that the process creates
-    are private, and SIGTERM raises ``SystemExit``, so that the folder is deleted. Folders that were
-    left behind by apps that were killed are deleted first.
+    Until then, the whole process uses it as its temporary folder, all files that the process
+    creates are private, and SIGTERM raises ``SystemExit``, so that the folder is deleted. Folders
+    that killed apps have left behind are deleted first.
     """
     remove_stale_folders()
     mask, place = os.umask(0o077), tempfile.tempdir

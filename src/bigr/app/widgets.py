@@ -95,7 +95,7 @@ class Source:
         self.example_paths = examples
 
     def show_on(self, target: Any, draw: Callable[[Image.Image], Any]) -> None:
-        """Show each image on ``target``; one that is refused leaves ``target`` unchanged.
+        """Show each image on ``target``; one that is rejected leaves ``target`` unchanged.
 
         Args:
             target: shows what ``draw`` returns.
@@ -202,8 +202,8 @@ class Output:
             concurrency_id="model", concurrency_limit=1,
             show_progress="minimal", trigger_mode="once", **PRIVATE,
         )  # fmt: skip
-        # The job itself ends with a last step. If the page cancelled it instead, a frame that is on
-        # its way could follow the message that says so, or be shown as an error.
+        # The job itself ends with a last step. If the page cancelled the job instead, a late frame
+        # could replace the message, or be shown as an error.
         stop.click(interrupt, None, None, show_progress="hidden", **PRIVATE)
 
 

@@ -4,7 +4,7 @@ An adapter is a folder with two files:
 
 - ``adapter_config.json``: the settings of LoRA, and the generator that the adapter changes.
 - ``adapter_model.safetensors``: the matrices A and B of each layer, and in full all other tensors
-  in which the fine-tuned generator differs, such as a new class table. The metadata contain the
+  that differ in the fine-tuned generator, such as a new class table. The metadata contain the
   configuration of the fine-tuned generator, and the checksum of the weights of the original one.
 """
 
@@ -55,9 +55,9 @@ def save_adapter(
         model: a generator after :func:`add_adapter`.
         folder: created if it does not exist.
         config: the settings of the adapter.
-        base: name or path of the original generator, which is found again by it.
+        base: name or path by which the original generator can be found again.
         base_sha256: checksum of its weights.
-        also: names of other parameters that differ from those of the original generator.
+        also: names of further parameters that differ from those of the original generator.
 
     Raises:
         SaveError: if a file cannot be written.
@@ -115,7 +115,7 @@ def with_adapter(
 
     Args:
         found: the original generator.
-        folder: that of the adapter, or of the run that trained it.
+        folder: folder of the adapter, or of the run that trained it.
         verify: whether to compare checksums, also that of the original weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The ZIP archives that ``torch.save`` writes: comparison of their records with their checksums."""
+"""Verification of the ZIP archives that ``torch.save`` writes, by the checksum of each record."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FOLDER = 0x10
 def find_damage(path: Path) -> str | None:
     """Compare every record of an archive with its CRC-32, which ``torch.load`` does not do.
 
-    What is not covered by a checksum (padding, dates, the copies of sizes in the local headers) has
-    no influence on what ``torch.load`` returns.
+    The parts without a checksum (padding, dates, the copies of sizes in the local headers) do not
+    affect what ``torch.load`` returns.
 
     Args:
         path: a regular file.
@@ -27,7 +27,7 @@ def find_damage(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-            # torch.save compresses nothing, so what is read cannot be more than the file has.
+            # torch.save does not compress, so no more can be read than the file contains.
             packed = [one.filename for one in records if one.compress_type != zipfile.ZIP_STORED]
             if packed:
                 return f"it was not written by torch.save: its record {packed[0]} is compressed"

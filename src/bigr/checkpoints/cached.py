@@ -11,7 +11,7 @@ from bigr.data.files import sha256
 
 
 class CachedFileError(ValueError):
-    """A published file is missing or has another checksum; the message says how to get it."""
+    """A published file is missing or has another checksum; the message says where to get it."""
 
 
 class CachedFile(NamedTuple):

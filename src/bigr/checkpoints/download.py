@@ -24,7 +24,7 @@ RANGE_NOT_SATISFIABLE = 416
 
 
 class DownloadError(ValueError):
-    """A file cannot be downloaded; the message says how to get it by hand."""
+    """A file cannot be downloaded; the message says how to get it manually."""
 
 
 def download(
@@ -41,7 +41,7 @@ def download(
     Args:
         file: what to download.
         target: where it is written to.
-        on_start: called with the bytes that are there already, and with all of them if known.
+        on_start: called with the number of bytes that already exist, and the total if it is known.
         on_bytes: called with the number of bytes of each block.
 
     Raises:
@@ -85,7 +85,7 @@ def _continue(
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == RANGE_NOT_SATISFIABLE and have:
-            return True  # there is nothing behind what we have
+            return True  # the file is already complete
         raise
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -106,7 +106,7 @@ def _continue(
 
 
 def _verify(file: CachedFile, part: Path) -> None:
-    """Compare the checksum, or that of every array if the whole file's is not known."""
+    """Compare the checksum of the file, or those of its arrays if no other is known."""
     try:
         if file.hash:
             found = sha256(part)

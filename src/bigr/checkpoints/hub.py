@@ -119,8 +119,8 @@ def find_model(name: str | os.PathLike[str], kind: Literal["generator", "autoenc
 
     Args:
         name: a file; the folder of a run, whose exported weights come before its newest checkpoint;
-            or a name that stands for both networks, see :func:`find_pair`. Files of the released
-            repository are called like ``haoosz/BiGR/gpt/bigr_XL_d24.pt``.
+            or a name that stands for both networks, see :func:`find_pair`. A file of the released
+            repository has a name such as ``haoosz/BiGR/gpt/bigr_XL_d24.pt``.
         kind: which of the two networks.
 
     Raises:
@@ -161,7 +161,7 @@ def packaged_models() -> list[str]:
 def _may_be_on_hub(name: str) -> bool:
     """Return whether a name can be a repository, rather than the path of a folder.
 
-    It has one slash, and its first part, which would be a user of the hub, is no file or folder.
+    Such a name has one slash, and its first part, the user, is neither a file nor a folder here.
     """
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return False
@@ -228,7 +228,7 @@ def _download(repo: str, file: str, revision: str | None) -> Path:
 
 
 def _is_reachable(url: str) -> bool:
-    """Return whether the hub answers a request for a file, in whatever way."""
+    """Return whether the hub answers a request for a file, even with an error."""
     hub = _hub()
     try:
         hub.get_hf_file_metadata(url)

@@ -233,10 +233,10 @@ def _build(
 
 
 def _too_large(config: object, weights: Mapping[str, Tensor]) -> str | None:
-    """Return in which way a network would be larger than the tensors of its file, or None.
+    """Return how a network would be larger than the tensors of its file, or None if it would not.
 
-    Building a network without values takes time for its blocks, each of which has tensors, and
-    memory for the rotary embedding of the token grid, which is smaller than the position table.
+    Even without values, building a network takes time for its blocks, each of which has tensors,
+    and memory for the rotary embedding of the token grid, which is smaller than the position table.
     """
     if isinstance(config, BiGRConfig):
         num_blocks = config.num_layers + config.denoiser_blocks

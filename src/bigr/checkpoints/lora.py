@@ -70,10 +70,10 @@ def add_adapter(model: BiGR, config: LoRAConfig) -> None:
 
     Args:
         model: changed in place.
-        config: with a rank.
+        config: settings of the adapter, with a rank.
 
     Raises:
-        ValueError: if no layer is called like the targets, or the rank is larger than a layer, or
+        ValueError: if no layer matches the targets, or the rank is larger than a layer, or
             ``peft`` is not installed.
     """
     # 1. Find the layers.
@@ -115,7 +115,7 @@ def merged(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Return weights in which each adapter has been added to its layer, under plain names.
 
     Args:
-        weights: of a generator, with or without adapters.
+        weights: weights of a generator, with or without adapters.
         scale: factor of the product B A.
 
     Raises:

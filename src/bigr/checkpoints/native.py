@@ -92,9 +92,9 @@ def save_tensors(
     """Write tensors with metadata and a checksum of everything; return the path.
 
     Args:
-        tensors: by name; on any device.
+        tensors: tensors by name, on any device.
         about: entries of the metadata: text, or dataclasses, which become JSON.
-        path: of the file.
+        path: path of the file.
 
     Raises:
         SaveError: if the file cannot be written; an existing one is left as it was.

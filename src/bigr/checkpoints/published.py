@@ -1,4 +1,4 @@
-"""The published files that are needed beside the models, by short name."""
+"""The published files that are needed in addition to the models, by short name."""
 
 from __future__ import annotations
 

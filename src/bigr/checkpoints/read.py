@@ -1,6 +1,6 @@
 """Reading checkpoint files of any layout, which is recognised by content, not by suffix.
 
-Nothing that a file states about itself is trusted: checksums are compared if it has any (the
+What a file states about itself is not trusted: checksums are compared if there are any (the
 CRC-32 of every record of a PyTorch file, the SHA-256 of a file in the format of this project), and
 tensors may not be larger than the file. Pickles of PyTorch before 1.6 and the .safetensors files of
 other projects have no checksum. With the environment variable ``BIGR_VERIFY=0`` none is compared.
@@ -71,7 +71,7 @@ class Checkpoint:
     discriminator: dict[str, Tensor]
     """Tensors of the discriminator under our names; empty if there is none."""
     settings: ModelSettings = UNKNOWN
-    """What a generator remembers beside its weights."""
+    """What a generator remembers besides its weights."""
 
 
 def read_checkpoint(
@@ -176,7 +176,7 @@ def read_safetensors(path: Path, *, verify: bool) -> tuple[dict[str, Tensor], di
         with safe_open(str(path), "pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except Exception as error:  # a broken header can make the reader raise anything
+    except Exception as error:  # the reader may raise anything for a broken header
         raise CheckpointError(
             f"{path} is a damaged or truncated safetensors file ({error}). Copy it again."
         ) from error
@@ -250,7 +250,7 @@ def _unpickle(path: Path, verify: bool) -> Any:
             "is not supported. If you trust the file, save its tensors as a flat dictionary with "
             "the program that made it."
         ) from error
-    except Exception as error:  # a broken pickle can make the reader raise anything
+    except Exception as error:  # the reader may raise anything for a broken pickle
         raise CheckpointError(
             f"{path} starts like a PyTorch file, but it is damaged or truncated "
             f"({path.stat().st_size:,} bytes). Download or copy it again."

@@ -1,4 +1,4 @@
-"""The functions that configuration files may use, and how they become plain values."""
+"""The functions that configuration files can use, and the conversion to plain values."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _own_model(generator: str | None) -> str | None:
 
 
 def _channel_multipliers(image_size: Any) -> list[int]:
-    """Return the stages of a B-AE for this image size; one that is no number is reported later."""
+    """Return the stages of a B-AE for this image size; an invalid size is reported later."""
     from bigr.models.config import stages_for
 
     return list(stages_for(image_size if isinstance(image_size, int) else RELEASED_SIZE))
 
 
 def _warmup_steps(steps: int, max_steps: Any) -> int:
-    """Return the length of a warm-up: ``steps``, or a quarter of a run that is short."""
+    """Return the length of a warm-up: ``steps``, but at most a quarter of the run."""
     return min(steps, max_steps // 4) if isinstance(max_steps, int) and max_steps > 0 else steps
 
 
@@ -81,10 +81,11 @@ def _of_codes(name: str, root: Any, autoencoder: Any, default: Any) -> Any:
     """Return ``code_dim`` or ``grid_size`` of the codes that a generator learns, or ``image_size``.
 
     Args:
-        name: of the value.
+        name: name of the value.
         root: folder of the data; a store of codes contains the value.
         autoencoder: path of the B-AE that encodes images during training.
-        default: returned if there is neither, or it can't be read, which is reported later.
+        default: returned if there is neither of them, or if it can't be read, which is reported
+            later.
     """
     found = _manifest(root).get(name)
     if found is None and isinstance(autoencoder, str):
@@ -97,7 +98,8 @@ def _of_codes(name: str, root: Any, autoencoder: Any, default: Any) -> Any:
 def _of_generator(name: str, model: Any) -> Any:
     """Return a field of the configuration of the generator that training starts from.
 
-    Without one, or if it can't be read, which is reported later, the value is that of BiGR-L.
+    Without such a generator, the value is that of BiGR-L. If the generator can't be read, this is
+    reported later.
     """
     from bigr.models.config import BiGRConfig
 

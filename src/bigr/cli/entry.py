@@ -60,7 +60,7 @@ Job = Callable[[DictConfig], Any]
 
 
 class RememberSweep(Callback):
-    """Hydra's callback that tells :func:`run` about a sweep, which ends with more work.
+    """A callback of Hydra that tells :func:`run` about a sweep, after which there is more to do.
 
     Hydra itself calls nothing at the end of a sweep in which a job failed.
     """
@@ -82,17 +82,17 @@ def run(
 ) -> None:
     """Compose ``conf/<name>.yaml`` with the command line, validate it, and run ``job``.
 
-    With ``-m`` the job runs once for each combination of a sweep. Errors of the user end the
+    With ``-m`` the job runs once for each combination of a sweep. Mistakes of the user end the
     process with code 2 and one sentence; with ``HYDRA_FULL_ERROR=1`` they show a traceback. A job
     of a sweep that fails does not stop the others.
 
     Args:
-        name: of the entry point.
+        name: name of the entry point.
         job: called with the configuration.
         settings: a dataclass whose annotations declare the values at the top level of the
             configuration.
         before: called with the configuration before it is validated, which imports PyTorch; raises
-            ``ValueError`` to refuse the command at once.
+            ``ValueError`` to end the command at once.
         after_sweep: called at the end of a sweep with the configuration that the jobs share, even
             if some failed; needs :class:`RememberSweep` as a callback of the configuration.
     """
@@ -211,7 +211,7 @@ class _Job:
                     self.before(config)
                 validate(provisional(config), self.settings)
                 config = with_models(config)
-            # The processes that a job starts print one sentence, too, instead of a traceback.
+            # The processes that a job starts also print one sentence instead of a traceback.
             with _full_errors(self.wants_traceback):
                 return self.job(config)
         except UserError as error:

@@ -44,7 +44,7 @@ def evaluate(config: DictConfig) -> float | None:
     """Write ``metrics.json`` and pictures, and print the table of figures.
 
     The node ``evaluation`` names an :class:`bigr.evaluation.evaluator.Evaluator`.
-    An evaluation that was finished before, with the same settings and weights, is not repeated.
+    An evaluation that has already been finished with the same settings and weights is not repeated.
 
     Returns:
         The figure ``config.optimized_metric``, for sweepers that optimise it.
@@ -103,7 +103,7 @@ def _evaluate(config: DictConfig) -> float | None:
 
 
 def _check_used(config: DictConfig, *keys: str) -> None:
-    """Raise ``ConfigError`` for images that the chosen evaluation does not look at."""
+    """Raise ``ConfigError`` for images that the chosen evaluation would ignore."""
     for key in keys:
         if config.get(key) is not None and key not in config.evaluation:
             raise ConfigError(
@@ -148,6 +148,6 @@ def _context(config: DictConfig, output: Path, processes: Processes) -> Evaluati
 
 
 def _title(config: DictConfig) -> str:
-    """Return what is evaluated, as the user called it."""
+    """Return the name that the user gave to what is evaluated."""
     given = [config.get(key) for key in ("pretrained", "samples", "generator", "autoencoder")]
     return next((str(name) for name in given if name), config.evaluation._target_)

@@ -172,7 +172,7 @@ def _last(folder: Path, pattern: str) -> Path | None:
 
 
 def _scores(products: dict[str, Path], output: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the rows of the table of scores: name, value and meaning."""
+    """Yield the rows of the table of scores: title, value and meaning."""
     figures: dict[str, Any] = _last_validation(output / "generator" / "csv" / "metrics.csv")
     for name in EVALUATIONS:
         try:

@@ -23,7 +23,7 @@ MACHINES: dict[Size, str] = {"small": "a CPU", "large": "a GPU"}
 
 @dataclasses.dataclass(frozen=True)
 class FitStep:
-    """One command of this package."""
+    """One command of the plan."""
 
     name: str
     purpose: str
@@ -69,7 +69,7 @@ SCALES: dict[Size, _Scale] = {
 
 
 def choose_size(size: Literal["auto", "small", "large"]) -> Size:
-    """Return ``size``, or the one for this machine: ``large`` if it has a GPU."""
+    """Return ``size``, where ``auto`` means ``large`` with a GPU and ``small`` without one."""
     if size != "auto":
         return size
     import torch
@@ -88,18 +88,18 @@ def plan(
     pretrained: str | None = None,
     seed: int = 0,
 ) -> list[FitStep]:
-    """Return the commands in their order.
+    """Return the commands in the order in which they are run.
 
     Args:
         images: the images.
         output: folder for everything that the commands write.
         image_size: side in pixels to which the images are cropped.
-        size: of the networks.
-        autoencoder_steps: training steps of the B-AE; None takes those of ``size``.
-        generator_steps: training steps of the generator; None takes those of ``size``.
+        size: size of the networks.
+        autoencoder_steps: training steps of the B-AE; None takes the default of ``size``.
+        generator_steps: training steps of the generator; None takes the default of ``size``.
         pretrained: trained models whose B-AE is used, and whose generator is fine-tuned. The images
             then have the size that this B-AE was trained on. None trains both from scratch.
-        seed: of all commands.
+        seed: seed of all commands.
 
     Raises:
         ValueError: if the B-AE cannot have this image size, or there are no such trained models.

@@ -51,7 +51,7 @@ COMMANDS = {
         },
     ),
     "tokenize": Command(
-        "Encode images as packed codes, which train a generator faster than images.",
+        "Encode images as packed codes, from which a generator trains faster than from images.",
         (
             "autoencoder=binaryae_ema_1000000.th data.root=/data/imagenet output=/data/codes_d24",
             "autoencoder=binaryae_ema_1000000.th data.root=photos output=codes 'splits=[train]'",
@@ -67,7 +67,8 @@ COMMANDS = {
             "images=photos resolution=32 hydra.run.dir=outputs/photos",
             "images=photos resolution=32 autoencoder_steps=2000 generator_steps=5000",
         ),
-        "outputs/fit: report.md, both models, codes, samples and scores. Repeat to continue.",
+        "outputs/fit: report.md, both models, codes, samples and scores. The same command "
+        "continues an unfinished run.",
     ),
     "sample": Command(
         "Generate, inpaint, outpaint, edit, interpolate or enrich images.",
@@ -81,8 +82,8 @@ COMMANDS = {
             "application.classes": "classes to generate, by number or name",
             "application.num_per_class": "number of images of each class",
             "application.image": "the picture to edit, unless application=generate",
-            "sampler.guidance_scale": "how strongly the class guides; 1 is without guidance",
-            "sampler.num_iterations": "steps in which the tokens are drawn",
+            "sampler.guidance_scale": "strength of the guidance by the class; 1 means none",
+            "sampler.num_iterations": "number of iterations, each of which decides some tokens",
         },
     ),
     "evaluate": Command(
@@ -99,7 +100,7 @@ COMMANDS = {
         {
             "evaluation.count": "number of images to generate or to compare",
             "data.root": "the images of evaluation=reconstruction and edits",
-            "sampler.guidance_scale": "how strongly the class guides; 1 is without guidance",
+            "sampler.guidance_scale": "strength of the guidance by the class; 1 means none",
         },
     ),
     "probe": Command(
@@ -112,7 +113,7 @@ COMMANDS = {
         "outputs/probe/<time>: accuracies by layer, plots, and the configuration.",
         {
             "data.root": "the folder with the images or codes",
-            "probe.layers": "numbers of the layers, or all",
+            "probe.layers": "numbers of the layers to measure, middle or all",
         },
     ),
     "demo": Command(
@@ -122,7 +123,7 @@ COMMANDS = {
             "pretrained=haoosz/BiGR sampler=demo",
             f"{MODELS} port=8000",
         ),
-        "are shown in the browser; only this computer can open the app.",
+        "pictures in the browser, to be downloaded there. Only this computer can open the app.",
     ),
 }
 OTHER_COMMANDS = {
@@ -137,7 +138,7 @@ GROUPS = {
     "data": "where images or codes come from",
     "debug": "short runs to find mistakes",
     "evaluation": "what to measure",
-    "experiment": "complete settings of a run",
+    "experiment": "prepared settings of a run",
     "features": "what is stored with codes for alignment",
     "logger": "where metrics are logged",
     "lr_scheduler": "learning rate over time",
@@ -146,7 +147,7 @@ GROUPS = {
     "sample_metrics": "metrics of samples during training",
     "sampler": "sampling settings",
     "strategy": "how devices work together",
-    "sweep": "sweeps with defaults",
+    "sweep": "prepared sweeps",
     "task": "which network to train",
     "trainer": "devices and precision",
 }
@@ -192,11 +193,12 @@ def overview() -> str:
     lines = [f"bigr-lightning {__version__}", "", "Commands:"]
     for name, purpose in purposes.items():
         lines += _entry(f"python -m bigr.{name}", purpose, MAX_WIDTH, 26)
-    return "\n".join([*lines, "", "python -m bigr.train --help describes a command."])
+    lines += ["", "Start with: python -m bigr.sample pretrained=digits"]
+    return "\n".join([*lines, "Help on a command: python -m bigr.train --help"])
 
 
 def _entry(name: str, text: str, width: int, name_width: int = NAME_WIDTH) -> list[str]:
-    """Return a name in a column of its own, and a text that is wrapped beside it."""
+    """Return lines with a name on the left, and a wrapped text on the right."""
     column = " " * name_width
     lines = textwrap.wrap(
         text,

@@ -28,7 +28,7 @@ MOST_WAITING = 256
 
 
 def make_film(pipeline: BiGRPipeline, arguments: dict[str, Any], is_shared: bool) -> Film:
-    """Return the recorder of the animation: of the first batch if the images come in many."""
+    """Return the recorder of the animation: of the first batch if there are several."""
     from bigr.inference.preview import Film
     from bigr.sampling.conditioning import INTERPOLATION_RATIOS
 
@@ -40,7 +40,7 @@ def make_film(pipeline: BiGRPipeline, arguments: dict[str, Any], is_shared: bool
 def write_images(
     pictures: Iterable[Any], folder: Path, prefix: str, seed: int, film: Film | None
 ) -> dict[int, Path]:
-    """Write images as they come, in threads, and return the paths by the number of the image."""
+    """Write images in threads while they are generated; return the paths by image number."""
     from bigr.data.image_arrays import save_picture
     from bigr.inference.progress import progress
     from bigr.pipeline import GeneratedPicture
@@ -73,11 +73,12 @@ def draw(paths: list[Path], output: Path, arguments: dict[str, Any], film: Film 
 
     images = torch.stack([load_image(path) for path in paths[:SHOWN]])
     columns = arguments.get("num_per_class", 1)
-    log.info("%s", save_grid(images, output / "samples.png", columns if columns > 1 else COLUMNS))
+    grid = save_grid(images, output / "samples.png", columns if columns > 1 else COLUMNS)
+    log.info("overview: %s", grid)
     if "ratios" in arguments:  # the images are a sequence
         pictures = [load_picture(path) for path in paths]
         save_animation([*pictures, *pictures[-2:0:-1]], output, "interpolation", FRAME_MS)
     if film is not None:
         lingering = [*film.frames, *film.frames[-1:] * LAST_FRAMES]
-        log.info("%s", save_animation(lingering, output, "unmasking", FRAME_MS)[0])
-    log.info("all pictures: %s", output / "images")
+        log.info("animation: %s", save_animation(lingering, output, "unmasking", FRAME_MS)[0])
+    log.info("all images: %s", output / "images")

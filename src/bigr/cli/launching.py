@@ -57,10 +57,10 @@ HARMLESS_WARNINGS = (
 
 
 def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
-    """Start the other processes, if there are any, and return this one's place among them.
+    """Start the other processes, if any, and return the place of this one among them.
 
     Args:
-        config: with ``device``, ``devices`` (per node) and ``num_nodes``.
+        config: configuration with ``device``, ``devices`` (per node) and ``num_nodes``.
         is_shared: whether several processes can share the work.
 
     Raises:
@@ -173,7 +173,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 
 def quieten_lightning() -> None:
-    """Keep Lightning's advertisements and other libraries' deprecations out of the log."""
+    """Keep Lightning's advertisements and other libraries' deprecation warnings out of the log."""
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(

@@ -1,4 +1,4 @@
-"""Errors of the user in one sentence: the key, what is wrong, and what to write instead."""
+"""Mistakes of the user, explained in one sentence: the key, the problem, and the fix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn errors into :class:`UserError`; put it around everything before the real work."""
+    """Turn errors into :class:`UserError`; to be used around everything before the real work."""
     try:
         yield
     except InstantiationException as error:

@@ -99,13 +99,13 @@ def _with_pretrained(config: DictConfig) -> DictConfig:
 
 
 def _files(config: DictConfig) -> list[str]:
-    """Return the keys of a command that hold the file of a model, rather than its settings."""
+    """Return the keys of a command whose values are files of models rather than settings."""
     keys = [key for key in ("generator", "autoencoder") if key in config.keys()]  # noqa: SIM118
     return [key for key in keys if not OmegaConf.is_dict(config._get_node(key))]
 
 
 def _unset(sampler: Any) -> list[str]:
-    """Return the keys of the sampler's settings whose value follows from the model."""
+    """Return the keys of the sampler whose values follow from the model."""
     return [str(key) for key in sampler if sampler._get_node(key)._is_none()]
 
 
@@ -129,7 +129,7 @@ def _sampled_model(config: DictConfig) -> str | None:
 
 
 def _sampler(generator: str | None) -> dict[str, Any]:
-    """Return the settings of a generator's file; those of BiGR-L if there is none."""
+    """Return the settings in the file of a generator, or those of BiGR-L without a file."""
     from bigr.sampling.sampler_config import SamplerConfig
 
     if generator is None:

@@ -1,4 +1,4 @@
-"""The commands that a command proposes at its end. They can be pasted into a shell."""
+"""The next commands that a command suggests at its end. They can be pasted into a shell."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from bigr.data.codes_writer import StoreWriter
 
 MANY_CLASSES = 100
-"""Number of classes from which a classifier of one's own images says less than Inception."""
+"""With at least this number of classes, Inception is suggested instead of an own classifier."""
 SMALL_GRID = 16
 """Tokens per side below which the small generator is proposed."""
 SCALES = "sampler.guidance_scale=1,1.5,2.5"
 
 
 def after_autoencoder(output: Path, experiment: str | None, data: Mapping[str, Any]) -> str:
-    """Return the command that trains a generator with a B-AE, or first encodes its images.
+    """Return the command that trains a generator with a B-AE, or one that encodes the images first.
 
     Args:
         output: folder of the run.

@@ -217,7 +217,7 @@ def log_speed(
 
     Args:
         output: folder of ``speed.jsonl``.
-        device: of this process.
+        device: device of this process.
         count: number of images of all processes.
         took: seconds.
         flops: floating-point operations of all processes.

@@ -16,7 +16,7 @@ Keys of a primary configuration are never mistaken for groups: ``bigr.sample`` t
 ``autoencoder=…``, while ``autoencoder`` is a group of ``bigr.train``.
 
 Targets of our package are completed, and those of the package that contains the folder. A user's
-package can have its YAML files read in this way, too:
+package can also have its YAML files read in this way:
 ``hydra.searchpath=[signatures:///home/me/my_lab/conf]``; with ``pkg://my_lab.conf``, Hydra reads
 them as they are.
 """

@@ -26,7 +26,7 @@ class Definition(NamedTuple):
 
     Args:
         module: the dotted name of the module.
-        statement: as parsed.
+        statement: the parsed statement.
     """
 
     module: str

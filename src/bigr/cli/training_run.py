@@ -63,7 +63,7 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
                 "or add ~callbacks.lr_monitor to the command."
             )
         trainer = _build_trainer(config.trainer, module, world_size, callbacks, loggers)
-        # 3. What only the objects know. A user's own classes need not have checks.
+        # 3. Checks by the objects themselves, which a user's own classes need not have.
         data.prepare_data()
         data.setup("fit")
         if world_size > 1 and trainer.is_global_zero:
@@ -86,7 +86,7 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
 def _check_batches(trainer: Any, data: Any) -> None:
     """Raise ``ValueError`` for too few batches in an epoch, if the data module tells their number.
 
-    Lightning and the data module would notice when training begins.
+    Otherwise, Lightning and the data module would only notice when training begins.
     """
     from bigr.training.data.resumable_data import ResumableDataModule
 
@@ -105,7 +105,7 @@ def _check_batches(trainer: Any, data: Any) -> None:
 
 
 def _warn_of_same_batches(data: Any, config: DictConfig) -> None:
-    """Log a warning if nothing is known to share the batches out among several devices."""
+    """Log a warning if the batches may not be distributed over several devices."""
     from bigr.training.data.resumable_data import ResumableDataModule
 
     is_ours = isinstance(data, ResumableDataModule)

@@ -165,7 +165,7 @@ def _import(key: str, path: Any) -> Any:
     """Import a class or function by its dotted path.
 
     Raises:
-        ConfigError: with the reason.
+        ConfigError: if it cannot be imported; the message is the reason.
     """
     try:
         target = pydoc.locate(str(path))

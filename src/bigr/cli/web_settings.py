@@ -22,7 +22,7 @@ def as_in_web_app(config: DictConfig) -> tuple[PictureSettings, DictConfig]:
     configuration names them.
 
     Raises:
-        ConfigError: if the command line sets one of these values, too.
+        ConfigError: if the command line also sets one of these values.
         ValueError: if the file has no settings of the web app.
     """
     from bigr.pipeline.picture_settings import PictureSettings

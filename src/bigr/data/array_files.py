@@ -33,7 +33,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
 
     Args:
         path: the file to write.
-        arrays: by name.
+        arrays: arrays by name.
         about: metadata as plain data, which :func:`read_arrays` returns.
     """
     checksums = {name: _checksum(array) for name, array in arrays.items()}
@@ -49,8 +49,8 @@ def read_arrays(
 
     Args:
         path: the file.
-        names: arrays to read, where the file has them; None reads all.
-        needs_checksum: whether to refuse files without checksums.
+        names: names of the arrays to read, if the file contains them; None reads all.
+        needs_checksum: whether files without checksums raise an error.
 
     Returns:
         The arrays, and what was said about them.
@@ -86,7 +86,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> Arrays:
 
     Args:
         path: the file.
-        names: arrays to read, where the file has them; None reads all.
+        names: names of the arrays to read, if the file contains them; None reads all.
 
     Raises:
         DamagedFileError: if the file is missing or damaged, or holds Python objects.
@@ -125,7 +125,7 @@ def check_archive(path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn whatever reading an archive raises into :class:`DamagedFileError`, with its path."""
+    """Turn any error while an archive is read into :class:`DamagedFileError`, with its path."""
     try:
         yield
     except Exception as error:  # zipfile and NumPy raise a dozen kinds of errors for damaged files

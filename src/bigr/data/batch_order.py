@@ -74,7 +74,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         epoch, start = divmod(self.consumed, len(self))
         order = self._order(epoch)
         for index in range(start, len(self)):
-            self.consumed += 1  # before the yield, so that the last batch is counted, too
+            self.consumed += 1  # before the yield, so that the last batch is also counted
             yield self._global_batch(order, index)[self.rank :: self.num_ranks]
 
     def describe(self, consumed: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class BrokenImages:
         unknown = [image for image in images if image.name not in self.reasons]
         if not unknown:
             return []
-        self._read_report()  # other processes and earlier runs write to it, too
+        self._read_report()  # other processes and earlier runs also write to it
         fresh = [
             BrokenImage(*item) for item in dict(unknown).items() if item[0] not in self.reasons
         ]

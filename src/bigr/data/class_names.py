@@ -50,8 +50,8 @@ def readable_names(names: Sequence[str] | None, num_classes: int) -> list[str] |
     """Return the names of a model's classes, in words if they are those of ImageNet-1K.
 
     Args:
-        names: as the training data has them; for ImageNet these are WordNet ids. None if they are
-            not known: then 1,000 classes are taken for those of ImageNet.
+        names: the names in the training data; for ImageNet, these are WordNet ids. None if they are
+            not known; 1,000 classes are then assumed to be those of ImageNet.
         num_classes: number of classes of the generator.
     """
     if not names or (len(names) == IMAGENET_CLASSES and (names[0], names[-1]) == IMAGENET_IDS):

@@ -183,10 +183,9 @@ class StoreWriter:
             left_out = self.settings.num_images[split] - count
             omitted = f", {left_out:,} left out (see {BROKEN_REPORT})" if left_out else ""
             log.info("%s: %s images%s", split, f"{count:,}", omitted)
-        megabytes = sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
-        log.info(
-            "%.3g MB; codes of each image: %d (views times draws)", megabytes, self.settings.entries
-        )
+        kilobytes = sum(path.stat().st_size for path in self.folder.iterdir()) / 1e3
+        size = f"{kilobytes:.3g} kB" if kilobytes < 1e3 else f"{kilobytes / 1e3:,.3g} MB"
+        log.info("%s; codes of each image: %d (views times draws)", size, self.settings.entries)
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -267,7 +266,7 @@ def _write_checksum(path: Path, checksum: str) -> None:
 
 
 def _read_checksum(path: Path) -> str:
-    """Return the checksum beside a shard; anything else than a checksum will not match."""
+    """Return the checksum in the file of a shard; anything but a checksum will not match."""
     try:
         text = check_regular(_checksum_file(path)).read_bytes().decode(errors="replace")
     except SpecialFileError as error:

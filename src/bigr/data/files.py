@@ -1,4 +1,4 @@
-"""Whole files: replaced atomically, identified by their checksum, and never a pipe or a device."""
+"""Operations on whole files: atomic replacement, checksums, and a check for pipes and devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPECIAL_FILES = {
 
 
 class SpecialFileError(ValueError):
-    """A path is not a regular file; reading it might block forever or never end."""
+    """A path is not a regular file. Reading it might block, or never end."""
 
 
 def check_regular(path: Path) -> Path:

@@ -26,9 +26,9 @@ class LockedError(ValueError):
 def only_writer(folder: Path, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock of a folder, so that no other command writes into it at the same time.
 
-    The operating system releases the lock when the process ends, in whatever way, so no stale lock
-    remains. File systems without such locks get a lock file with the process id instead, which is
-    taken over when that process no longer exists. Both are the work of the library filelock.
+    The operating system releases the lock when the process ends, even if it is killed, so no
+    stale lock remains. File systems without such locks get a lock file with the process id instead,
+    which is taken over when that process no longer exists. The library filelock implements both.
 
     Example:
         >>> with only_writer(run_folder):

@@ -16,7 +16,7 @@ from bigr.data.files import check_regular
 
 CHECKSUM = "sha256"
 MAX_SIZE = 2**30
-"""Size in bytes above which a file is refused instead of read into memory."""
+"""Size in bytes above which a file is not read into memory, but raises an error."""
 
 
 class DamagedFileError(ValueError):
@@ -40,8 +40,8 @@ def unseal(data: bytes | str, *, needs_checksum: bool = True) -> dict[str, Any]:
 
     Args:
         data: the content of a file.
-        needs_checksum: whether to refuse content without a checksum, such as that of files from
-            versions that did not write one.
+        needs_checksum: whether content without a checksum, such as that of files from earlier
+            versions, raises an error.
 
     Returns:
         The mapping, without the checksum.

@@ -156,8 +156,8 @@ def read_mask(
     """Return the mask of the pixels to repaint: mode "L", 255 where they are repainted.
 
     Args:
-        mask: one of: a picture of the same size, whose white pixels are repainted, or whose opaque
-            pixels if it has transparent ones; an array (H, W) of bool; boxes [left, top, right,
+        mask: one of: a picture of the same size, whose white pixels are repainted (or its opaque
+            pixels, if it has transparent ones); an array (H, W) of bool; boxes [left, top, right,
             bottom] in pixels; None for the transparent pixels of ``picture``.
         picture: result of :func:`read_picture`.
         what: name of the mask in messages.

@@ -56,11 +56,11 @@ def compute_reference(
 
     Args:
         images: real images, which are read with the size ``image_size``.
-        title: what the user calls them.
+        title: how the user refers to them.
         network: defines the feature space.
         image_size: side of the images.
-        processes: that share the work.
-        device: of the network.
+        processes: the processes that share the work.
+        device: device of the network.
 
     Raises:
         ValueError: if there are fewer than two images.

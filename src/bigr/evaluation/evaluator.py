@@ -1,4 +1,4 @@
-"""The interface of every evaluation, and what an evaluation is given.
+"""The interface of every evaluation, and the context that it receives.
 
 A new evaluation is a class with the methods of :class:`Evaluator` and a YAML file that names it::
 
@@ -53,7 +53,7 @@ class LabelledSet(Protocol):
 class EvaluationContext:
     """The models, data and settings that an evaluation may use.
 
-    Accessing something that is missing raises ``ValueError``.
+    Accessing a field that is missing raises ``ValueError``.
     """
 
     generator: BiGR | None = None
@@ -156,7 +156,7 @@ class Evaluator(Protocol):
 
 
 def file_state(path: str) -> FileState:
-    """Return name, size and time of change of a file, or of every file in a folder."""
+    """Return the name, size and modification time of a file, or of every file in a folder."""
     place = Path(path).expanduser()
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     found = [(file, file.stat()) for file in files if file.is_file()]

@@ -57,7 +57,7 @@ class FeatureChunks:
         try:
             before = read_sealed(path)
         except DamagedFileError as error:
-            # Every file of features knows the settings, too, so none of other settings is used.
+            # Every file also contains the settings, so features with other settings are never used.
             log.warning("%s; it is written again", error)
             write_atomically(path, seal(now))
             return
@@ -101,7 +101,7 @@ class FeatureChunks:
         """Write the missing and damaged files together with the other processes, and wait for them.
 
         Args:
-            processes: that share the work.
+            processes: the processes that share the work.
             batches_of: yields arrays of the images of some files, batch by batch; a batch does not
                 cross the border between two files.
             on_batch: called with the number of images that were finished, in all processes.

@@ -1,4 +1,4 @@
-"""ComparedSets of images with real ones: FID, sFID, IS, precision, recall, density, coverage, KID.
+"""Comparison of images with real ones: FID, sFID, IS, precision, recall, density, coverage, KID.
 
 The images are generated, or read from files. The protocol is ADM's (arXiv 2105.05233): images
 rounded to uint8, TensorFlow's Inception, 50,000 samples against a reference file. In the feature
@@ -110,7 +110,7 @@ class FidelityEvaluation(FidelitySettings):
         return sum(supply.count for supply in self._supplies(context))
 
     def _supplies(self, context: EvaluationContext) -> Sequence[ImageSupply]:
-        """Return the sets of images: repetitions, or the samples and what they are set against."""
+        """Return the sets of images: repetitions, or the samples and those to compare them with."""
         if self.samples is None:
             count = FULL_COUNT if self.count is None else self.count
             return [
@@ -127,7 +127,7 @@ class FidelityEvaluation(FidelitySettings):
 
     @functools.cached_property
     def _stored(self) -> dict[str, StoredImages]:
-        """The images in files, by what the user calls them."""
+        """The images in files, by the names that the user gave."""
         given = {"samples": self.samples, "against": self.against}
         return {
             f"{key}={where}": find_images(
@@ -140,7 +140,7 @@ class FidelityEvaluation(FidelitySettings):
     def __call__(
         self, context: EvaluationContext, on_batch: OnBatch = lambda _: None
     ) -> Report | None:
-        """Get the images that an earlier run has not got, and compare all with the reference.
+        """Process the images that earlier runs did not finish, and compare all with the reference.
 
         Raises:
             ValueError: if the reference does not fit, or the folder holds another evaluation.

@@ -62,7 +62,7 @@ def set_figures(
     Args:
         chunks: the files.
         labels: classes (n,) of the images, for the accuracy of networks that read classes.
-        network: of the features.
+        network: network that computed the features.
         reference: statistics of real images.
         device: device of the computation.
         keeps_spatial: whether to return the features for sFID, which only resampling needs.

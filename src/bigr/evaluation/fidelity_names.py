@@ -39,11 +39,11 @@ def metric_title(name: str, network: FeatureNetwork, count: int | None = None) -
 def explanations(
     found: dict[str, float], network: FeatureNetwork, count: int, dim: int
 ) -> list[str]:
-    """Return sentences about figures that would surprise a reader.
+    """Return explanations of figures that may surprise a reader.
 
     Args:
         found: the figures.
-        network: of the features.
+        network: network that computed the features.
         count: number of images.
         dim: number of features.
     """

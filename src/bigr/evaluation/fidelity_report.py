@@ -39,7 +39,7 @@ class ComparedSets:
 
     Args:
         sets: figures of the sets of images: repetitions, or the samples and those ``against`` them.
-        network: of the features.
+        network: network that computed the features.
         reference: statistics of real images.
         image_size: side of the images.
         source: where the images come from, in words.
@@ -122,10 +122,10 @@ def add_pictures(
     """Add a few images, and those of them that are most similar to training images.
 
     Args:
-        report: of the set of images.
+        report: report about the set of images.
         images: a few of its images, (n, 3, H, W) uint8.
         nearest: some of them, with their nearest training images; None if there are none.
-        network: in whose feature space the distances were measured.
+        network: network in whose feature space the distances were measured.
     """
     report.pictures["samples.png"] = (to_float(images), NUM_COLUMNS)
     report.captions["samples.png"] = f"{len(images)} images"

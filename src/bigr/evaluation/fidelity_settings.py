@@ -53,9 +53,10 @@ class FidelitySettings:
         count: number of images; None takes all samples, or generates 50,000.
         labels: ``balanced`` or ``random``; see :func:`bigr.inference.generate.class_labels`.
         batch_size: images at a time on each device; it does not change them.
-        chunk_size: images per file of features, the most that an interruption loses.
+        chunk_size: images per file of features; an interruption loses at most this many.
         seed: seed of the first image; image i uses ``seed + i``.
-        repeats: how often ``count`` images are generated and compared, each time with other seeds.
+        repeats: number of times that ``count`` images are generated and compared, with new seeds
+            each time.
         resamples: random parts from which it is estimated how much the figures vary by chance; 0
             omits this, and None takes 199 to compare ``samples`` with ``against``, else 0.
         save_images: write ``samples.npz`` for ADM's own evaluation suite.

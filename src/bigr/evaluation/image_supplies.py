@@ -23,7 +23,7 @@ NETWORK_BATCH = 32
 
 
 class ImageSupply(Protocol):
-    """Images in a fixed order, each of which can be had at any time."""
+    """Images in a fixed order, each of which is available at any time."""
 
     count: int
     """Number of images."""
@@ -42,7 +42,7 @@ class ImageSupply(Protocol):
         """Return the numbers of at most ``count`` images of many classes, for a picture."""
 
     def can_repeat(self) -> bool:
-        """Return whether getting images once more takes hardly any time."""
+        """Return whether the images are cheap to produce a second time."""
 
 
 class GeneratedImages:
@@ -51,7 +51,7 @@ class GeneratedImages:
     Args:
         context: the models and the settings of the sampler.
         count: number of images.
-        order: of the classes; see :func:`bigr.inference.generate.class_labels`.
+        order: order of the classes; see :func:`bigr.inference.generate.class_labels`.
         seed: seed of the first image.
         batch_size: images at a time.
     """
@@ -113,7 +113,7 @@ class FirstImages:
 
     Args:
         images: all images.
-        title: what the user calls them.
+        title: how the user refers to them.
         count: number of images; None takes all.
         batch_size: images at a time.
 
@@ -164,7 +164,7 @@ def first_images_of(
     """Return the first images of sets that are compared with each other.
 
     Args:
-        sets: all images, by what the user calls them.
+        sets: all images, by how the user refers to them.
         count: number of images; None takes all.
         batch_size: images at a time.
 
@@ -196,9 +196,9 @@ def feature_batches(
 
     Args:
         supply: the images.
-        network: whose features are computed.
-        device: of the network.
-        keeps: whether the pixels of some images are returned, too, as ``images``.
+        network: network that computes the features.
+        device: device of the network.
+        keeps: whether the pixels of some images are also returned, as ``images``.
     """
 
     def batches_of(todo: Sequence[range]) -> Iterator[dict[str, Tensor]]:

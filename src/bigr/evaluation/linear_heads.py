@@ -41,8 +41,8 @@ class HeadSettings:
         epochs: passes over the features.
         warmup_epochs: epochs of linear warm-up, which a cosine to zero follows.
         batch_size: samples per step; BatchNorm needs two.
-        momentum: of either optimizer.
-        weight_decay: on weights, not on biases.
+        momentum: momentum of either optimizer.
+        weight_decay: weight decay, which applies to weights but not to biases.
         seed: seed of the order.
     """
 

@@ -1,4 +1,4 @@
-"""The linear probe of the paper: what the features of a frozen generator tell about the class.
+"""The linear probe of the paper: what the features of a frozen generator reveal about the class.
 
 The features are hidden states for unmasked codes and the null class, averaged over the tokens;
 a BatchNorm without parameters and a linear classifier follow. One pass computes the features of all
@@ -58,7 +58,7 @@ class LinearProbe:
         batch_size: images at a time on each device.
         chunk_size: images per file of features.
         max_train_images: number of evenly spaced images of the training split; None takes all.
-        embedding: draw the features of the best layer with ``tsne`` or ``umap``; None does not.
+        embedding: ``tsne`` or ``umap`` draws the features of the best layer; None draws nothing.
         num_embedded: images in that picture.
         keep_features: keep the features in ``features/`` for another probe in the same folder.
         seed: seed of the picture.

@@ -33,7 +33,7 @@ FILE = "nearest.png"
 
 
 class NearestSearch:
-    """For each of a few points, the nearest one of many that come in parts.
+    """Finds the nearest neighbour of each of a few points among many that come in parts.
 
     Args:
         points: (k, D) features of the samples, or their pixels.
@@ -84,10 +84,10 @@ def search_images(
     Args:
         points: (k, D) features of the samples, the same in all processes.
         images: the training set.
-        network: of the features.
-        folder: for the distances, so that an interrupted search continues.
-        processes: that share the work.
-        device: of the network.
+        network: network that computes the features.
+        folder: folder for the distances, from which an interrupted search continues.
+        processes: the processes that share the work.
+        device: device of the network.
     """
     settings = {
         "points": hashlib.sha256(points.cpu().numpy().tobytes()).hexdigest(),
@@ -117,8 +117,8 @@ class NearestImages:
         nearest: (k, 3, H, W) uint8.
         distances: (k,) distances of the pairs.
         indices: (k,) numbers of the samples in their set.
-        names: of the training images.
-        where: what the user calls the training images.
+        names: names of the training images.
+        where: how the user refers to the training images.
         count: number of training images that were searched.
     """
 
@@ -142,7 +142,7 @@ class NearestImages:
         """Add the picture, its caption, a sentence about copies and the distances to a report.
 
         Args:
-            report: of the samples.
+            report: report about the samples.
             space: where the distances were measured, such as ``the feature space of Inception``.
         """
         images, columns = self.picture()
@@ -180,7 +180,7 @@ def nearest_in_pixels(
     Args:
         samples: (k, 3, H, W) uint8.
         images: the training set, with images of the same size.
-        where: what the user calls it.
+        where: how the user refers to it.
     """
     search = NearestSearch(samples.flatten(1))
     numbers = torch.linspace(0, len(images) - 1, min(MAX_SEARCHED, len(images))).round().long()
@@ -205,11 +205,11 @@ def nearest_images(
     """Return the pairs that a search has found, by ascending distance.
 
     Args:
-        search: over the training images.
+        search: finished search over the training images.
         samples: (k, 3, H, W) uint8.
         images: the training images, by their numbers in the search.
-        where: what the user calls them.
-        numbers: of the samples; None counts them.
+        where: how the user refers to them.
+        numbers: numbers of the samples; None counts from 0.
     """
     order = search.distances.argsort(stable=True)
     found = search.indices[order].tolist()

@@ -1,4 +1,4 @@
-"""Plots as PNG files, where matplotlib is installed (the extra ``plots``).
+"""Plots as PNG files, if matplotlib is installed (the extra ``plots``).
 
 Every function returns the path that it wrote, or None without matplotlib.
 """

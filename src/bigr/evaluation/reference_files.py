@@ -1,4 +1,4 @@
-"""Files of reference statistics under the names of ADM's suite, and whether they can be true."""
+"""Files of reference statistics with the names of ADM's suite, and checks of their values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_reference(path: Path, *, needs_checksum: bool = True) -> Reference:
 
     Args:
         path: the file.
-        needs_checksum: whether to refuse files of versions that wrote no checksums.
+        needs_checksum: whether files without checksums, from earlier versions, raise an error.
 
     Raises:
         DamagedFileError: if the file is missing or damaged, or does not contain statistics.
@@ -89,7 +89,7 @@ def reference_from(path: Path, arrays: Arrays, identity: dict[str, Any]) -> Refe
 
     Args:
         path: the file, for the message.
-        arrays: under ADM's names, as in :data:`ARRAYS`.
+        arrays: arrays by ADM's names, as in :data:`ARRAYS`.
         identity: what the file says about itself.
 
     Raises:

@@ -72,8 +72,8 @@ def load_reference(
         network: defines the feature space.
         image_size: side of the generated images.
         split: split of a folder.
-        processes: that share the work.
-        device: of the network.
+        processes: the processes that share the work.
+        device: device of the network.
 
     Raises:
         ValueError: if there is no such file or folder, it is damaged, or it was made with another

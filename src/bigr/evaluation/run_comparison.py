@@ -1,4 +1,4 @@
-"""One table of several finished evaluations, and which of their differences are more than chance.
+"""One table of several finished evaluations, with tests of their differences.
 
 Every run is compared with the first one. A figure that has a standard error in both runs, from
 repetitions or from resampling, is tested by Welch's t-test. Runs whose figures cannot be compared,
@@ -35,7 +35,7 @@ SEPARATE = (
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """What a finished evaluation says about itself."""
+    """The results and conditions of a finished evaluation."""
 
     name: str
     figures: dict[str, float]

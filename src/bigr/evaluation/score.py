@@ -36,8 +36,8 @@ def score(
     Args:
         samples: a folder of images or of class folders, or an ``.npz`` with images ``arr_0``.
         reference: the same, or statistics such as ADM's ``VIRTUAL_imagenet256_labeled.npz``.
-        against: other images in place of the samples; the report then says, in ``metrics`` under
-            ``comparison``, whether their difference is more than chance.
+        against: other images to compare the samples with. The report then says, in ``metrics``
+            under ``comparison``, whether the two sets differ by more than chance.
         network: whose features are compared: ``inception``, ``dinov2``, a network of the package
             timm, ``digits``, or ``own`` for a classifier of the classes of the reference.
         weights: file of the network's weights; None looks in torch's hub cache.

@@ -1,4 +1,4 @@
-"""Images on disk that are compared or compared with, as uint8, read in parts."""
+"""Images on disk that an evaluation compares, as uint8, read in parts."""
 
 from __future__ import annotations
 

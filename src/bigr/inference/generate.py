@@ -52,8 +52,8 @@ def class_labels(count: int, num_classes: int, order: LabelOrder, seed: int = 0)
     Args:
         count: number of images.
         num_classes: the labels are 0..num_classes - 1.
-        order: ``balanced`` has each class equally often (up to one image) in a random order, so
-            that the first images are a random sample of all classes, too; ``sorted`` has the same
+        order: ``balanced`` contains each class equally often (up to one image) in random order, so
+            that the first images are a random sample of all classes; ``sorted`` has the same
             labels class by class; ``random`` draws each label independently, as ADM does.
         seed: seed of the order or of the labels.
     """
@@ -201,13 +201,13 @@ def decode(
     """Decode codes (B, N, K) into images (B, 3, H, W) float32 in [0, 1].
 
     Args:
-        autoencoder: on the device of ``codes``.
+        autoencoder: the B-AE, on the device of ``codes``.
         codes: 0.0 and 1.0.
         batch_size: number of images that are decoded at a time.
         dtype: type of the convolutions; bfloat16 changes a pixel by half a grey level on average.
     """
     # On a CPU, convolutions round differently with the size of the batch, and an image must not
-    # depend on that; one image at a time takes hardly any longer there.
+    # depend on that; one image at a time is hardly slower there.
     kind = codes.device.type
     parts = tokens_to_grid(codes).split(1 if kind == "cpu" else batch_size)
     with torch.autocast(kind, dtype, enabled=dtype != torch.float32):

@@ -1,4 +1,4 @@
-"""The sampler settings that a generator is sampled with if none are given."""
+"""The settings with which a generator is sampled if none are given."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ MAX_SHIFT = 0.125
 
 
 def augment(images: Tensor, policies: tuple[str, ...]) -> Tensor:
-    """Change the images (B, 3, H, W) at random, in ways that gradients can pass.
+    """Change the images (B, 3, H, W) at random, by differentiable operations.
 
     ``color`` adds U(-0.5, 0.5), multiplies the distance from the grey value of each pixel by
     U(0, 2), and the distance from the mean of the image by U(0.5, 1.5). ``translation`` shifts by

@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn's digits: one judges generated digits, one supplies features.
+"""Classifiers of scikit-learn's digits, one for judging generated digits and one for features.
 
 Both are fitted to the training split in about a second, always with the same result.
 """

@@ -61,7 +61,7 @@ def check_finite(values: Tensor, what: str) -> None:
     """Raise ``ValueError`` if ``values`` (n, D) of n images contain NaN or infinity.
 
     Args:
-        values: of any floating-point type.
+        values: features of any floating-point type.
         what: the subject of the message, in the plural.
     """
     is_bad = [~chunk.isfinite().all(dim=1) for chunk in values.split(CHUNK)]

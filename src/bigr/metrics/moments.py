@@ -14,7 +14,7 @@ class Moments:
     """Sums from which the mean and the covariance of all points are computed.
 
     The sums are those of the differences from a centre, which is the mean of the first batch.
-    Otherwise features that are far from zero would lose the digits that tell them apart.
+    Otherwise, features that are far from zero would lose the digits in which they differ.
 
     Args:
         dim: number of features D.

@@ -37,7 +37,7 @@ class TimmPatches:
     Args:
         name: ``dinov2``, or the name of a network such as ``vit_base_patch14_dinov2.lvd142m``.
         weights: see :class:`~bigr.metrics.timm_network.TimmNetwork`.
-        weights_sha256: likewise.
+        weights_sha256: see :class:`~bigr.metrics.timm_network.TimmNetwork`.
 
     Raises:
         ValueError: if there is no such network, or the weights are missing or do not fit.

@@ -126,7 +126,7 @@ class PartialScores:
     ``MAX_PAIRED`` images.
 
     Args:
-        features: of all n images.
+        features: features of all n images.
         reference: statistics of real images.
         device: device of the computation.
     """
@@ -202,7 +202,7 @@ def _mean_of_pairs(kernel: Tensor) -> Tensor:
 
 
 def _balls(real: Tensor, points: Tensor, k: int, *, closed: bool) -> Tensor:
-    """Return which of ``points`` (n, D) lie in the ball of which point of ``real``: (m, n) bool."""
+    """Return for each point of ``real`` which of ``points`` (n, D) lie in its ball: (m, n) bool."""
     radii = squared_radii(real, k)
     rows, start = [], 0
     for distances in squared_distances(real, points):
@@ -225,7 +225,7 @@ def standard_errors(scores: PartialScores, resamples: int, seed: int = 0) -> dic
     twice, unlike samples with replacement, whose copies distort distances and neighbours.
 
     Args:
-        scores: of all n images.
+        scores: scores of all n images.
         resamples: number of halves.
         seed: seed of the halves.
     """
@@ -245,14 +245,14 @@ def standard_errors(scores: PartialScores, resamples: int, seed: int = 0) -> dic
 def compare_sets(
     scores: PartialScores, first: int, resamples: int, seed: int = 0
 ) -> dict[str, Comparison]:
-    """Test for each figure whether two sets differ by more than chance explains.
+    """Test for each figure whether two sets differ by more than chance.
 
     This is a permutation test: all images are divided at random into two sets of the same sizes,
     again and again. If both sets come from the same distribution, the probability of a false alarm
     is at most 5%, for any number of images and any figure.
 
     Args:
-        scores: of the images of both sets.
+        scores: scores of the images of both sets.
         first: number of images of the first set, which come first.
         resamples: number of random divisions.
         seed: seed of the divisions.

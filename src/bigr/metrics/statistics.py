@@ -29,7 +29,7 @@ SUBSET_SHARES = (1 / 8, 1 / 4, 1 / 2)
 
 
 class FeatureStatistics:
-    """Accumulates what the metrics need to know about a set of images.
+    """Accumulates the statistics of a set of images that the metrics need.
 
     Args:
         split_size: images per split of the Inception Score.
@@ -142,8 +142,8 @@ def frechet_by_count(
 ) -> dict[int, float]:
     """Compute FID for n/8, n/4 and n/2 random images, to show how much it depends on n.
 
-    They are always the same ones. The first images would not do, because folders are often sorted
-    by class.
+    The choice is always the same. The first images would not be representative, because folders are
+    often sorted by class.
 
     Args:
         points: (n, D) pool features.

@@ -45,7 +45,7 @@ class DenoiserLayers(NamedTuple):
         """Compute the bit logits (R, K).
 
         Each block is x + gate * MLP(LN(x) * (1 + scale) + shift). The sum and the logits have the
-        type of ``embedding``, whatever the layers multiply in.
+        type of ``embedding``, in whatever type the layers multiply.
 
         Args:
             signs: (M, K) noisy bits as -1 and 1.
@@ -134,8 +134,8 @@ class Denoiser(nn.Module):
         """Arrange the layers for many calls without gradients: all modulations are one product.
 
         Args:
-            dtype: of the matrix products. Weights that have it already are not copied; all others
-                are read now, and later changes of them have no effect.
+            dtype: type of the matrix products. Weights that already have this type are not
+                copied. All others are read now, so later changes of them have no effect.
             is_float8: multiply in float8 where the widths allow it, see :mod:`bigr.models.float8`.
         """
 

@@ -1,4 +1,4 @@
-"""Stored keys and values, so that a pass of the transformer can skip tokens decided long ago.
+"""Stored keys and values, with which a pass of the transformer can skip tokens decided earlier.
 
 Shapes: B batch, L positions, A computed positions, H heads, C head width, D width.
 """

@@ -1,4 +1,4 @@
-"""What a generator remembers beside its weights."""
+"""What a generator remembers besides its weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bigr.schema import PositiveInt, check_fields, from_dict
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Settings that are saved with a generator, so that they need not be given again.
+    """Settings that are saved with a generator, so that commands do not ask for them again.
 
-    Each of them may be None, which means that it is not known.
+    Each of them may be None, which means that it is unknown.
 
     Args:
         class_names: one name per class.

@@ -82,7 +82,7 @@ def draw_training(
     """Draw all random numbers of a training step except dropout.
 
     Args:
-        config: of the generator.
+        config: configuration of the generator.
         batch_size: B.
         num_masked: tokens to hide in every image, from :func:`draw_num_masked`: one for the whole
             batch, uniformly chosen in each image.

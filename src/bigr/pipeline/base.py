@@ -110,7 +110,7 @@ class PipelineBase:
 
         Args:
             places: a device, a type, or both, as in ``pipeline.to("cuda", torch.bfloat16)``.
-            device: such as ``cpu``, ``cuda:1`` or ``auto``.
+            device: a device such as ``cpu``, ``cuda:1`` or ``auto``.
             dtype: type of the matrix products. The weights remain float32, and are rounded where
                 they are used. ``torch.float16`` means bfloat16, which needs as much memory and
                 cannot overflow.
@@ -195,7 +195,7 @@ class PipelineBase:
         """Encode images (B, 3, H, W) in [0, 1] as codes (B, N, K).
 
         Args:
-            images: in the model's resolution.
+            images: images at the resolution of the model.
             seeds: V for each image, which draw the bits of V codes; they are (B * V, N, K), image
                 by image. None takes the more likely value of each bit.
         """

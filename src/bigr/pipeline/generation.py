@@ -1,4 +1,4 @@
-"""Generating images of classes: in the words of this project, and in those of diffusers."""
+"""Generating images of classes, with the arguments of this project or those of diffusers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ StepCallback = Callable[[Any, int, int, dict[str, Any]], Mapping[str, Any] | Non
 
 
 class GeneratedPicture(NamedTuple):
-    """An image of a class, and what it was generated from."""
+    """An image of a class, with the class and the seed that it was generated from."""
 
     class_id: int
     seed: int
@@ -81,7 +81,7 @@ class GeneratingPipeline(RepaintingPipeline):
                 sampler to replace; see :class:`bigr.pipeline.options.SamplingOptions`.
 
         Raises:
-            ValueError: for an unknown class or settings that do not fit; before sampling begins.
+            ValueError: if a class is unknown or settings do not fit; before sampling begins.
         """
         _, _, batches = self._sample(
             classes, num_per_class, seed, sampler, on_iteration, options, is_shown=False
@@ -149,7 +149,7 @@ class GeneratingPipeline(RepaintingPipeline):
             settings: single settings of the sampler to replace.
 
         Raises:
-            ValueError: for an unknown class or settings that do not fit; before sampling begins.
+            ValueError: if a class is unknown or settings do not fit; before sampling begins.
         """
         # 1. Check and translate the arguments.
         if output_type not in OUTPUT_TYPES:

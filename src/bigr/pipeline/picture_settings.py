@@ -1,4 +1,4 @@
-"""Everything that pictures were made from, as a file from which they are made again, bit for bit.
+"""The complete settings of pictures, as a file from which they can be made again, bit for bit.
 
 The web app writes it as ``settings.json`` into the ZIP with the pictures, beside the input image
 and the mask, and into each PNG file, with these images inside. Such a ZIP, PNG or JSON file is read
@@ -57,7 +57,7 @@ MAX_IMAGE_BYTES = 2**28
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PictureSettings:
-    """What pictures were made from.
+    """The settings that pictures were made with.
 
     Args:
         application: a method of :class:`bigr.BiGRPipeline`.
@@ -118,8 +118,8 @@ class PictureSettings:
     def load(cls, path: Path) -> PictureSettings:
         """Read a ZIP or a PNG file of the web app, or a ``settings.json`` with images beside it.
 
-        Only methods of the pipeline and their arguments are accepted, so that a file of unknown
-        origin can do nothing else than make pictures.
+        Only methods of the pipeline and their arguments are accepted, so a file of unknown origin
+        can do nothing but make pictures.
 
         Raises:
             ValueError: naming the file and the key that is wrong.

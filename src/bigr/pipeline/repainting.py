@@ -70,7 +70,7 @@ class RepaintingPipeline(StoredPipeline):
             mask: white, or opaque, is repainted; or boxes [left, top, right, bottom] in pixels of
                 the image; None repaints the transparent pixels. A token (1/16 of the side) is
                 sampled as a whole.
-            class_name: the class to paint, or None for whatever fits (guidance has no effect then).
+            class_name: the class to paint; None paints something that fits, without guidance.
             num_variants: number of results, which have different seeds.
             blend: ``paste`` puts the repainted pixels into the original, whose size and other
                 pixels stay the same; ``poisson`` also hides the seams, with OpenCV; ``none``
@@ -149,7 +149,7 @@ class RepaintingPipeline(StoredPipeline):
         sampler: SamplerConfig | None = None, on_iteration: ProgressCallback | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[Repainted]:  # fmt: skip
-        """Repaint several images in the same batches, and return codes and masks, too.
+        """Repaint several images in the same batches, and also return codes and masks.
 
         Args:
             images: n images; see :meth:`inpaint` for these and the arguments below.

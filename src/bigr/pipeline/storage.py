@@ -125,7 +125,7 @@ class StoredPipeline(PipelineBase):
 
         Args:
             folder: created if it does not exist; the files of an earlier model are replaced.
-            dtype: of the numbers in the files. ``torch.bfloat16`` halves their size; they are
+            dtype: type of the numbers in the files. ``torch.bfloat16`` halves their size; they are
                 rounded, and loaded as float32.
 
         Raises:

@@ -81,7 +81,7 @@ def cell_places(grid_size: int) -> Tensor:
     The places of a cell are numbered 0 1 / 2 3. Each mask has one token of every cell.
 
     Raises:
-        ValueError: for an odd ``grid_size``.
+        ValueError: if ``grid_size`` is odd.
     """
     if grid_size % 2:
         raise ValueError(f"enrichment needs an even grid of tokens, not {grid_size}x{grid_size}.")

@@ -1,4 +1,4 @@
-"""Record when each token is decided while sampling, and with which confidence."""
+"""A record of when each token is decided in sampling, and with which confidence."""
 
 from __future__ import annotations
 

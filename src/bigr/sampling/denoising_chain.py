@@ -1,6 +1,6 @@
 """The denoising chain of the binary transcoder: from fair coin flips to bit probabilities.
 
-Tokens are independent here, so that they go through the whole chain in chunks.
+Tokens are independent here, so they pass through the whole chain in chunks.
 Shapes: M tokens, P = M padded, R = P rows, or 2 P with guidance (conditional half first), K bits,
 S noise levels, W width of the denoiser, D width of the transformer. A guide has its own W and D,
 and P rows of its own instead of the unconditional half.
@@ -77,7 +77,7 @@ class DenoisingChain:
             conditional, unconditional = logits.chunk(2)
             logits = torch.lerp(unconditional, conditional, self.scale)
         clean_probs = transcoder.clean_logits(logits, signs).sigmoid()
-        # 3. Go to the next noise level; after the last one comes the first again.
+        # 3. Go to the next noise level; the first one follows the last one.
         keep_next = self.keep_next.index_select(0, index)
         keep_between = self.keep_between.index_select(0, index)
         self.bit_probs.copy_(posterior_bit_probs(clean_probs, bits, keep_next, keep_between))
@@ -89,11 +89,11 @@ class TokenDenoiser:
     """Turns the transformer's output into bit probabilities; it reads the weights once.
 
     Args:
-        transcoder: whose denoiser is used.
+        transcoder: the transcoder that contains the denoiser.
         num_denoise_steps: S.
-        spacing: of the noise levels.
+        spacing: spacing of the noise levels.
         guided_levels: the range of t/T in which levels t are guided.
-        dtype: of the matrix products; all else is float32.
+        dtype: type of the matrix products; everything else is float32.
         is_float8: multiply in float8 where the widths allow it.
         player: runs the chains; None runs them eagerly.
         guide: another denoiser, whose logits replace the unconditional ones.
@@ -157,7 +157,7 @@ class TokenDenoiser:
                 condition is the second.
             tokens: (M,) indices into B*N.
             noise: random numbers of the chain.
-            iteration: of the sampler, which the random numbers depend on.
+            iteration: iteration of the sampler, on which the random numbers depend.
             guidance_scale: s in l = l_uncond + s (l_cond - l_uncond).
             temperature: divides the logits.
         """
@@ -180,7 +180,7 @@ class TokenDenoiser:
             uniforms = noise.bit_uniforms(iteration, self.draws, chunk)
             probs = torch.full_like(uniforms[0], 0.5)
             for steps, has_guidance in parts:
-                # Take the chain for so many tokens; only those that are recorded are kept.
+                # Take the chain for this number of tokens; only recorded chains are kept.
                 key = (size, steps.start, steps.stop, has_guidance)
                 chain = self.chains.get(key) or DenoisingChain(self, size, steps, has_guidance)
                 if is_recorded:

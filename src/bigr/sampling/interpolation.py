@@ -1,4 +1,4 @@
-"""Numbers for every iteration, from a few that are given at evenly spaced points."""
+"""Interpolation: a number for every iteration, from a few numbers at evenly spaced points."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class SamplerConfig:
     Args:
         guidance_scale: scale s of classifier-free guidance; 1 means none, 0 means unconditional.
         num_iterations: iterations n, each with one pass of the transformer.
-        gumbel_temperature: of the noise on the confidence that orders the tokens; 0 is greedy.
+        gumbel_temperature: temperature of the noise on the confidence; 0 is greedy.
         num_denoise_steps: passes S of the denoiser in each iteration.
         guidance_schedule: ``constant``, ``linear``, ``cosine``, a list of weights w for scales
             1 + (s - 1) w (:class:`~bigr.sampling.guidance.PiecewiseGuidance`), or a
@@ -151,11 +151,11 @@ class SamplerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """How the samples are computed; it changes their speed, and nothing else but rounding.
+    """How the samples are computed, which changes the speed, but the samples only by rounding.
 
     Args:
-        precision: of the matrix products. ``auto`` is bfloat16 on GPUs that support it and float32
-            elsewhere. The posterior, the confidence and the draws are always in float32.
+        precision: type of the matrix products. ``auto`` is bfloat16 on GPUs that support it, and
+            float32 elsewhere. The posterior, the confidence and the draws are always in float32.
             ``float8`` means bfloat16 with float8 products in the wide layers; it needs a GPU of
             compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
             distribution slightly.

@@ -1,4 +1,4 @@
-"""Which masked tokens are decided next, denoising no more of them than that takes.
+"""The choice of the masked tokens to decide next, with as little denoising as possible.
 
 With the confidence, a token's score is its confidence plus a head start that is known before the
 token is denoised (Gumbel noise). A confidence is at most 1, so a token that would not be chosen

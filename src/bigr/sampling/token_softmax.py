@@ -46,8 +46,8 @@ class TokenSoftmax:
     """Turns the transformer's output into bit probabilities; it reads the weights once.
 
     Args:
-        transcoder: whose network is used.
-        dtype: of the matrix products; all else is float32.
+        transcoder: the transcoder that contains the network.
+        dtype: type of the matrix products; everything else is float32.
         is_float8: multiply in float8 where the widths allow it.
         deterministic_bits: decide bits as [p > 0.5], as the sampler does, instead of drawing them.
     """
@@ -93,7 +93,7 @@ class TokenSoftmax:
                 the second half is that for the null class.
             tokens: (M,) indices into B*N.
             noise: random numbers.
-            iteration: of the sampler, which the random numbers depend on.
+            iteration: iteration of the sampler, on which the random numbers depend.
             guidance_scale: s in l = l_uncond + s (l_cond - l_uncond).
             temperature: divides the logits.
         """

@@ -237,7 +237,7 @@ def batch_place(trainer: Trainer, batch_size: int) -> BatchPlace:
     """Return the position of the current training batch in the global batch.
 
     Args:
-        trainer: in training.
+        trainer: the trainer, during training.
         batch_size: images in the batch, equal for all processes and batches.
     """
     step, part = divmod(batch_counter(trainer.lightning_module), trainer.accumulate_grad_batches)

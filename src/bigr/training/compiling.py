@@ -29,7 +29,7 @@ class Compiled:
     """A function that is compiled at its first call, or runs uncompiled if that fails.
 
     Args:
-        function: to compile.
+        function: function to compile.
         is_on: whether to compile it.
     """
 

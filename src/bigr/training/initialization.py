@@ -1,8 +1,8 @@
 """Fine-tuning: a network that starts from trained weights, and the choice of what is trained.
 
-The networks need not be equal. A generator may get other classes, another token grid or other
-codes than the one that it starts from: then rows of its class table are copied, its position table
-is interpolated, and its first and last layers are new. :class:`Origins` records what happened to
+The two networks may differ. If a generator has other classes, another token grid or other codes
+than the one that it starts from, rows of its class table are copied, its position table is
+interpolated, and its first and last layers are new. :class:`Origins` records what happened to
 each parameter.
 """
 
@@ -121,7 +121,7 @@ class Pretrained:
 def start_generator(
     model: BiGR, found: BiGR, *, rows: Rows, resets_code_layers: bool = False
 ) -> Origins:
-    """Copy the weights of a trained generator into a new one, as far as they fit.
+    """Copy those weights of a trained generator that fit into a new one.
 
     New rows of the class table start as the row of the null class, so that the generator ignores
     them at first. New layers keep their initial weights.
@@ -271,7 +271,7 @@ def table(origins: Origins, sizes: Mapping[str, int]) -> list[str]:
     """Return a short table of what was copied, interpolated and newly initialised.
 
     Args:
-        origins: of all parameters.
+        origins: origins of all parameters.
         sizes: number of elements of each parameter.
     """
     groups: dict[Origin, list[str]] = {}

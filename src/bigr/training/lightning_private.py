@@ -1,4 +1,4 @@
-"""The only places that reach into parts of Lightning that are not public.
+"""The only functions that use private parts of Lightning.
 
 ``tests/unit/training/test_lightning_private.py`` pins the version for which each of them was
 written, and fails with another version whose parts differ.
@@ -26,7 +26,7 @@ def is_end_of_accumulation(module: LightningModule, num_batches: int) -> bool:
     """Return whether the current batch is the last one of an optimiser step.
 
     Args:
-        module: in its training step.
+        module: the module, during its training step.
         num_batches: batches per optimiser step.
     """
     ready: int = module.trainer.fit_loop.epoch_loop.batch_progress.current.ready
@@ -51,7 +51,7 @@ def rescale_batch_counters(checkpoint: dict[str, Any], before: int, now: int) ->
 def skip_signal_broadcast(trainer: Trainer) -> None:
     """Keep Lightning from asking all processes before each batch whether one received SIGTERM.
 
-    It waits for the answer, and with it for the GPU.
+    Lightning would wait for the answers, and therefore for the GPU.
     :class:`~bigr.training.callbacks.checkpointing.Checkpoints` handles the signals instead.
     """
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
@@ -69,8 +69,8 @@ def logged_step(trainer: Trainer) -> int:
 def call_between_batches(trainer: Trainer, function: Callable[[], object]) -> None:
     """Call ``function`` after each training batch, when everything about that batch is done.
 
-    There is no hook at that moment: the metrics of the batch have been logged, validation is over
-    if it was due, and the next batch has not been fetched.
+    Lightning has no hook at this moment, when the metrics of the batch have been logged, validation
+    is over if it was due, and the next batch has not been fetched.
     """
     loop = trainer.fit_loop.epoch_loop
     advance_end = loop.on_advance_end
@@ -90,7 +90,7 @@ def continue_between_batches(trainer: Trainer, *, validates: bool) -> None:
     counts one that is not, and leaves out a validation that was due.
 
     Args:
-        trainer: in ``on_train_start`` of a run that resumes from a checkpoint.
+        trainer: the trainer, in ``on_train_start`` of a run that resumes from a checkpoint.
         validates: whether to validate first, because the checkpoint was saved before a validation.
     """
     loop = trainer.fit_loop.epoch_loop
@@ -108,7 +108,7 @@ def _place(trainer: Trainer, batches: int, step: int, *, is_epoch_over: bool) ->
     """Set all counters to those after a number of training batches.
 
     Args:
-        trainer: in ``on_train_start``.
+        trainer: the trainer, in ``on_train_start``.
         batches: number of batches since step 0.
         step: the step that loggers are given for the next batch.
         is_epoch_over: whether an epoch is over after its last batch, or not until it is validated.

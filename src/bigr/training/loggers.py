@@ -118,7 +118,7 @@ def _is_complete(row: dict[str, str]) -> bool:
 
 
 class PatientWandbLogger(WandbLogger):
-    """W&B that never ends a run: if the server cannot be reached, it logs offline instead.
+    """A W&B logger that never ends a run: without a connection, it logs offline instead.
 
     A resumed run keeps its id, and therefore its curves.
 

@@ -28,7 +28,7 @@ def adamw(
         model: the generator.
         lr: learning rate.
         betas: decay rates of Adam's moments.
-        weight_decay: for the parameters that decay.
+        weight_decay: weight decay of the parameters that decay.
         layer_decay: factor by which the learning rate falls from layer to layer towards the input,
             see :func:`rate_factor`; for fine-tuning.
         fused: use one kernel for all parameters, which is 6 times faster on a CPU. ``16-mixed``
@@ -66,7 +66,7 @@ def rate_factor(name: str, num_layers: int, layer_decay: float) -> float:
     Args:
         name: name of the parameter of a :class:`~bigr.models.bigr.BiGR`.
         num_layers: number of transformer layers.
-        layer_decay: in (0, 1]; with 1, all rates are equal.
+        layer_decay: factor from layer to layer, in (0, 1]; with 1, all rates are equal.
     """
     layer = re.match(r"transformer\.layers\.(\d+)\.", name)
     if layer is not None:

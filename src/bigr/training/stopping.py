@@ -30,7 +30,7 @@ class Stopped(SystemExit):
 
 
 class CannotStartError(ValueError):
-    """Training cannot start because of something that a callback needs; the message says what."""
+    """Training cannot start, because a callback lacks something; the message says what."""
 
 
 class StopSignals:
@@ -60,8 +60,8 @@ class StopSignals:
 def ignore_signals(_worker: int) -> None:
     """Let a loader process ignore the signals that its whole process group receives.
 
-    A closed terminal, Ctrl-C and SLURM signal all processes of a group. Without its loaders, the
-    training process could not finish the step. The loaders exit when that process does.
+    A closed terminal, Ctrl-C and SLURM send signals to all processes of a group. Without its
+    loaders, the training process could not finish the step. The loaders exit with that process.
     """
     for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
         signal.signal(signum, signal.SIG_IGN)

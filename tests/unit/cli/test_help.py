@@ -76,7 +76,7 @@ def test_help_lists_the_keys_that_exist(name: str) -> None:
 def test_an_option_of_a_key_is_described(width: int) -> None:
     text = " ".join(command_help("sample").split())
     assert (
-        "batch_size images per device at a time; does not influence the images (default: 16)"
+        "batch_size images per device at a time, which does not change the images (default: 16)"
         in text
     )
     assert "released which of the released models" in text  # from a file of its own

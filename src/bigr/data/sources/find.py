@@ -58,7 +58,7 @@ def find_source(root: Path, split: str, classes: Sequence[str] | None = None) ->
     Args:
         root: folder of all splits.
         split: ``train`` or ``val``.
-        classes: classes of the training set, which this split must have, too.
+        classes: classes of the training set, which must be those of this split as well.
 
     Raises:
         ValueError: if there are no images, they can't be read, or their classes differ.

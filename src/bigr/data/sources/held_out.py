@@ -54,7 +54,7 @@ def hold_out(whole: ImageSource, share: float = VAL_SHARE) -> tuple[PartSource, 
 
     Of each class, ``share`` of the images are drawn for validation: at least one, unless the class
     has a single image. The draw depends only on the number of images of each class, so every
-    command finds the same two sets, whatever its seed is.
+    command finds the same two sets, regardless of its seed.
 
     Args:
         whole: all images.

@@ -26,7 +26,7 @@ def find_list(folder: Path) -> Path | None:
 def read_listed(path: Path, classes: Sequence[str] | None = None) -> FolderSource:
     """Open the images that a file lists, sorted by class and path.
 
-    A CSV file has a header with the columns ``file`` and ``label``, in any order and among
+    A CSV file has a header with the columns ``file`` and ``label``, in any order, and possibly
     others. A JSON file contains ``{"cat/1.jpg": "cat", …}``, a list of pairs, or a list of objects
     with these keys; it may be the value of the key ``labels`` of an object. Paths are relative
     to the folder of the file. See :func:`~bigr.data.sources.labels.number_labels` for labels.

@@ -1,4 +1,4 @@
-"""The callback that ends a run whose discriminator is of no use any more."""
+"""The callback that ends a run whose discriminator no longer works."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LOGITS = ("train/logits_real", "train/logits_fake")
 
 
 class CollapseError(ValueError):
-    """Training has failed for good. The message says how, and what to try."""
+    """Training has failed irrecoverably. The message says why, and what to try."""
 
 
 class StopOnCollapse(Callback):
-    """Ends the run if the discriminator always wins, or cannot tell images apart, for long.
+    """Ends the run if the discriminator wins, or cannot tell images apart, for a long time.
 
     Args:
         window: number of optimiser steps after which an exceeded limit ends the run.
         won_above: limit of the difference between the mean logits of real and reconstructed
             images; the hinge loss has no gradient for logits beyond 1 and -1.
-        dead_below: limit of the absolute difference below which nothing is told apart.
+        dead_below: limit of the absolute difference, below which nothing can be told apart.
         every_n_steps: steps between two checks of the logits, each of which waits for the device.
 
     Raises:

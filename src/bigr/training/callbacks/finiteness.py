@@ -20,14 +20,14 @@ VALIDATION = "val"
 
 
 class NotFiniteError(CollapseError):
-    """A weight or a metric is not finite. No checkpoint must be saved any more."""
+    """A weight or a metric is not finite, so no more checkpoints must be saved."""
 
 
 class StopIfNotFinite(Callback):
     """Ends the run if a validation metric is NaN, or before weights that are not finite are saved.
 
-    The checkpoints of earlier steps remain, and no weights are exported. A metric that is infinite
-    only leads to a warning: the PSNR of a perfect reconstruction is.
+    The checkpoints of earlier steps remain, and no weights are exported. An infinite metric only
+    causes a warning, because the PSNR of a perfect reconstruction is infinite.
 
     During training nothing is checked here, because a step whose gradient is not finite is skipped,
     see :class:`~bigr.training.gradient_guard.GradientGuard`.

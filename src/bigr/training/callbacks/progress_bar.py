@@ -39,11 +39,11 @@ class RunProgressBar(ProgressBar):
         self._last = -1
 
     def disable(self) -> None:
-        """Turn it off; Lightning does so on all processes but the first."""
+        """Turn the bar off; Lightning does this on all processes but the first."""
         self._is_enabled = False
 
     def enable(self) -> None:
-        """Turn it on, which it is at the start."""
+        """Turn the bar on, which is the initial state."""
         self._is_enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -87,7 +87,7 @@ class RunPlan(Callback):
     Arithmetic, activations and attention are known for a :class:`GeneratorModule` only.
 
     Args:
-        keep_last: number of checkpoints that are kept; None is all of them.
+        keep_last: number of checkpoints that are kept; None keeps all of them.
     """
 
     @checked
@@ -104,8 +104,8 @@ class RunPlan(Callback):
         """Return the plan of a run.
 
         Args:
-            trainer: about to train ``module``.
-            module: of any class.
+            trainer: the trainer, which is about to train ``module``.
+            module: a module of any class.
         """
         whole = sum(p.numel() for p in module.parameters())
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -31,7 +31,7 @@ class ShardWriter(BasePredictionWriter):
 
     Args:
         writer: writer of the store.
-        max_broken_share: it stops if a larger share of the images is unreadable.
+        max_broken_share: the run stops if a larger share of the images is unreadable.
     """
 
     def __init__(self, writer: StoreWriter, max_broken_share: float) -> None:
@@ -80,9 +80,9 @@ class ShardWriter(BasePredictionWriter):
 
 
 class StopOnSignal(lightning.Callback):
-    """Ends the process at once on SIGTERM or SIGHUP, which Lightning heeds only in training.
+    """Ends the process at once on SIGTERM or SIGHUP, which Lightning only handles in training.
 
-    Nothing is lost but the shard in progress, because files are replaced atomically.
+    Only the current shard is lost, because files are replaced atomically.
     """
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

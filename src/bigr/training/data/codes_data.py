@@ -30,7 +30,7 @@ class CodesDataModule(ResumableDataModule):
         root: folder of the store, or of ``train_ids.bin``.
         code_dim: bits per token that the generator learns; None accepts those of a store.
         grid_size: tokens per side that the generator learns; None accepts those of a store.
-        features: also give the features that a store has, which takes more memory and reading.
+        features: also return the features in the store, which takes more memory and time.
         **common: see :class:`ResumableDataModule`; reading is so cheap that ``num_workers=0`` is
             enough.
     """

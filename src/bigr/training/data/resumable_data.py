@@ -25,7 +25,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
         num_classes: number of classes.
         batch_size: images per device.
         num_workers: loader processes per device.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     provides: Literal["codes", "images"]
