@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from bigr.cli.command_words import command_line, override
 from bigr.data.files import check_regular
 
 OWN_SUFFIX = ".safetensors"
@@ -50,7 +51,7 @@ def convert(source: str, target: Path, options: ConversionOptions) -> str:
         options: see the class.
 
     Returns:
-        One line that says what was written.
+        What was written, and for a pair the command that uses it in a second line.
 
     Raises:
         ValueError: if ``target`` exists or has another suffix, or there is no such pair.
@@ -129,7 +130,10 @@ def _convert_pair(name: str, target: Path, options: ConversionOptions) -> str:
     else:
         pipeline.save_pretrained(target)
     size = sum(file.stat().st_size for file in files) / 1e6
-    return f"{target}: {' and '.join(file.name for file in files)}, {size:.1f} MB."
+    following = command_line("bigr.sample", override("pretrained", target))
+    return (
+        f"{target}: {' and '.join(file.name for file in files)}, {size:.1f} MB.\nnext: {following}"
+    )
 
 
 def _convert_codes(source: Path, target: Path) -> str:

@@ -51,7 +51,7 @@ COMMANDS = {
         },
     ),
     "tokenize": Command(
-        "Encode images as packed codes, from which a generator trains faster than from images.",
+        "Encode images once, as packed codes from which generators train faster.",
         (
             "autoencoder=binaryae_ema_1000000.th data.root=/data/imagenet output=/data/codes_d24",
             "autoencoder=binaryae_ema_1000000.th data.root=photos output=codes 'splits=[train]'",

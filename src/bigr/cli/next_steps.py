@@ -23,6 +23,8 @@ MANY_CLASSES = 100
 """With at least this number of classes, Inception is suggested instead of an own classifier."""
 SMALL_GRID = 16
 """Tokens per side below which the small generator is proposed."""
+NOT_SAMPLED = ("reconstruction", "linear_probe")
+"""Evaluations in which nothing is sampled."""
 SCALES = "sampler.guidance_scale=1,1.5,2.5"
 
 
@@ -94,6 +96,8 @@ def after_evaluation(config: DictConfig) -> str | None:
         return None
     settings, words = HydraConfig.get(), _words("task")
     is_single = settings.mode == RunMode.RUN and settings.job.name == "evaluate"
+    if chosen_option("evaluation") in NOT_SAMPLED:
+        return None
     if not is_single or config.get("generator") is None or "guidance_scale" in " ".join(words):
         return None
     return _command("evaluate", "-m", *words, SCALES)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,12 +123,14 @@ def print_tables(
     from rich.console import Console
     from rich.table import Table
 
-    # Without a terminal (in a log file) the table gets the width that its words need.
-    console = Console(width=max(100, shutil.get_terminal_size().columns), markup=False)
+    # A log file can have longer lines than a terminal.
+    columns = shutil.get_terminal_size().columns
+    width = columns if sys.stdout.isatty() else max(100, columns)
+    console = Console(width=width, markup=False)
     for headings, rows in tables:
         table = Table(headings[0])
         for name in headings[1:]:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", overflow="fold")
         for cells in rows:
             table.add_row(*cells)
         console.print(table)

@@ -58,6 +58,7 @@ def test_a_pair_in_every_layout(saved: Path, tmp_path: Path) -> None:
     assert expected[1].class_names == ("ant", "bee", "größer")
     line = convert(str(saved), tmp_path / "released", RELEASED)
     assert line.startswith(f"{tmp_path / 'released'}: generator.pt and autoencoder.th, ")
+    assert line.endswith(f"next: python -m bigr.sample pretrained={tmp_path / 'released'}")
     assert drawing(tmp_path / "released") == expected
     assert drawing(*(tmp_path / "released" / name for name in OWN_RELEASED)) == expected
     convert(f"pretrained={tmp_path / 'released'}", tmp_path / "own", DEFAULTS)

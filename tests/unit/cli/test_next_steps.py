@@ -167,9 +167,15 @@ def test_a_sweep_after_an_evaluation(files: Path) -> None:
     words = ["evaluation=digits_fidelity", *(word.replace(" ", "\\ ") for word in models)]
     config = OmegaConf.create({"generator": "g"})
 
-    def proposed(*more: str, mode: RunMode = RunMode.RUN, name: str = "evaluate") -> str | None:
+    def proposed(
+        *more: str,
+        mode: RunMode = RunMode.RUN,
+        name: str = "evaluate",
+        evaluation: str = "digits_fidelity",
+    ) -> str | None:
+        choices = {"evaluation": evaluation}
         hydra_node = {
-            **{"mode": mode, "job": {"name": name}, "runtime": {"choices": {}}},
+            **{"mode": mode, "job": {"name": name}, "runtime": {"choices": choices}},
             "overrides": {"task": [*words, *more], "hydra": ["hydra.searchpath=[pkg://bigr]"]},
         }
         HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra_node})  # type: ignore[assignment]
@@ -188,5 +194,6 @@ def test_a_sweep_after_an_evaluation(files: Path) -> None:
     assert proposed("sampler.guidance_scale=2") is None
     assert proposed(mode=RunMode.MULTIRUN) is None
     assert proposed(name="probe") is None
+    assert proposed(evaluation="reconstruction") is None  # it does not sample
     config.generator = None
     assert proposed() is None
