@@ -190,7 +190,7 @@ class FidelityEvaluation(FidelitySettings):
         if isinstance(network, OwnNetwork):
             report.metrics["network"]["accuracy"] = network.accuracy
             report.notes.append(f"In this feature space, {accuracy_text(network)}.")
-        # 4. The images themselves, if they are wanted, and what is not needed any more.
+        # 4. The images themselves, if they are to be kept, and deletion of temporary files.
         if self.save_images:
             chunks, labels = sets[0], supplies[0].labels
             labels = torch.zeros(chunks.count).long() if labels is None else labels

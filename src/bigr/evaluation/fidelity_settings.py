@@ -39,7 +39,8 @@ class FidelitySettings:
         training: images that the generator was trained on, in any form of ``samples``: the report
             shows samples next to the nearest of them, and ``network=own`` learns their classes.
             None takes the images of the reference for both.
-        against: other images to compare the samples with: is their difference more than chance?
+        against: other images; the report says whether they differ from the samples by more than
+            chance.
         image_size: side of the square to which samples in a folder are cropped, as ADM does; None
             expects squares of one size.
         network: ``inception``; ``digits`` for a small classifier of digits; ``own`` for one that is

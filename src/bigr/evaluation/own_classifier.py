@@ -49,11 +49,11 @@ def own_network(
             :func:`bigr.evaluation.stored_images.find_images`.
         image_size: side of the images.
         split: split of a reference that has several.
-        processes: that need the network.
+        processes: the processes that need the network.
         labels: classes of the images that are compared, if they have any.
-        training: images to learn from, of which the split ``train`` is used, if both these images
-            and the reference have classes. None learns from the reference.
-        name: of the classifier, see :class:`~bigr.metrics.own_network.OwnNetwork`.
+        training: images to learn from, if both they and the reference have classes; their split
+            ``train`` is used. None learns from the reference.
+        name: name of the classifier, see :class:`~bigr.metrics.own_network.OwnNetwork`.
         max_steps: largest number of training steps.
 
     Raises:

@@ -53,7 +53,7 @@ class ReconstructionEvaluation:
         seed: seed of the drawn bits.
         perceptual_file: VGG16's weights for LPIPS; None looks in torch's hub cache, and omits
             LPIPS if they are not there.
-        inception_file: the same for the FID of the reconstructions.
+        inception_file: Inception's weights for the FID of the reconstructions, likewise.
         save_images: write ``reconstructions.npz``, which ``samples=`` accepts, to score the
             reconstructions like generated images. All of them are kept in memory.
 
