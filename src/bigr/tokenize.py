@@ -56,8 +56,7 @@ def job(config: DictConfig) -> None:
             if trainer.is_global_zero:
                 stack.enter_context(module.writer.open())
         count = sum(module.writer.settings.num_images.values())
-        log.info("encoding %d images with %s", count, config.autoencoder)
-        log.info("codes: %s", module.writer.folder)
+        log.info("encoding %d images; codes: %s", count, module.writer.folder)
         try:
             trainer.predict(module, return_predictions=False)
             trainer.strategy.barrier()
