@@ -132,6 +132,8 @@ def find_checkpoint(resume: str | None, folder: Path) -> str | None:
 def check_sizes(resume: str | None, kind: str, config: Any) -> None:
     """Raise ``ValueError`` unless a checkpoint was trained with the sizes of this run.
 
+    A setting that an older version of this package did not know had its default value.
+
     Args:
         resume: path of a checkpoint that :func:`find_checkpoint` has verified; None is not checked.
         kind: ``generator`` or ``autoencoder``.
@@ -140,9 +142,10 @@ def check_sizes(resume: str | None, kind: str, config: Any) -> None:
     if resume is None:
         return
     saved = read_checkpoint(resume, kind, verify=False).config or {}
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for name, value in dataclasses.asdict(config).items():
         # A checkpoint holds lists or tuples, depending on how it was saved.
-        before = saved.get(name)
+        before = saved.get(name, defaults[name])
         before = tuple(before) if isinstance(before, list) else before
         if before != value:
             raise ValueError(

@@ -68,6 +68,18 @@ def test_sizes_have_to_be_the_same(tmp_path: Path) -> None:
         )
 
 
+def test_a_setting_that_an_older_version_lacks_had_its_default(tmp_path: Path) -> None:
+    config = BiGRConfig(**TINY)
+    weights = {f"model.{name}": w for name, w in tiny_generator().state_dict().items()}
+    sizes = {k: v for k, v in dataclasses.asdict(config).items() if k != "attention"}
+    about = {"kind": "generator", "config": sizes, "run": {}}
+    torch.save({**CONTENT, "state_dict": weights, "bigr": about}, tmp_path / "a.ckpt")
+    check_sizes(str(tmp_path / "a.ckpt"), "generator", config)
+    other = dataclasses.replace(config, attention="causal")
+    with pytest.raises(ValueError, match=r"attention=bidirectional, and this run has .*=causal"):
+        check_sizes(str(tmp_path / "a.ckpt"), "generator", other)
+
+
 def flip(path: Path) -> Path:
     """Flip the last bit of one of the weights."""
     data = bytearray(path.read_bytes())
