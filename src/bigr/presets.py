@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def config_dir() -> Path:
-    """Return the folder of the YAML files: in the package, or beside ``src/`` in a checkout.
+    """Return the folder of the YAML files: in the package, or next to ``src/`` in a checkout.
 
     Raises:
         ValueError: if there is none.

@@ -311,7 +311,7 @@ def _either(words: Sequence[str]) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the parameters of ``target`` by name, and whether it accepts other names, too.
+    """Return the parameters of ``target`` by name, and whether it also accepts other names.
 
     A subclass usually passes the ``**kwargs`` of its ``__init__`` on to its base class, so the
     parameters of the base class are known as well. It may also keep them for itself.

@@ -55,7 +55,7 @@ def job(config: DictConfig) -> None:
             module, trainer = build(config)
             if trainer.is_global_zero:
                 stack.enter_context(module.writer.open())
-        log.info("encoding %s; codes: %s", module.writer.settings.num_images, module.writer.folder)
+        log.info("encoding %d images; codes: %s", module.writer.num_images, module.writer.folder)
         try:
             trainer.predict(module, return_predictions=False)
             trainer.strategy.barrier()

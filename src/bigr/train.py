@@ -46,7 +46,7 @@ def _train(config: DictConfig, output: Path) -> float | None:
     # 1. Checks that need neither Lightning nor the data.
     with cli.user_errors():
         resolved(config)
-        _check_run_folder(config)  # once more, because another command may have run meanwhile
+        _check_run_folder(config)  # again, because another command may have run in the meantime
         check_codes(config)
     log.info("run folder: %s", output)
     cli.quieten_lightning()

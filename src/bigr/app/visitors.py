@@ -115,7 +115,7 @@ class Visitor:
         found = self.folder.rglob("*") if files is None else files
         total = 0
         for path in found:
-            with contextlib.suppress(OSError):  # deleted meanwhile
+            with contextlib.suppress(OSError):  # deleted in the meantime
                 total += path.stat().st_size if path.is_file() else 0
         return total
 

@@ -34,7 +34,7 @@ OWN = ("generator.safetensors", "autoencoder.safetensors")
 OWN_RELEASED = ("generator.pt", "autoencoder.th")
 """Names of the same two models in the released layouts."""
 NAMES_FILE = "classes.txt"
-"""File beside the generator with the names of the classes, one per line."""
+"""File next to the generator with the names of the classes, one per line."""
 ADAPTER_FOLDER = "adapter"
 """Folder in that of a run, to which a LoRA adapter is exported."""
 ADAPTER_CONFIG = "adapter_config.json"

@@ -90,7 +90,7 @@ def _check_missing(container: dict[str, Any]) -> None:
 
 
 def hint(key: str) -> str:
-    """Return the comment beside ``???`` in the file that defines ``key``, or an empty text."""
+    """Return the comment after ``???`` in the file that defines ``key``, or an empty text."""
     settings = HydraConfig.get()
     *groups, name = key.split(".")
     # The chosen options of the groups in the key, then what they may inherit from, then the rest.

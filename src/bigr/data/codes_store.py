@@ -9,7 +9,7 @@ A store is a folder::
 Each image has V entries: entry v * num_draws + d is draw d of the bits of view v. ``indices`` are
 the numbers of the images in their source. Images that could not be decoded are left out of a shard
 and listed in its array ``broken``, as JSON. The manifest contains a checksum of its own content.
-While a store is incomplete, the checksum of each shard is in a file beside it, with the same name
+While a store is incomplete, the checksum of each shard is in a file next to it, with the same name
 and the suffix ``.sha256``, in the format of the program ``sha256sum``.
 
 A store may also contain features of the views by a frozen encoder: an array ``features`` (n, views,

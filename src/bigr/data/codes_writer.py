@@ -98,6 +98,11 @@ class StoreWriter:
                 ) from error
             yield
 
+    @property
+    def num_images(self) -> int:
+        """Number of images in all splits."""
+        return sum(self.settings.num_images.values())
+
     def has(self, split: str, number: int) -> bool:
         """Return whether a shard exists, with its checksum, which means that it is complete."""
         path = self.folder / shard_name(split, number)

@@ -65,7 +65,7 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> with replacing(folder / "figure.png") as temporary:
         ...     picture.save(temporary, format="PNG")
 
-    The temporary file lies beside ``path``, is flushed to disk at the end of the block, and takes
+    The temporary file lies next to ``path``, is flushed to disk at the end of the block, and takes
     the place of ``path``. An exception within the block removes it and leaves ``path`` unchanged.
     Its name contains the process id, so several processes may write the same path. Missing
     parent folders are created.

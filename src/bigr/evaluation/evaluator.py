@@ -156,7 +156,7 @@ class Evaluator(Protocol):
 
 
 def file_state(path: str) -> FileState:
-    """Return the name, size and modification time of a file, or of every file in a folder."""
+    """Return the name, size and modification time of a file, or of each file in a folder."""
     place = Path(path).expanduser()
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     found = [(file, file.stat()) for file in files if file.is_file()]

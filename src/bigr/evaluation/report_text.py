@@ -84,7 +84,7 @@ def report_markdown(report: Report, title: str, files: Sequence[str]) -> str:
     Args:
         report: the result of an evaluation.
         title: what was evaluated.
-        files: names of the files that the evaluation has written, beside the report.
+        files: names of the files that the evaluation has written besides the report.
     """
     headings, rows = used_columns(report.columns, report.rows)
     found = scores(report)

@@ -69,7 +69,7 @@ class BiGRPipeline(GeneratingPipeline):
 
         Args:
             file: a ZIP or a PNG file that was downloaded from the app, or the ``settings.json`` in
-                the ZIP, with the images beside it.
+                the ZIP, with the images next to it.
 
         Raises:
             ValueError: if the file has no valid settings, if an image that it needs is missing, or

@@ -1,6 +1,6 @@
 """The complete settings of pictures, as a file from which they can be made again, bit for bit.
 
-The web app writes it as ``settings.json`` into the ZIP with the pictures, beside the input image
+The web app writes it as ``settings.json`` into the ZIP with the pictures, the input image
 and the mask, and into each PNG file, with these images inside. Such a ZIP, PNG or JSON file is read
 by :meth:`bigr.BiGRPipeline.reproduce`, by ``python -m bigr.sample settings=FILE``, and by the app.
 """
@@ -116,7 +116,7 @@ class PictureSettings:
 
     @classmethod
     def load(cls, path: Path) -> PictureSettings:
-        """Read a ZIP or a PNG file of the web app, or a ``settings.json`` with images beside it.
+        """Read a ZIP or a PNG file of the web app, or a ``settings.json`` with images next to it.
 
         Only methods of the pipeline and their arguments are accepted, so a file of unknown origin
         can do nothing but make pictures.
@@ -219,7 +219,7 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def _image(name: str, value: str, place: Path | zipfile.ZipFile) -> Image.Image:
-    """Return the image ``value`` of the argument ``name``: embedded, in the ZIP, or beside it."""
+    """Return the image ``value`` of the argument ``name``: embedded, in the ZIP, or nearby."""
     what = f"arguments.{name}"
     if value.startswith(EMBEDDED):
         try:

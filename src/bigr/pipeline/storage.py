@@ -45,7 +45,7 @@ class StoredPipeline(PipelineBase):
     ) -> Self:
         """Load a generator and a B-AE from two checkpoints or folders of runs.
 
-        The class names are read from ``classes.txt`` beside the generator if there is such a file,
+        The class names are read from ``classes.txt`` next to the generator if there is such a file,
         and otherwise from the checkpoint of the generator. With an adapter, they are its own.
 
         Args:

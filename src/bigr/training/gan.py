@@ -29,7 +29,7 @@ class GANConfig:
     Args:
         optimizer: called with the discriminator's parameters.
         discriminator: sizes of the discriminator.
-        weight: factor of the adversarial loss, besides the adaptive weight.
+        weight: factor of the adversarial loss, in addition to the adaptive weight.
         start_step: number of optimiser steps before the discriminator takes part.
         diffaugment: augmentations of the discriminator's input, for small datasets.
     """

@@ -271,7 +271,7 @@ class GeneratorModule(TrainingModule):
         self.model.settings = dataclasses.replace(self.model.settings, **known)
         if self.pretrained is not None:
             self.base_sha256 = weights_sha256(self.pretrained.generator) if self.lora else None
-            self.pretrained = None  # its memory is not needed any more
+            self.pretrained = None  # its memory is no longer needed
 
     def save_adapter(self, folder: Path) -> Path:
         """Write the trained adapter, and everything else in which the generator differs.

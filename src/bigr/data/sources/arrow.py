@@ -20,7 +20,7 @@ from bigr.data.sources.columns import (
 from bigr.data.sources.source import ImageSource
 
 STATE = "state.json"
-"""File that ``Dataset.save_to_disk`` writes beside the Arrow files."""
+"""File that ``Dataset.save_to_disk`` writes next to the Arrow files."""
 
 
 class ArrowSource(ImageSource):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bigr.data.files import check_regular
 
 NAMES_FILE = "classes.txt"
-"""File beside labels that are numbers, with the name of one class per line."""
+"""File next to labels that are numbers, with the name of one class per line."""
 
 
 def number_labels(
@@ -21,7 +21,7 @@ def number_labels(
 
     Labels are names, which are numbered in alphabetical order. If all of them are numbers that
     are no names in ``classes``, they are the numbers of the classes, counted from 0. Their names
-    are ``classes``, the lines of ``classes.txt`` beside ``where``, or the numbers themselves.
+    are ``classes``, the lines of ``classes.txt`` next to ``where``, or the numbers themselves.
 
     Args:
         words: label of each image.

@@ -16,7 +16,7 @@ from bigr.data.sources.tar import LABEL_ENDING, TarIndex, TarSource, read_index,
 class ShardSource(ImageSource):
     """Images in several tar files, which are read in place.
 
-    The class of an image is the text in the file ``.cls`` beside it, a name or a number. Images
+    The class of an image is the text in the file ``.cls`` next to it, a name or a number. Images
     whose ending has several parts, such as ``0001.mask.png``, do not belong to the samples.
 
     Args:

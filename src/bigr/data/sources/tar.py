@@ -95,7 +95,7 @@ def read_flat_tar(path: Path, labels: Mapping[str, int], classes: Sequence[str])
 
 
 def read_index(path: Path) -> TarIndex:
-    """Return the index of a tar file, which the first call saves beside it or in the user's cache.
+    """Return the index of a tar file, which the first call saves next to it or in the user's cache.
 
     Raises:
         ValueError: if the tar file is compressed, truncated or has no images.
