@@ -34,7 +34,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := "$(PY)" -m pip install -qq --disable-pip-version-check -c constraints.txt $(if $(CPU),--extra-index-url $(CPU_INDEX) --retries 1 --timeout 20)
 SIZE := $(if $(CPU),2,6) GB
 
-.PHONY: help setup demo claims fashion test fuzz slurm lint types bench docs index given-venv
+.PHONY: help setup demo claims fashion test fuzz slurm lint types bench gpu docs index given-venv
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -73,6 +73,9 @@ bench: $(DEV) ## sampler, training step, data layer and scoring against plain on
 	"$(PY)" bench/training_step.py
 	"$(PY)" bench/data.py
 	"$(PY)" bench/evaluation.py
+
+gpu: $(RUNTIME) ## the acceptance run on a CUDA GPU: 9 minutes; ARGS=--tiny tries it on the CPU
+	"$(PY)" bench/gpu.py $(ARGS)
 
 docs: $(DEV) ## the documentation site, in docs/_build/html; every warning is an error
 	"$(PY)" -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from bigr.models.config import BiGRConfig
@@ -58,8 +57,9 @@ def rotations(config: BiGRConfig, dtype: torch.dtype) -> Tensor:
 
 def turn(x: Tensor, config: BiGRConfig) -> Tensor:
     """2-D rotary embedding of (B, H, 1 + N, C) as a product of complex numbers."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * rotations(config, pairs.dtype)).flatten(-2)
+    wide = x if x.dtype == torch.float64 else x.float()
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * rotations(config, pairs.dtype)).flatten(-2).to(x.dtype)
 
 
 class Remembered(dict[str, Tensor]):
@@ -256,6 +256,8 @@ def token_probs(
 
 def halton_ranks(side: int) -> list[int]:
     """When scipy's Halton points, without the first, come to each cell of the grid."""
+    from scipy import stats  # the acceptance run on a GPU does without it
+
     points = stats.qmc.Halton(2, scramble=False).random(500 * side)[1:]
     cells = [int(row * side) * side + int(column * side) for row, column in points]
     visited = list(dict.fromkeys(cells))

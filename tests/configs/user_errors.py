@@ -48,7 +48,8 @@ TRAIN = [
     ),
     ("trainer.max_steps=ten", "trainer.max_steps must be an integer of at least -1, got 'ten'"),
     ("trainer.precision=17", "trainer.precision must be one of"),
-    ("trainer=gpu", "trainer.accelerator=gpu, but PyTorch finds no GPU"),
+    ("trainer=gpu", "trainer.accelerator=gpu, but PyTorch finds no CUDA GPU"),
+    ("trainer.accelerator=mps", "trainer.accelerator=mps is not supported"),
     ("trainer.num_nodes=4", "start the command on every node with srun"),
     ("trainer.val_check_interval=0", "trainer.val_check_interval must be above 0 or null, got 0"),
     ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps must be a positive integer"),
@@ -206,6 +207,7 @@ OTHERS = [
         "paths.output must be a string, g",
     ),
     ("demo", "device=meta", "device=meta: it can be auto, cpu, cuda"),
+    ("demo", "device=mps", "Apple's MPS and Intel's XPU are not supported"),
     ("train", "experiment=digits", "views: there is no such key in bigr.train"),
     *(
         ("train", f"experiment=finetune trainer=cpu data=codes data.root=codes {words}", message)

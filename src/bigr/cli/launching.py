@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 
 
 def _device(name: str) -> str:
-    """Return ``name`` if PyTorch has such a device, and raise ``ValueError`` otherwise."""
-    if not re.fullmatch(r"auto|cpu|(cuda|mps|xpu)(:\d+)?", name):
-        raise ValueError("it can be auto, cpu, cuda, mps, or one of several GPUs such as cuda:1")
+    """Return ``name`` if it is a supported device, and raise ``ValueError`` otherwise."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(
+            "it can be auto, cpu, cuda, or one of several GPUs such as cuda:1; Apple's MPS and "
+            "Intel's XPU are not supported"
+        )
     return name
 
 
 Device = Annotated[str, Check(_device)]
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+"""Of Lightning's Trainer. Others, such as ``mps`` and ``xpu``, have never been tested."""
 MAX_DEVICES = 1024
 """Devices per node. Lightning makes a list of them before anything else."""
 
@@ -91,7 +96,7 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
     quieten_lightning()
     from lightning.fabric import Fabric
 
-    accelerator = {"cuda": "gpu"}.get(config.device, config.device)
+    accelerator = lightning_accelerator(config.device)
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
 
@@ -110,6 +115,18 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
         gather=gather,
         device=str(fabric.device),
     )
+
+
+def lightning_accelerator(name: str) -> str:
+    """Return what to give to Lightning for a device or an accelerator of the configuration.
+
+    For ``auto`` and ``gpu``, Lightning would also take GPUs of Apple and Intel.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if name == "gpu" else name
 
 
 def is_first_process() -> bool:
@@ -161,13 +178,18 @@ def check_trainer(trainer: dict[str, Any]) -> None:
             f"trainer.devices={devices}: it can be auto, a number of devices, or a list of them."
         )
     accelerator = trainer.get("accelerator")
+    if isinstance(accelerator, str) and accelerator not in ACCELERATORS:
+        raise ConfigError(
+            f"trainer.accelerator={accelerator} is not supported, because nothing has been tested "
+            f"on it: it can be {', '.join(ACCELERATORS)}."
+        )
     if accelerator in ("gpu", "cuda"):
         import torch
 
-        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        if not torch.cuda.is_available():
             raise ConfigError(
-                f"trainer.accelerator={accelerator}, but PyTorch finds no GPU: use trainer=cpu, "
-                "or install a PyTorch that fits your driver."
+                f"trainer.accelerator={accelerator}, but PyTorch finds no CUDA GPU: use "
+                "trainer=cpu, or install a PyTorch that fits your driver."
             )
     check_launcher("trainer.num_nodes", trainer.get("num_nodes", 1))
 

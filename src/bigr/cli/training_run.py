@@ -12,6 +12,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
 from bigr.cli.configuration import ConfigError, autoencoder_sizes, grid_size, resolved
+from bigr.cli.launching import lightning_accelerator
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def build_run(config: DictConfig, resume: str | None) -> Run:
     try:
         # 1. The size of the batches, from which other settings may follow.
         world_size = lightning.Fabric(
-            accelerator=config.trainer.accelerator,
+            accelerator=_accelerator(config.trainer.accelerator),
             devices=config.trainer.devices,
             num_nodes=config.trainer.num_nodes,
         ).world_size
@@ -199,6 +200,11 @@ def _with_batches(config: DictConfig, world_size: int) -> DictConfig:
     return config
 
 
+def _accelerator(value: Any) -> Any:
+    """Return the accelerator for Lightning; a user's own object is returned as it is."""
+    return lightning_accelerator(value) if isinstance(value, str) else value
+
+
 def _build_trainer(
     node: DictConfig, module: Any, world_size: int, callbacks: list[Any], loggers: list[Any]
 ) -> Any:
@@ -210,6 +216,7 @@ def _build_trainer(
     from bigr.training.slurm import slurm_plugins
 
     settings = {str(key): _build(value) for key, value in node.items() if key != "_target_"}
+    settings["accelerator"] = _accelerator(settings["accelerator"])
     if isinstance(settings["strategy"], functools.partial):
         settings["strategy"] = settings["strategy"](world_size=world_size)
     if hasattr(module, "configure_trainer"):

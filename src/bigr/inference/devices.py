@@ -16,16 +16,22 @@ PRECISIONS: dict[torch.dtype, Precision] = {
 }
 
 
+UNSUPPORTED = ("mps", "xpu")
+
+
 def pick_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` is the first available of CUDA, MPS and CPU.
+    """Return the device called ``name``; ``auto`` is a CUDA GPU if there is one, or the CPU.
 
     Raises:
-        ValueError: if the device does not exist.
+        ValueError: if the device does not exist, or is Apple's MPS or Intel's XPU.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.split(":")[0] in UNSUPPORTED:
+        raise ValueError(
+            f"device={name} is not supported, because nothing has been tested on Apple's MPS and "
+            "Intel's XPU: use device=cpu."
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -78,7 +78,6 @@ RECORDERS: dict[tuple[str, str], Record] = {
     ("auto", "cuda"): cuda_graph,
     ("compiled", "cuda"): compiled_cuda_graph,
     ("compiled", "cpu"): compiled,
-    ("compiled", "mps"): compiled,
 }
 """How steps are recorded, by execution mode and device; in all other cases they run eagerly."""
 

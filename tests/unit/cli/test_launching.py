@@ -14,6 +14,7 @@ from bigr.cli.launching import (
     check_launcher,
     check_trainer,
     is_first_process,
+    lightning_accelerator,
     processes,
 )
 
@@ -83,9 +84,24 @@ def test_trainer_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_trainer({"accelerator": "gpu"})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="PyTorch finds no GPU: use trainer=cpu"):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match="PyTorch finds no CUDA GPU: use trainer=cpu"):
         check_trainer({"accelerator": "gpu"})
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "tpu"])
+def test_accelerators_that_are_not_supported(name: str) -> None:
+    with pytest.raises(ValueError, match=f"trainer.accelerator={name} is not supported"):
+        check_trainer({"accelerator": name})
+
+
+@pytest.mark.parametrize("has_cuda", [True, False])
+def test_lightning_takes_no_other_gpus(has_cuda: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where Lightning itself would take Apple's."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    found = [lightning_accelerator(name) for name in ("auto", "gpu", "cuda", "cpu")]
+    assert found == ["cuda" if has_cuda else "cpu", "cuda", "cuda", "cpu"]
 
 
 @pytest.mark.parametrize(

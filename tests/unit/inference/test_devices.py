@@ -10,16 +10,19 @@ import torch
 from bigr.inference.devices import device_name, pick_device, precision_of
 
 
-@pytest.mark.parametrize(
-    ("has_cuda", "has_mps", "expected"),
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
-def test_auto(
-    has_cuda: bool, has_mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("has_cuda", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_auto(has_cuda: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU is not taken, even where it is available."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert pick_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "xpu:1"])
+def test_devices_that_are_not_supported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=f"device={name} is not supported, .*: use device=cpu"):
+        pick_device(name)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99"])

@@ -186,8 +186,6 @@ def test_sizes() -> None:
         ("auto", "cuda", player.cuda_graph),
         ("eager", "cuda", None),
         ("compiled", "cuda", player.compiled_cuda_graph),
-        ("auto", "mps", None),
-        ("compiled", "mps", player.compiled),
     ],
 )
 def test_which_recorder(mode: str, device: str, expected: object) -> None:

@@ -1,0 +1,1 @@
+"""The stages of the acceptance run on a GPU, see ``bench/gpu.py``."""
