@@ -47,7 +47,7 @@ demo: $(RUNTIME) ## train on handwritten digits and draw some: at most 10 minute
 fashion: $(RUNTIME) ## train on Fashion-MNIST, draw clothes and score them: about an hour on 2 cores
 	@PYTHON="$(PY)" PATH="$(BIN):$$PATH" bash scripts/demo_fashion.sh
 
-claims: $(RUNTIME) ## run what is missing of docs/claims.md, and write its tables: 15 minutes on 2 cores
+claims: $(RUNTIME) ## run what is missing of docs/claims.md, and write its tables: about an hour on a CPU core
 	OMP_NUM_THREADS=1 "$(PY)" scripts/claims.py run $(ARGS)
 
 test: $(DEV) ## all tests

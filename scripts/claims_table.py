@@ -41,7 +41,11 @@ def write_tables(results: Path, page: Path) -> None:
     """
     found = load_results(results)
     references = json.loads((results / "references.json").read_text())
-    parts = [main_table(found, references), objective_table(found), sampling_table(found)]
+    parts = [main_table(found, references)]
+    if found.keys() & {"direct", "x0", "likelier", "unconditional"}:
+        parts.append(objective_table(found))
+    if "sampling" in found:
+        parts.append(sampling_table(found))
     parts.append(probe_table(found, references))
     name = results.name
     text = f"<!-- results: {name} -->\n\n" + "\n\n".join(parts) + f"\n\n<!-- end: {name} -->"
