@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
-from bigr.app.actions import Actions, Limits
+from bigr.app.actions import Actions
+from bigr.app.limits import Limits
 from tests.models import tiny_autoencoder, tiny_generator
 
 SAMPLER = SamplerConfig(

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import logging
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +16,22 @@ from omegaconf import DictConfig
 
 from bigr.cli import entry as cli
 from bigr.cli.configuration import ConfigError
-from bigr.schema import ExistingPath, PositiveInt
+from bigr.schema import Check, ExistingPath, PositiveInt
 
 if TYPE_CHECKING:
     from bigr.pipeline import BiGRPipeline
 
 log = logging.getLogger(__name__)
+
+
+def _is_site(value: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.*:-]+", value):
+        raise ValueError("it must be an address such as https://huggingface.co")
+    return value
+
+
+Site = Annotated[str, Check(_is_site)]
+"""Another site, as in ``frame-ancestors`` of a Content-Security-Policy."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -36,6 +47,7 @@ class DemoSettings:
     host: Annotated[str, MinLen(1)]
     port: Annotated[int, Ge(1), Le(65535)]
     allowed_hosts: list[str]
+    embedded_in: list[Site]
     auth: str | None
     open_browser: bool
     limits: dict[str, PositiveInt]
@@ -51,11 +63,14 @@ def job(config: DictConfig) -> None:
     with cli.user_errors():
         if importlib.util.find_spec("gradio") is None:
             raise ConfigError("the web app needs Gradio: pip install 'bigr-lightning[app]'.")
-        from bigr.app.actions import Actions, Limits
+        from bigr.app.actions import Actions
         from bigr.app.addresses import Address, credentials
+        from bigr.app.limits import Limits
         from bigr.app.visitors import private_folder
 
-        address = Address(config.host, config.port, tuple(config.allowed_hosts))
+        address = Address(
+            config.host, config.port, tuple(config.allowed_hosts), tuple(config.embedded_in)
+        )
         auth = None if config.auth is None else credentials(config.auth)
         limits = Limits(**config.limits)
         name = config.pretrained or config.generator

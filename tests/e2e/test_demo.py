@@ -73,15 +73,15 @@ class App:
         panel.wait_for()
         return panel
 
-    def run(self, panel: Any, button: str) -> list[str]:
-        """Press ``button`` and wait for the end: all messages that were to be read meanwhile.
+    def run(self) -> list[str]:
+        """Press Run and wait for the end: all messages that were to be read meanwhile.
 
         Raises:
             RefusedError: with the error message of the app.
         """
         self.page.evaluate(
             """() => {
-                const read = () => [...document.querySelectorAll('.status .md')]
+                const read = () => [...document.querySelectorAll('[role=status]')]
                     .map((node) => node.innerText.trim()).join('');
                 const before = read();
                 window.messages = [];
@@ -96,8 +96,8 @@ class App:
                     document.body, {subtree: true, childList: true, characterData: true});
             }"""
         )
-        panel.get_by_role("button", name=button, exact=True).click()
-        is_finished = "() => /pictures? in/.test(window.messages.at(-1))"
+        self.button("Run").click()
+        is_finished = "() => /pictures? in|decoded/.test(window.messages.at(-1))"
         before = len(self.refused)
         assert eventually(
             lambda: (
@@ -115,10 +115,14 @@ class App:
         messages: list[str] = self.page.evaluate("window.messages")
         return messages
 
-    def results(self, panel: Any) -> tuple[dict[str, Image.Image], dict[str, Any]]:
+    def button(self, name: str) -> Any:
+        """One of the buttons of the page, of which there is only one with this name."""
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def results(self) -> tuple[dict[str, Image.Image], dict[str, Any]]:
         """What "Download all" gives: pictures by name, and the settings."""
         with self.page.expect_download() as download:
-            panel.get_by_text("Download all").click()
+            self.page.get_by_text("Download all").click()
         with zipfile.ZipFile(download.value.path()) as file:
             pictures = {
                 name: Image.open(io.BytesIO(file.read(name)))
@@ -203,14 +207,16 @@ def take_example(app: App, panel: Any) -> Any:
     return canvas
 
 
+def painted_share(canvas: Any) -> float:
+    """How much of the canvas has the colour of the brush."""
+    return float((abs(screenshot(canvas) - BRUSH).max(axis=-1) < 10).mean())
+
+
 def paint(app: App, canvas: Any, start: float, strokes: int) -> None:
     """Paint a stroke from top to bottom at ``start`` of the canvas's width, or several."""
 
-    def painted() -> float:
-        return float((abs(screenshot(canvas) - BRUSH).max(axis=-1) < 10).mean())
-
     canvas.scroll_into_view_if_needed()
-    before, mouse = painted(), app.page.mouse
+    before, mouse = painted_share(canvas), app.page.mouse
     box = canvas.bounding_box()
     top, bottom = box["y"] + 0.1 * box["height"], box["y"] + 0.9 * box["height"]
     mouse.move(box["x"] + start * box["width"], top)
@@ -220,7 +226,7 @@ def paint(app: App, canvas: Any, start: float, strokes: int) -> None:
         mouse.move(box["x"] + share * box["width"], bottom, steps=4)
     mouse.up()
     # Repeated strokes, at the same place, show nothing new.
-    assert before > 0.05 or eventually(lambda: painted() > 0.05)
+    assert before > 0.05 or eventually(lambda: painted_share(canvas) > 0.05)
 
 
 def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None:
@@ -233,7 +239,7 @@ def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None
     for _ in range(MOST_STROKES):
         paint(app, canvas, start, strokes)
         try:
-            app.run(panel, "Repaint")
+            app.run()
         except RefusedError as error:
             if "Paint over the part" not in str(error):
                 raise
@@ -245,14 +251,16 @@ def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None
 def test_generate(app: App, pretrained: Path) -> None:
     panel = app.open("Generate")
     choose(panel, "Classes", "8")
-    messages = app.run(panel, "Generate")
+    messages = app.run()
     app.picture("app_generate")
-    pictures, settings = app.results(panel)
+    pictures, settings = app.results()
     iterations = [text for text in messages if text.startswith("iteration")]
     total = settings["sampler"]["num_iterations"]
     # A frame per iteration; a slow browser does not show all of them.
     assert iterations
-    assert set(iterations) <= {f"iteration {number} of {total}" for number in range(1, total + 1)}
+    assert {re.sub(r", about \d+ (s|min) left$", "", text) for text in iterations} <= {
+        f"iteration {number} of {total}" for number in range(1, total + 1)
+    }
     assert settings["arguments"]["classes"] == [0, 8]
     assert len([name for name in pictures if name.startswith("generate")]) == 8
     assert total // 2 < pictures["unmasking.gif"].n_frames <= total  # equal ones are joined
@@ -267,29 +275,36 @@ def test_generate(app: App, pretrained: Path) -> None:
 def test_a_download_is_dropped_back(app: App) -> None:
     """The same pictures come out, with their classes and seeds below them."""
     panel = app.open("Generate")
-    app.run(panel, "Generate")
+    slider = panel.get_by_label("number input for Pictures of each class")
+    slider.fill("3")
+    slider.press("Tab")
+    app.run()
     with app.page.expect_download() as download:
-        panel.get_by_text("Download all").click()
+        app.page.get_by_text("Download all").click()
     archive = app.folder / "bigr_generate.zip"
     download.value.save_as(archive)
     panel = app.open("Reproduce")
     panel.locator("input[type=file]").set_input_files(archive)
     panel.get_by_text("bigr_generate").first.wait_for()
-    app.run(panel, "Reproduce")
-    pictures, settings = app.results(panel)
+    # The sliders of the other tab, whose widgets exist as soon as it is opened.
+    app.page.get_by_role("tab", name="Generate").click()
+    assert eventually(lambda: slider.input_value() == "3")
+    app.page.get_by_role("tab", name="Reproduce").click()
+    app.run()
+    pictures, settings = app.results()
     with zipfile.ZipFile(archive) as file:
-        for name in (f"generate_{index:02d}.png" for index in range(4)):
+        for name in (f"generate_{index:02d}.png" for index in range(3)):
             expected = Image.open(io.BytesIO(file.read(name)))
             assert pictures[name].tobytes() == expected.tobytes()
     assert settings["application"] == "generate"
-    panel.locator(".results").get_by_text("0, seed 3").first.wait_for()
+    app.page.locator(".results").get_by_text("0, seed 2").first.wait_for()
 
 
 def test_paint_and_inpaint(app: App) -> None:
     panel = app.open("Edit")
     take_example(app, panel)
     repaint(app, panel)
-    pictures, settings = app.results(panel)
+    pictures, settings = app.results()
     assert settings["application"] == "inpaint"
     before = np.array(digit(3))
     for index in range(4):
@@ -307,7 +322,7 @@ def test_edit_into_a_class(app: App) -> None:
     repaint(app, panel, start=0.2, strokes=3 if "BIGR_SCREENSHOTS" in os.environ else 1)
     app.page.evaluate("window.scrollTo(0, 0)")
     app.picture("app_edit")
-    _, settings = app.results(panel)
+    _, settings = app.results()
     assert settings["application"] == "edit"
     assert settings["arguments"]["class_name"] == 8
 
@@ -317,35 +332,67 @@ def test_outpaint_keeps_what_was_painted(app: App) -> None:
     take_example(app, panel)
     # Without a stroke that counts, the app would keep the middle instead: see repaint().
     repaint(app, panel)
-    panel.get_by_text("keep it").click()
-    app.run(panel, "Repaint")
-    pictures, _ = app.results(panel)
+    panel.get_by_text("keep what is painted").click()
+    app.run()
+    pictures, _ = app.results()
     is_changed = (np.array(pictures["outpaint_00.png"]) != np.array(digit(3))).any(axis=-1)
     assert is_changed[:, 8:].mean() > 0.3
     assert not is_changed[6:10, 3].any()
 
 
 def test_interpolate_and_enrich(app: App) -> None:
-    panel = app.open("Interpolate")
-    app.run(panel, "Interpolate")
+    app.open("Interpolate")
+    app.run()
     app.picture("app_interpolate")
-    pictures, settings = app.results(panel)
+    pictures, settings = app.results()
     assert pictures["interpolation.gif"].n_frames == 16  # type: ignore[attr-defined]
     assert (settings["arguments"]["first"], settings["arguments"]["second"]) == (0, 9)
-    panel = app.open("Enrich")
-    panel.locator(".examples button").nth(1).click()
-    panel.locator(".source img").wait_for()
-    app.run(panel, "Enrich")
-    pictures, _ = app.results(panel)
+    panel = app.open("Edit")
+    take_example(app, panel)
+    panel.get_by_text("add details").click()
+    app.run()
+    pictures, _ = app.results()
     assert pictures["enrich_00.png"].size == (16, 16)
+    app.page.locator(".comparison img").first.wait_for()
+
+
+def test_a_result_is_sent_to_edit_and_painted_by_keyboard(app: App) -> None:
+    """The second of four results; tokens are painted as a rectangle, and the history goes back."""
+    app.open("Generate")
+    app.run()
+    generated, _ = app.results()
+    app.page.locator(".results button").nth(1).click()
+    app.button("Send picture 2 to Edit").click()
+    panel = app.page.get_by_role("tabpanel").filter(has=app.page.locator(".canvas canvas"))
+    panel.wait_for()
+    panel.get_by_role("button", name="Paint a rectangle, in tokens").press("Enter")
+    for label, number in (("Left", 1), ("Top", 2), ("Width", 2), ("Height", 1)):
+        panel.get_by_label(label, exact=True).fill(str(number))
+        panel.get_by_label(label, exact=True).press("Tab")
+    canvas = panel.locator(".canvas canvas").first
+    panel.get_by_role("button", name="Paint the rectangle").press("Enter")
+    canvas.scroll_into_view_if_needed()
+    assert eventually(lambda: painted_share(canvas) > 0.02)
+    app.run()
+    edited, _ = app.results()
+    before = np.array(generated["generate_01.png"])
+    is_changed = (np.array(edited["inpaint_00.png"]) != before).any(axis=-1)
+    assert is_changed.any()
+    is_changed[8:12, 4:12] = False
+    assert not is_changed.any()
+    app.page.locator(".history button").first.click()
+    app.page.get_by_role("tab", name="Generate", selected=True).wait_for()
+    app.page.locator(".results").get_by_text("0, seed 1").first.wait_for()
+    again, _ = app.results()
+    assert again["generate_01.png"].tobytes() == generated["generate_01.png"].tobytes()
 
 
 def test_what_is_missing(app: App) -> None:
     panel = app.open("Edit")
-    panel.get_by_role("button", name="Repaint", exact=True).click()
+    app.button("Run").click()
     app.toast.get_by_text("Add a picture first").wait_for()
     take_example(app, panel)
-    panel.get_by_role("button", name="Repaint", exact=True).click()
+    app.button("Run").click()
     app.toast.get_by_text("Paint over the part to repaint").wait_for()
 
 
@@ -396,43 +443,47 @@ def bad_uploads() -> dict[str, tuple[bytes, str]]:
 
 def test_bad_uploads(app: App) -> None:
     """Each gets a message, what was there stays, and the next good one is taken."""
-    panel = app.open("Reconstruct")
+    panel = app.open("Edit")
     for name, (content, message) in bad_uploads().items():
         path = app.folder / name
         path.write_bytes(content)
         app.page.reload()
-        panel = app.open("Reconstruct")
+        panel = app.open("Edit")
         panel.locator("input[type=file]").first.set_input_files(path)
         app.page.get_by_text(re.compile(message)).first.wait_for()
         app.picture("app_refused") if name == "large.png" else None
     good = app.folder / "good.png"
     digit(3).save(good)
-    panel = app.open("Reconstruct")
+    panel = app.open("Edit")
     panel.locator("input[type=file]").first.set_input_files(good)
-    panel.locator("img[src*='/file=']").nth(6).wait_for()  # five examples, the square, its image
+    canvas = panel.locator(".canvas canvas").first
+    canvas.scroll_into_view_if_needed()
+    assert eventually(lambda: (screenshot(canvas).max(axis=-1) < 50).mean() > 0.2)
+    panel.get_by_text("only encode and decode").click()
+    app.run()
 
 
 def test_the_log_has_no_tracebacks(app: App) -> None:
     """After everything above, a negative seed, a page that is reloaded, and a request stopped."""
-    panel = app.open("Generate")
-    panel.get_by_label("Seed", exact=True).fill("-1")
-    panel.get_by_role("button", name="Generate", exact=True).click()
+    app.open("Generate")
+    app.page.get_by_label("Seed", exact=True).fill("-1")
+    app.button("Run").click()
     app.toast.get_by_text("Seed must be an integer between 0 and").wait_for()
     for interrupt in ("Stop", "reload"):
-        panel = app.open("Generate")
+        app.open("Generate")
         # Enough time to interrupt it.
-        panel.get_by_role("button", name="Sampler").click()
+        app.page.get_by_role("button", name="Sampler").click()
         for label, number in (("Pictures of each class", "16"), ("Iterations", "64")):
-            slider = panel.get_by_label(f"number input for {label}")
+            slider = app.page.get_by_label(f"number input for {label}")
             slider.fill(number)
             slider.press("Tab")
-        panel.get_by_role("button", name="Generate", exact=True).click()
-        panel.locator(".status").get_by_text("iteration").wait_for()
+        app.button("Run").click()
+        app.page.get_by_role("status").get_by_text("iteration").wait_for()
         if interrupt == "Stop":
-            panel.get_by_role("button", name="Stop", exact=True).click()
-            panel.get_by_text("stopped").wait_for()
-    panel = app.open("Generate")
-    app.run(panel, "Generate")
+            app.button("Stop").click()
+            app.page.get_by_role("status").get_by_text("stopped").wait_for()
+    app.open("Generate")
+    app.run()
     assert "Traceback" not in (app.folder / "demo.log").read_text()
 
 

@@ -43,6 +43,7 @@ DOCS_FENCES = [
         "fashion",
         "model_zoo",
         "training",
+        "web_app",
     )
     for fence in (REPOSITORY / "docs" / f"{name}.md").read_text().split("```")[1::2]
 ]

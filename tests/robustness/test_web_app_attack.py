@@ -184,7 +184,7 @@ def test_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # A visitor like any other is served as before.
         with httpx.Client(base_url=address, timeout=60) as client:
             page = PageClient(client, config)
-            listener = page.listener("Generate")
+            listener = page.listener("Run")
             assert page.call(listener, page.values(listener))["success"]
         (private,) = temporary.glob("bigr-app-*")
         assert private.stat().st_mode & 0o777 == 0o700

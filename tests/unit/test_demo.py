@@ -39,7 +39,7 @@ def run(**settings: Any) -> None:
         "sampler": {"_target_": "bigr.SamplerConfig", "num_denoise_steps": 4},
         "execution": {"_target_": "bigr.ExecutionConfig", "precision": "float32"},
         **{"host": "127.0.0.1", "port": 7860, "open_browser": False, "limits": {"pictures": 5}},
-        **{"allowed_hosts": ["lab"], "auth": None},
+        **{"allowed_hosts": ["lab"], "embedded_in": [], "auth": None},
     }
     config = OmegaConf.create({**defaults, **settings})
     with user_errors():

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from bigr import BiGRPipeline, SamplerConfig
-from bigr.app.actions import WHATEVER, Actions, Knobs, Limits
+from bigr.app.actions import WHATEVER, Actions
+from bigr.app.limits import Knobs, Limits
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.cli.entry import UserError
 from bigr.sample import job
@@ -139,7 +140,9 @@ def test_pictures_of_the_web_app_are_made_again(folder: Path, name: str) -> None
         "enrich": lambda: app.enrich(photo, 1, 2, KNOBS),
     }.get(name, lambda: app.repaint(photo, strokes, name == "outpaint", label, 3, "paste", KNOBS))()
     (folder / "files").mkdir()
-    archive = list(job.steps(folder / "files"))[-1].archive
+    results = list(job.steps(folder / "files"))[-1].results
+    assert results is not None
+    archive = results.archive
     assert archive is not None
     with zipfile.ZipFile(archive) as file:
         file.extractall(folder / "unpacked")

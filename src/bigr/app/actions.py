@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge
 from PIL import Image
 
-from bigr.app.steps import CANVAS_SIDE, COLUMNS, PictureJob
+from bigr.app.canvas import painted_mask
+from bigr.app.limits import MAX_ROUNDS, Knobs, Limits
+from bigr.app.steps import CANVAS_SIDE, COLUMNS, PictureJob, ReconstructionJob
 from bigr.data.examples import example_pictures
 from bigr.data.files import check_regular
 from bigr.data.image_arrays import to_pil
@@ -20,59 +21,22 @@ from bigr.data.user_pictures import read_picture
 from bigr.inference.preview import Film
 from bigr.pipeline import BiGRPipeline, Blend, ClassName
 from bigr.pipeline.picture_settings import AppName, PictureSettings, model_digests
-from bigr.sampling.conditioning import ENRICHMENT, INPAINTING, INTERPOLATION_RATIOS
+from bigr.presets import preset_names
+from bigr.sampling.conditioning import CELL, ENRICHMENT, INPAINTING, INTERPOLATION_RATIOS
+from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import NonNegativeInt, PositiveFloat, PositiveInt, check_fields, checked
+from bigr.schema import NonNegativeInt, PositiveInt, checked
 
 WHATEVER = -1
 """The value that stands for no class in menus."""
+ENRICHMENT_ROUNDS = 4
+"""Default of the pipeline's ``num_rounds``."""
+MaskScheduleName = Literal["cosine", "linear"]
 ClassChoice = Annotated[int, Ge(WHATEVER)]
-MAX_SEED = 2**31 - 1
-MAX_GUIDANCE = 10.0
-MAX_GUMBEL = 3.0
-MAX_ROUNDS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits of one request, and of the files of visitors.
-
-    Args:
-        upload_mb: size of an uploaded file in megabytes.
-        visitor_mb: size of all uploaded files of a visitor; older ones are deleted.
-        total_mb: size of the files of all visitors.
-        megapixels: size of an image.
-        pictures: images generated at a time.
-        iterations: iterations of the sampler.
-    """
-
-    upload_mb: PositiveFloat = 20
-    visitor_mb: PositiveFloat = 100
-    total_mb: PositiveFloat = 2000
-    megapixels: PositiveFloat = 25
-    pictures: PositiveInt = 16
-    iterations: PositiveInt = 64
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.upload_mb > self.visitor_mb:
-            raise ValueError(
-                f"Limits.visitor_mb={self.visitor_mb:g} must be at least upload_mb="
-                f"{self.upload_mb:g}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Knobs:
-    """The values of the sliders and of the seed."""
-
-    guidance_scale: Annotated[float, Ge(0), Le(MAX_GUIDANCE)]
-    num_iterations: PositiveInt
-    gumbel_temperature: Annotated[float, Ge(0), Le(MAX_GUMBEL)]
-    seed: Annotated[int, Ge(0), Le(MAX_SEED)]
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+MODEL_PRESET = "model"
+"""Name of the settings that the app was started with, which are the model's by default."""
+APPLICATION_PRESETS = ("model", "inpaint", "interpolate", "enrich")
+"""Presets that are not complete, and that the applications use themselves."""
 
 
 class Actions:
@@ -100,6 +64,15 @@ class Actions:
                 f"{limits.iterations}."
             )
         Knobs(sampler.guidance_scale, sampler.num_iterations, sampler.gumbel_temperature, seed=0)
+
+    @functools.cached_property
+    def presets(self) -> dict[str, SamplerConfig]:
+        """The settings that can be chosen by name, the model's first, as far as limits allow."""
+        others = (name for name in preset_names("sampler") if name not in APPLICATION_PRESETS)
+        found = {MODEL_PRESET: self.sampler}
+        found |= {name: SamplerConfig.preset(name) for name in others}
+        most = self.limits.iterations
+        return {name: one for name, one in found.items() if one.num_iterations <= most}
 
     @functools.cached_property
     def models(self) -> dict[str, str]:
@@ -159,14 +132,6 @@ class Actions:
             return None
         return read_picture(path, "The canvas", (2 * CANVAS_SIDE) ** 2).convert("RGBA")
 
-    def canvas(self, picture: Image.Image) -> Image.Image:
-        """Return the image in the size of the canvas on which masks are painted."""
-        scale = CANVAS_SIDE / max(picture.size)
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
-        is_small = max(picture.size) < CANVAS_SIDE // 4
-        method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
-        return picture.resize(size, method)  # type: ignore[arg-type]
-
     @checked
     def generate(
         self, classes: Sequence[NonNegativeInt], num_per_class: PositiveInt, knobs: Knobs
@@ -175,9 +140,7 @@ class Actions:
         if not classes:
             raise ValueError("Choose at least one class.")
         arguments = {"classes": list(classes), "num_per_class": num_per_class}
-        return self._job(
-            "generate", arguments, len(classes) * num_per_class, self.sampler.mask_schedule, knobs
-        )
+        return self._job("generate", arguments, knobs)
 
     @checked
     def repaint(
@@ -202,7 +165,7 @@ class Actions:
             knobs: values of the sliders.
         """
         picture = self.open(path)
-        mask = _painted(strokes, picture.size)
+        mask = painted_mask(strokes, picture.size)
         if mask is None and not keeps_strokes and picture.mode != "RGBA":
             raise ValueError("Paint over the part to repaint first.")
         label = None if class_id == WHATEVER else class_id
@@ -214,7 +177,7 @@ class Actions:
             "num_variants": num_variants,
             "blend": blend,
         }
-        return self._job(name, arguments, num_variants, INPAINTING["mask_schedule"], knobs)
+        return self._job(name, arguments, knobs, INPAINTING["mask_schedule"])
 
     @checked
     def interpolate(
@@ -226,7 +189,7 @@ class Actions:
         self._check_count(count)
         ratios = [(count - 1 - index) / (count - 1) for index in range(count)]  # of the first
         arguments = {"first": first, "second": second, "ratios": ratios}
-        return self._job("interpolate", arguments, count, self.sampler.mask_schedule, knobs)
+        return self._job("interpolate", arguments, knobs)
 
     @checked
     def enrich(
@@ -235,10 +198,25 @@ class Actions:
         """Add details to a small image."""
         label = None if class_id == WHATEVER else class_id
         arguments = {"image": self.open(path), "class_name": label, "num_variants": num_variants}
-        return self._job("enrich", arguments, num_variants, ENRICHMENT["mask_schedule"], knobs)
+        return self._job("enrich", arguments, knobs, ENRICHMENT["mask_schedule"])
 
     def reproduce(self, path: str | None) -> PictureJob:
         """Make the pictures again from a ZIP, PNG or ``settings.json`` of the app.
+
+        Raises:
+            ValueError: see :meth:`settings`.
+        """
+        settings = self.settings(path)
+        return self._picture_job(
+            settings.application,
+            settings.arguments,
+            settings.seed,
+            lambda record: settings.pictures(self.pipeline, record),
+            lambda: settings,
+        )
+
+    def settings(self, path: str | None) -> PictureSettings:
+        """Read a ZIP, PNG or ``settings.json`` of the app; its classes become numbers in a list.
 
         Raises:
             ValueError: if the file has no valid settings, if they are those of another model, or if
@@ -251,43 +229,33 @@ class Actions:
         except ValueError as error:
             raise ValueError(str(error).removeprefix(f"settings={path}: ")) from error
         settings.check_models(self.pipeline)
-        # The limits of a request.
         arguments, name = dict(settings.arguments), settings.application
         if name == "generate":
             classes = arguments.get("classes")
             arguments["classes"] = classes if isinstance(classes, list) else [classes]
-            count = len(arguments["classes"]) * arguments.get("num_per_class", 1)
-        elif name == "interpolate":
-            if not arguments.get("ratios"):
-                arguments["ratios"] = list(INTERPOLATION_RATIOS)
-            count = len(arguments["ratios"])
-        else:
-            count = arguments.get("num_variants", 1)
+        elif name == "interpolate" and not arguments.get("ratios"):
+            arguments["ratios"] = list(INTERPOLATION_RATIOS)
+        # The limits of a request.
         if arguments.get("num_rounds", 1) > MAX_ROUNDS or arguments.get("return_rounds"):
             raise ValueError(f"num_rounds can be 1 to {MAX_ROUNDS} here, without return_rounds.")
-        sampler = settings.sampler
-        rounds = sampler.get("corrector_rounds", 1) if sampler.get("corrector_share") else 0
-        if sampler["num_iterations"] * (1 + rounds) > self.limits.iterations:
-            raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
-        if sampler.get("guide") != self.sampler.guide:
+        self._check_iterations(settings.sampler)
+        if settings.sampler.get("guide") != self.sampler.guide:
             raise ValueError("These pictures were made with another guide than this app has.")
-        self._check_count(count)
+        self._check_count(_count(name, arguments))
         for image in settings.images().values():
             read_picture(image, "The picture", self.limits.megapixels * 1e6)
-        settings = dataclasses.replace(settings, arguments=arguments)
-        return PictureJob(
-            lambda record: settings.pictures(self.pipeline, record),
-            Film(self.pipeline.models.autoencoder, count, COLUMNS),
-            lambda: settings,
-            animates_result=name == "interpolate",
-            captions=self._captions(name, arguments, settings.seed, count),
-        )
+        return dataclasses.replace(settings, arguments=arguments)
 
-    def reconstruct(self, picture: Image.Image) -> list[Image.Image]:
-        """Return the centre square of an image, and its reconstruction by the B-AE."""
-        square = self.pipeline.load(picture.convert("RGB"))
-        decoded = self.pipeline.decode(self.pipeline.encode(square))
-        return [*map(to_pil, square), *map(to_pil, decoded)]
+    def reconstruct(self, path: str | None) -> ReconstructionJob:
+        """Compare the centre square of an image with its reconstruction by the B-AE."""
+        picture = self.open(path)
+
+        def call() -> list[Image.Image]:
+            square = self.pipeline.load(picture.convert("RGB"))
+            decoded = self.pipeline.decode(self.pipeline.encode(square))
+            return [*map(to_pil, square), *map(to_pil, decoded)]
+
+        return ReconstructionJob(call)
 
     def _check_count(self, count: int) -> None:
         if count > self.limits.pictures:
@@ -295,25 +263,34 @@ class Actions:
                 f"{count} pictures: 1 to {self.limits.pictures} can be made at a time."
             )
 
-    def _job(
-        self, name: AppName, arguments: dict[str, Any], count: int, mask_schedule: Any, knobs: Knobs
-    ) -> PictureJob:
-        """Return the job that calls the pipeline's method ``name`` for ``count`` images."""
-        self._check_count(count)
-        if knobs.num_iterations > self.limits.iterations:
+    def _check_iterations(self, sampler: dict[str, Any]) -> None:
+        rounds = sampler.get("corrector_rounds", 1) if sampler.get("corrector_share") else 0
+        if sampler["num_iterations"] * (1 + rounds) > self.limits.iterations:
             raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
+
+    def _job(
+        self,
+        name: AppName,
+        arguments: dict[str, Any],
+        knobs: Knobs,
+        mask_schedule: MaskScheduleName | None = None,
+    ) -> PictureJob:
+        """Return the job that calls the pipeline's method ``name``."""
+        self._check_count(_count(name, arguments))
         for key in ("first", "second", "class_name"):
             if arguments.get(key) is not None:
                 self.pipeline.class_id(arguments[key])
         for label in arguments.get("classes", []):
             self.pipeline.class_id(label)
+        base = knobs.base or self.sampler
         sampler = dataclasses.replace(
-            self.sampler,
-            mask_schedule=mask_schedule,
+            base,
+            mask_schedule=base.mask_schedule if mask_schedule is None else mask_schedule,
             guidance_scale=knobs.guidance_scale,
             num_iterations=knobs.num_iterations,
             gumbel_temperature=knobs.gumbel_temperature,
         )
+        self._check_iterations(vars(sampler))
         method = getattr(self.pipeline, name)
 
         def describe() -> PictureSettings:
@@ -326,14 +303,32 @@ class Actions:
                 models=self.models,
             )
 
-        return PictureJob(
-            lambda record: method(
+        def call(record: ProgressCallback) -> list[Image.Image]:
+            made: list[Image.Image] = method(
                 **arguments, seed=knobs.seed, sampler=sampler, on_iteration=record
-            ),
+            )
+            return made
+
+        return self._picture_job(name, arguments, knobs.seed, call, describe)
+
+    def _picture_job(
+        self,
+        name: AppName,
+        arguments: dict[str, Any],
+        seed: int,
+        call: Callable[[ProgressCallback], list[Image.Image]],
+        describe: Callable[[], PictureSettings],
+    ) -> PictureJob:
+        count, is_enrichment = _count(name, arguments), name == "enrich"
+        return PictureJob(
+            call,
             Film(self.pipeline.models.autoencoder, count, COLUMNS),
             describe,
             animates_result=name == "interpolate",
-            captions=self._captions(name, arguments, knobs.seed, count),
+            captions=self._captions(name, arguments, seed, count),
+            passes=CELL * arguments.get("num_rounds", ENRICHMENT_ROUNDS) if is_enrichment else 1,
+            before=arguments.get("image"),
+            keeps_finished=name in ("generate", "interpolate"),
         )
 
     def _captions(
@@ -356,12 +351,8 @@ class Actions:
         return str(index) if names is None or index >= len(names) else names[index]
 
 
-def _painted(strokes: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:
-    """Return the opaque part of ``strokes`` as a mask of the given size; None if it is empty."""
-    if strokes is None:
-        return None
-    alpha = np.asarray(strokes.convert("RGBA").getchannel("A"))
-    if not (alpha > 0).any():
-        return None
-    full = Image.fromarray((alpha > 0).astype(np.uint8) * 255)
-    return full.resize(size, Image.Resampling.NEAREST)
+def _count(name: AppName, arguments: dict[str, Any]) -> int:
+    """Return the number of images that the pipeline's method ``name`` makes."""
+    if name == "generate":
+        return len(arguments["classes"]) * int(arguments.get("num_per_class", 1))
+    return len(arguments["ratios"]) if name == "interpolate" else arguments.get("num_variants", 1)

@@ -23,11 +23,14 @@ class Address(NamedTuple):
         port: its port.
         allowed: more values of the Host header, such as ``my.machine`` (any port) or
             ``my.machine:8080``.
+        embedders: other sites whose pages may show the app in a frame, such as
+            ``https://huggingface.co``. Browsers then need HTTPS to keep the cookie of a visitor.
     """
 
     host: str
     port: int
     allowed: Collection[str] = ()
+    embedders: Collection[str] = ()
 
     @property
     def is_local(self) -> bool:

@@ -71,7 +71,6 @@ SETTINGS_TYPES = ("application/zip", "application/x-zip-compressed", "applicatio
 SETTINGS_SIGNATURES = (b"PK\x03\x04", b"{")
 """How files with the settings of pictures begin, which the page takes as well."""
 PROTECTION = {
-    "content-security-policy": "frame-ancestors 'self'",
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -112,6 +111,8 @@ class Gate:
         self.max_upload_bytes = max_upload_bytes
         self.shared = frozenset(shared)
         self.auth = auth
+        frames = " ".join(["frame-ancestors 'self'", *address.embedders])
+        self._protection = {**PROTECTION, "content-security-policy": frames}
         self.cookie = f"bigr_{address.port}"
         """Name of the cookie; cookies do not depend on the port, so the port is in the name."""
         self._uploads = asyncio.Semaphore(UPLOADS_AT_A_TIME)
@@ -130,7 +131,7 @@ class Gate:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                MutableHeaders(scope=message).update(PROTECTION)
+                MutableHeaders(scope=message).update(self._protection)
             await send(message)
 
         try:
@@ -227,7 +228,10 @@ class Gate:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite=Strict"
+                # Within a frame of another site, only a cookie of its own kind is kept and sent.
+                is_framed = bool(self.address.embedders)
+                site = "None; Secure; Partitioned" if is_framed else "Strict"
+                cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite={site}"
                 MutableHeaders(scope=message).append("set-cookie", cookie)
             await send(message)
 

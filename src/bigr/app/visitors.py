@@ -33,8 +33,10 @@ GRACE_SECONDS = 30.0
 MOST_VISITORS = 100
 MOST_SESSIONS = 20
 """Pages of one visitor that are told apart from those of other visitors."""
-KEPT_RUNS = 6
+KEPT_RUNS = 8
 """Results of one visitor that can still be downloaded."""
+MOST_RUNNING = 4
+"""Requests of one visitor that run or wait at a time."""
 
 
 class RefusedError(ValueError):
@@ -74,6 +76,7 @@ class Visitor:
         self._storing = threading.Lock()
         self._is_gone = False
         self._runs: list[Path] = []
+        self._running: set[Path] = set()
         self._stops: dict[str, threading.Event] = {}
         self.folder.mkdir(mode=0o700)
 
@@ -127,22 +130,30 @@ class Visitor:
             session: the page that has sent the request.
 
         Raises:
-            RefusedError: if the visitor has left, as a request may have waited in the queue.
+            RefusedError: if the visitor has left, as a request may have waited in the queue, or if
+                :data:`MOST_RUNNING` others of the visitor are not finished.
         """
         with self._lock:
             if self._is_gone:
                 raise RefusedError(410, "the page was closed.")
-            self.open_pages += 1  # the folder must stay until the end of the request
-        try:
+            if len(self._running) >= MOST_RUNNING:
+                raise RefusedError(
+                    429, f"{MOST_RUNNING} of your requests are not finished: wait for them."
+                )
+            stop = self._stops[session] = threading.Event()
             folder = Path(tempfile.mkdtemp(prefix="run_", dir=self.folder))
-            run = RunningRequest(folder, threading.Event())
-            self._runs.append(run.folder)
-            self._stops[session] = run.stop
-            while len(self._runs) > KEPT_RUNS:
-                shutil.rmtree(self._runs.pop(0), ignore_errors=True)
-            yield run
+            self._running.add(folder)
+            self.open_pages += 1  # the folder must stay until the end of the request
+            self._runs.append(folder)
+            finished = [path for path in self._runs if path not in self._running]
+            for path in finished[: max(len(self._runs) - KEPT_RUNS, 0)]:
+                self._runs.remove(path)
+                shutil.rmtree(path, ignore_errors=True)
+        try:
+            yield RunningRequest(folder, stop)
         finally:
             self._stops.pop(session, None)
+            self._running.remove(folder)
             self.close_page()
 
     def stop(self, session: str) -> None:

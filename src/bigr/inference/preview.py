@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bigr.data.image_arrays import grid_image, to_uint8
+from bigr.data.image_arrays import grid_image, to_pil, to_uint8
 from bigr.inference.generate import decode
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.sampling.sampler import Progress
@@ -59,6 +59,17 @@ class Film:
         """Set this to ignore all further iterations."""
         self._images = None if count is None else self._grey(count)
         self._places = range(0)
+        self._num_finished = 0
+
+    @property
+    def count(self) -> int:
+        """The number of places; 0 before the first batch if it is not known."""
+        return 0 if self._images is None else len(self._images)
+
+    @property
+    def finished(self) -> list[Image.Image]:
+        """The images all of whose tokens have been decided, in order."""
+        return [] if self._images is None else [*map(to_pil, self._images[: self._num_finished])]
 
     def _grey(self, count: int) -> Tensor:
         size = self.autoencoder.config.image_size
@@ -76,6 +87,8 @@ class Film:
             first = first if first + len(images) <= len(self._images) else 0
             self._places = range(first, first + len(images))
         self._images[self._places.start : self._places.stop] = images
+        if progress.iteration == progress.num_iterations:
+            self._num_finished = self._places.stop
         self.frames.append(grid_image(self._images, self.columns))
 
 

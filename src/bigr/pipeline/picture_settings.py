@@ -143,12 +143,19 @@ class PictureSettings:
     @classmethod
     def _parse(cls, text: bytes, place: Path | zipfile.ZipFile) -> PictureSettings:
         """Return the checked settings; ``place`` has the images that are not in the text."""
+        what = (
+            "these are not the settings of pictures: give a ZIP, a PNG or a settings.json of the "
+            "web app."
+        )
         if len(text) > MAX_TEXT_BYTES:
-            raise SchemaError("these are not the settings of pictures.")
-        content = json.loads(text)
+            raise SchemaError(what)
+        try:
+            content = json.loads(text)
+        except ValueError:
+            content = None
         # "${…}" would be replaced where the settings become a configuration.
         if not isinstance(content, dict) or "application" not in content or b"${" in text:
-            raise SchemaError("these are not the settings of pictures.")
+            raise SchemaError(what)
         found = from_dict(cls, content)
         from_dict(SamplerConfig, found.sampler)
         from_dict(ExecutionConfig, found.execution)

@@ -275,6 +275,15 @@ def test_the_total_size_of_uploads(app: Gate, page: TestClient) -> None:
     assert response.text.startswith("The app has no space left")
 
 
+def test_frames_of_other_sites(tmp_path: Path) -> None:
+    """Only those that were named, which need a cookie that browsers keep within frames."""
+    place = Address("127.0.0.1", PORT, embedders=["https://huggingface.co"])
+    headers = browser(gate(tmp_path, address=place)).get("/").headers
+    expected = "frame-ancestors 'self' https://huggingface.co"
+    assert headers["content-security-policy"] == expected
+    assert headers["set-cookie"].endswith("; HttpOnly; SameSite=None; Secure; Partitioned")
+
+
 def test_passwords(tmp_path: Path) -> None:
     app = gate(tmp_path, auth=("ann", "se:cret"))
     for given in (None, "ann:wrong", "ann", "bob:se:cret", "ann:se:cret "):

@@ -1,4 +1,4 @@
-"""The page as a whole: its tabs and its limits. A browser clicks it in tests/e2e."""
+"""The page as a whole: its tabs, its buttons and its limits. A browser clicks it in tests/e2e."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bigr import BiGRPipeline, SamplerConfig
-from bigr.app.actions import Actions, Limits
+from bigr.app.actions import Actions
+from bigr.app.limits import Limits
 from tests.models import tiny_autoencoder, tiny_generator
 
 gr = pytest.importorskip("gradio")
@@ -23,7 +24,9 @@ def test_tabs_and_limits(tmp_path: Path) -> None:
 
     blocks = build(actions(), tmp_path).blocks.values()
     tabs = [block.label for block in blocks if isinstance(block, gr.Tab)]
-    assert tabs == ["Generate", "Edit", "Interpolate", "Enrich", "Reconstruct", "Reproduce"]
+    assert tabs == ["Generate", "Edit", "Interpolate", "Reproduce"]
+    buttons = [block.value for block in blocks if isinstance(block, gr.Button)]
+    assert [buttons.count(name) for name in ("Run", "Stop", "Another seed")] == [1, 1, 1]
     counts = [
         block.maximum
         for block in blocks

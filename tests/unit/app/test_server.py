@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +26,18 @@ pytest.importorskip("gradio")
 from starlette.testclient import TestClient
 
 from bigr.app.addresses import Address
-from bigr.app.gate import Gate
-from bigr.app.server import create, listening, serve
-from bigr.app.visitors import private_folder
+from bigr.app.server import listening, serve
+from bigr.app.visitors import MOST_RUNNING, private_folder
 from tests.web_app import SAMPLER, PageClient, photo, tiny_actions
-
-ADDRESS = Address("127.0.0.1", 7860)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("private")
-
-
-@pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[TestClient]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        patch.setenv("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-        patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-        app: Gate = create(tiny_actions(), ADDRESS, folder)
-        with TestClient(app, base_url=ADDRESS.url) as client:
-            yield client
-    # Nothing but the examples remains when the app has stopped.
-    assert {path.name.split("_")[0] for path in folder.iterdir()} <= {"example"}
-
-
-@pytest.fixture
-def page(client: TestClient) -> PageClient:
-    return PageClient(client)
 
 
 def test_generate(client: TestClient, page: PageClient) -> None:
     """A frame per iteration, the pipeline's pictures, and files that only their visitor gets."""
-    listener = page.listener("Generate")
+    listener = page.listener("Run")
     page.join(listener, page.values(listener, Classes=[2, 0], Pictures_of_each_class=2))
     messages = page.messages()
     frames = [one for one in messages if one["msg"] == "process_generating"]
-    assert len(frames) >= 6  # three iterations of two batches
+    assert len(frames) >= 7  # the start, and three iterations of two batches
     assert [one["success"] for one in messages if one["msg"] == "process_completed"] == [True]
     archive = next(Path(client.app.visitors.folder).rglob("bigr_generate.zip"))  # type: ignore[attr-defined]
     response = client.get(f"/gradio_api/file={archive}")
@@ -83,22 +56,25 @@ def test_generate(client: TestClient, page: PageClient) -> None:
 
 def test_upload_paint_and_repaint(page: PageClient) -> None:
     file = page.upload(photo())
-    opened = page.call(page.listener("Picture, up to 20 MB", "upload"), [file])
+    opened = page.call(page.listener("Picture, up to 20 MB", "upload"), [file, True])
     assert opened["success"], opened
     layer = io.BytesIO()
     strokes = Image.new("RGBA", (640, 384))
     strokes.paste((255, 0, 0, 255), (256, 128, 384, 256))
     strokes.save(layer, "PNG")
     painted = {"background": file, "layers": [page.upload(layer.getvalue())], "composite": None}
-    listener = page.listener("Repaint")
+    listener = page.listener("Run")
     result = page.call(
-        listener, page.values(listener, Paint_here=painted, Variants=1, Iterations=3)
+        listener, page.values(listener, Task="edit", Paint_here=painted, Variants=1, Iterations=3)
     )
     assert result["success"], result
 
 
 HOSTILE = [None, True, -1, 1.5, 1e300, float("nan"), "x", [], {}, [[]], {"path": "/etc/passwd"},
            {"id": "../x"}, {"layers": 3}, [1e9], ["x"], [None], "9" * 400, 10**30]  # fmt: skip
+
+
+TASKS = ("generate", "edit", "interpolate", "reproduce")
 
 
 def test_hostile_values(
@@ -112,14 +88,17 @@ def test_hostile_values(
 
     waiting = 0
     for listener in filter(lambda one: one["backend_fn"], page.listeners):
-        good = page.values(listener, Iterations=1, Variants=1, Pictures=2)
-        for place, value in [(n, v) for n in range(len(good)) for v in draw.sample(HOSTILE, 4)]:
+        good = page.values(listener, Iterations=1, Variants=1, Pictures=2, Pictures_of_each_class=1)
+        for place, value in [(n, v) for n in range(len(good)) for v in draw.sample(HOSTILE, 6)]:
             data = [*good[:place], value, *good[place + 1 :]]
+            labels = [page.labels[one] for one in listener["inputs"]]
+            if "Task" in labels and labels[place] != "Task":
+                data[labels.index("Task")] = draw.choice(TASKS)
             response = page.join(listener, data, event_data={"index": value})
             refused += response.status_code != 200
             assert response.status_code in (200, 422)
             waiting += response.status_code == 200
-            if waiting == 20:  # fewer than the queue holds
+            if waiting == MOST_RUNNING:
                 collect()
                 waiting = 0
     collect()
@@ -149,7 +128,7 @@ def test_hostile_values(
 def test_mistakes_are_told_on_the_page(
     page: PageClient, capfd: pytest.CaptureFixture[str], change: dict[str, Any], message: str
 ) -> None:
-    listener = page.listener("Generate")
+    listener = page.listener("Run")
     result = page.call(listener, page.values(listener, **change))
     assert not result["success"]
     assert result["output"]["error"].startswith(message)
@@ -158,7 +137,7 @@ def test_mistakes_are_told_on_the_page(
 
 def test_a_cancelled_request(page: PageClient, capfd: pytest.CaptureFixture[str]) -> None:
     """Its work ends, the page is told, and the next one is served."""
-    listener = page.listener("Generate")
+    listener = page.listener("Run")
     event = page.join(listener, page.values(listener, Iterations=64)).json()["event_id"]
     call = {"fn_index": listener["id"], "session_hash": page.session, "event_id": event}
     assert page.client.post("/gradio_api/cancel", json=call).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import pytest
 from bigr.app.visitors import (
     GRACE_SECONDS,
     KEPT_RUNS,
+    MOST_RUNNING,
     MOST_SESSIONS,
     MOST_VISITORS,
     PREFIX,
@@ -81,6 +83,23 @@ def test_old_results_are_deleted(visitors: Visitors) -> None:
             (folder / "result.png").write_text("result")
             runs.append(folder)
     assert [run.exists() for run in runs] == [False, False] + [True] * KEPT_RUNS
+
+
+def test_results_of_running_requests_stay(visitors: Visitors) -> None:
+    """Also if the visitor has finished many others since, and no visitor can fill the line."""
+    _, visitor = visitors.welcome(None)
+    with visitor.run("page") as (first, _):
+        for _ in range(2 * KEPT_RUNS):
+            with visitor.run("other"):
+                pass
+        assert first.exists()
+        with contextlib.ExitStack() as stack:
+            for number in range(MOST_RUNNING - 1):
+                stack.enter_context(visitor.run(f"page{number}"))
+            with pytest.raises(RefusedError, match="4 of your requests are not finished"):
+                stack.enter_context(visitor.run("one too many"))
+    with visitor.run("page"):
+        pass
 
 
 def test_a_request_is_stopped_by_its_own_page(visitors: Visitors) -> None:

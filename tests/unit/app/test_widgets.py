@@ -6,15 +6,34 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigr.app.actions import Knobs
+from bigr.app.limits import Knobs
+from bigr.pipeline.picture_settings import PictureSettings
+from tests.web_app import SAMPLER, tiny_actions
 
 gr = pytest.importorskip("gradio")
 
 
 def test_knobs() -> None:
-    from bigr.app.widgets import KnobSliders
+    """The preset has what the sliders don't: one of the app's, or that of a file."""
+    from bigr.app.widgets import FILE_PRESET, KnobSliders
 
-    assert KnobSliders.read((2, 3, 0.5, 7)) == Knobs(2.0, 3, 0.5, 7)
+    actions = tiny_actions()
+    with gr.Blocks(analytics_enabled=False):
+        knobs = KnobSliders(actions)
+    assert knobs.read((2, 3, 0.5, 7, "model", None)) == Knobs(2.0, 3, 0.5, 7, SAMPLER)
+    digits = actions.presets["digits"]
+    assert knobs.read((2, 3, 0.5, 7, "digits", SAMPLER)).base == digits
+    for name in ("nothing", FILE_PRESET, None, ["model"]):
+        with pytest.raises(ValueError, match="Preset can be model, demo, "):
+            knobs.read((2, 3, 0.5, 7, name, None))
+    settings = PictureSettings(
+        application="generate", arguments={}, seed=9, sampler=digits.to_dict(), execution={},
+        models={},
+    )  # fmt: skip
+    guidance, iterations, gumbel, seed, menu, restored = knobs.restore(settings)
+    assert knobs.read((guidance, iterations, gumbel, seed, menu.value, restored)) == Knobs(
+        1.15, 16, 0.3, 9, digits
+    )
 
 
 def test_mistakes_become_messages() -> None:
