@@ -101,6 +101,26 @@ def layer_of(mask: Image.Image) -> Image.Image:
     return layer
 
 
+def pad(canvas: Image.Image) -> Image.Image:
+    """Return a canvas or a layer in the middle of a transparent square.
+
+    Gradio's editor shows a layer at the wrong place unless it is as large as its whole canvas.
+    """
+    square = Image.new("RGBA", (CANVAS_SIDE, CANVAS_SIDE))
+    square.paste(canvas, tuple((CANVAS_SIDE - side) // 2 for side in canvas.size))  # type: ignore[arg-type]
+    return square
+
+
+def unpad(layer: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the part of a layer of a padded canvas that covers a picture of the given size."""
+    if layer.width != layer.height:  # it has not been padded
+        return layer
+    scale = layer.width / CANVAS_SIDE
+    width, height = (round(side * scale) for side in canvas_size(size))
+    left, top = (layer.width - width) // 2, (layer.height - height) // 2
+    return layer.crop((left, top, left + width, top + height))
+
+
 def _centre_square(size: tuple[int, int]) -> tuple[float, float, int]:
     """Return left, top and side of the largest square in the middle."""
     side = min(size)

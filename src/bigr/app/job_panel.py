@@ -57,7 +57,7 @@ class JobPanel:
         )  # fmt: skip
         self.earlier = gr.Gallery(
             label="History of this page", columns=KEPT_RUNS, height="auto", format="png",
-            visible=False, allow_preview=False, interactive=False, buttons=[],
+            visible=False, allow_preview=False, interactive=False, buttons=[], fit_columns=False,
             elem_classes=["tiny", "history"],
         )  # fmt: skip
         self.view = [

@@ -37,12 +37,17 @@ THEME = gr.themes.Default(
     button_primary_background_fill_hover="*primary_700",
     button_primary_background_fill_dark="*primary_600",
     button_primary_background_fill_hover_dark="*primary_700",
-    button_cancel_background_fill="*error_600",
+    button_cancel_background_fill="#b91c1c",
+    button_cancel_background_fill_hover="#991b1b",
+    button_cancel_text_color="white",
 )
 """Installed fonts, because the page loads nothing from other servers, and readable contrasts."""
 CSS = """
 .gradio-container {max-width: 1500px !important; width: 100% !important; margin: 0 auto !important}
 .tiny img, .results img {image-rendering: pixelated}
+button[role=tab][aria-selected=true] {color: var(--primary-700) !important}
+.dark button[role=tab][aria-selected=true] {color: var(--primary-300) !important}
+.examples .grid-container {grid-template-columns: repeat(auto-fit, minmax(50px, 1fr)) !important}
 .status progress {width: 100%; height: 0.8rem; accent-color: var(--primary-600)}
 .results .grid-wrap, .inside .grid-wrap, .history .grid-wrap {
   height: auto !important; min-height: 0 !important
@@ -54,6 +59,19 @@ CSS = """
   .results .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
 }
 """
+HEAD = """<script>
+// Gradio's labels of thumbnails and upload areas do not contain the text that can be read there, so
+// that voice control does not find them by this text. Without the label, the text is the name.
+const repair = () => {
+  for (const button of document.querySelectorAll("button[aria-label]")) {
+    const words = (text) => text.replace(/\\s+/g, " ").trim().toLowerCase();
+    if (words(button.textContent) && !words(button.ariaLabel).includes(words(button.textContent)))
+      button.removeAttribute("aria-label");
+  }
+};
+new MutationObserver(repair).observe(document, {childList: true, subtree: true});
+</script>"""
+"""A script for the head of the page, which uses public attributes alone."""
 TITLE = "BiGR"
 HEADER = """# BiGR
 Generate and edit pictures with one model over binary latent codes
@@ -73,7 +91,7 @@ def build(actions: Actions, folder: Path) -> gr.Blocks:
         chosen = gr.Textbox("generate", label="Task", visible=False)
         with gr.Row():
             with gr.Column(min_width=320):
-                with gr.Tabs() as tabs:
+                with gr.Tabs(overflow_behavior="wrap") as tabs:
                     tasks = _tabs(actions, chosen, folder)
                 knobs = KnobSliders(actions)
             with gr.Column(min_width=320, elem_classes="panel"):

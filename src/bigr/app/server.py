@@ -22,7 +22,7 @@ from bigr.app.actions import Actions
 from bigr.app.addresses import Address
 from bigr.app.calls import CallCheck
 from bigr.app.gate import Gate
-from bigr.app.page import CSS, THEME, build
+from bigr.app.page import CSS, HEAD, THEME, build
 from bigr.app.visitors import Visitors
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ def create(
         pwa=False,
         theme=THEME,
         css=CSS,
+        head=HEAD,
     )
     return Gate(
         app,

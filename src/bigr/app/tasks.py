@@ -10,9 +10,9 @@ import gradio as gr
 from PIL import Image
 
 from bigr.app.actions import WHATEVER, Actions
-from bigr.app.canvas import PAINT, draw_canvas, layer_of, paint_rectangle
+from bigr.app.canvas import PAINT, draw_canvas, layer_of, pad, paint_rectangle, unpad
 from bigr.app.limits import Knobs
-from bigr.app.steps import PictureJob, ReconstructionJob
+from bigr.app.steps import CANVAS_SIDE, PictureJob, ReconstructionJob
 from bigr.app.widgets import PRIVATE, class_menu, count_slider, kept, with_messages
 from bigr.pipeline.picture_settings import PictureSettings
 
@@ -146,7 +146,7 @@ class EditTask:
         color = "#{:02x}{:02x}{:02x}".format(*PAINT)
         self.editor = gr.ImageEditor(
             label="Paint here", sources=(), type="pil", image_mode="RGBA", format="png",
-            layers=False, transforms=(), height=480,
+            layers=False, transforms=(), height=480, canvas_size=(CANVAS_SIDE, CANVAS_SIDE),
             brush=gr.Brush(default_size=60, colors=[color], color_mode="fixed"),
             placeholder="Drop a picture above, or take an example",
             elem_classes="canvas",
@@ -184,7 +184,7 @@ class EditTask:
             return self.actions.enrich(path, label, count, knobs)
         if mode not in ("inpaint", "outpaint"):
             raise ValueError(f"What to do can be {', '.join(MODES)}.")
-        strokes = self._strokes(painted)
+        strokes = self._strokes(self.actions.open(path), painted)
         return self.actions.repaint(path, strokes, mode == "outpaint", label, count, blend, knobs)
 
     def restore(self, request: gr.Request, settings: PictureSettings) -> list[Any] | None:
@@ -231,12 +231,15 @@ class EditTask:
 
         @with_messages
         def redrawn(request: gr.Request, path: Any, painted: Any, has_grid: Any) -> Any:
-            layer = self._strokes(painted)
-            return self._draw(request, actions.open(path), layer, has_grid) if path else gr.skip()
+            if not path:
+                return gr.skip()
+            picture = actions.open(path)
+            return self._draw(request, picture, self._strokes(picture, painted), has_grid)
 
         @with_messages
         def added(request: gr.Request, path: Any, painted: Any, has_grid: Any, *box: Any) -> Any:
-            picture, layer = actions.open(path), self._strokes(painted)
+            picture = actions.open(path)
+            layer = self._strokes(picture, painted)
             if not all(type(side) is int for side in box):
                 raise ValueError("Left, top, width and height of the rectangle must be integers.")
             x, y, width, height = box
@@ -259,13 +262,16 @@ class EditTask:
         self, request: gr.Request, picture: Image.Image, layer: Image.Image | None, has_grid: Any
     ) -> dict[str, Any]:
         """Return the value of the editor for a picture, and for what is painted on it."""
-        canvas = kept(request, draw_canvas(picture, self.grid_size if has_grid is True else 0))
-        layers = [] if layer is None else [kept(request, layer)]
+        grid_size = self.grid_size if has_grid is True else 0
+        canvas = kept(request, pad(draw_canvas(picture, grid_size)))
+        layers = [] if layer is None else [kept(request, pad(layer))]
         return {"background": canvas, "layers": layers, "composite": canvas}
 
-    def _strokes(self, painted: Any) -> Image.Image | None:
+    def _strokes(self, picture: Image.Image, painted: Any) -> Image.Image | None:
+        """Return the layer that was painted on the canvas of a picture."""
         layers = painted.get("layers") if isinstance(painted, dict) else None
-        return self.actions.strokes(layers[0]["path"] if layers else None)
+        layer = self.actions.strokes(layers[0]["path"] if layers else None)
+        return None if layer is None else unpad(layer, picture.size)
 
 
 def uploaded(value: Any) -> str | None:

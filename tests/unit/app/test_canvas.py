@@ -10,8 +10,10 @@ from bigr.app.canvas import (
     canvas_size,
     draw_canvas,
     layer_of,
+    pad,
     paint_rectangle,
     painted_mask,
+    unpad,
 )
 from tests.pictures import noise
 
@@ -58,6 +60,19 @@ def test_masks_become_layers_and_masks_again(size: tuple[int, int]) -> None:
     layer = layer_of(mask)
     assert layer.size == canvas_size(size)
     assert np.array_equal(np.array(painted_mask(layer, size)), np.array(mask))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (50, 30), (700, 1000)])
+def test_padding_is_removed_again(size: tuple[int, int]) -> None:
+    """Also if the editor returns the square in another scale; a layer without padding stays."""
+    layer = paint_rectangle(None, size, (1, 0, 2, 3), 4)
+    square = pad(layer)
+    assert square.size == (640, 640)
+    assert unpad(square, size).tobytes() == layer.tobytes()
+    assert unpad(layer, size).tobytes() == layer.tobytes()
+    large = unpad(square.resize((1280, 1280), Image.Resampling.NEAREST), size)
+    expected = painted_mask(layer, size)
+    assert np.array_equal(np.array(painted_mask(large, size)), np.array(expected))
 
 
 def test_nothing_painted() -> None:
