@@ -23,7 +23,7 @@ class Hidden(NamedTuple):
     tokens: Tensor
     """(B, N) bool."""
     counts: list[int]
-    """Their number in each image."""
+    """Number of these tokens in each image."""
 
 
 def hide_least_certain(
@@ -32,7 +32,7 @@ def hide_least_certain(
     """Choose the decided tokens with the lowest certainty.
 
     Args:
-        share: of the decided tokens, in [0, 1]; their number is rounded down.
+        share: share of the decided tokens to choose, in [0, 1]; the number is rounded down.
         certainty: (B, N) ``mean_k |2 p_k - 1|`` of each decided token, and NaN for tokens that are
             masked or were given, which are not chosen. Ties go to the lower index.
         totals: number of tokens of each image that were masked at first.

@@ -1,4 +1,4 @@
-"""A guide: another generator that takes the place of the unconditional half of guidance.
+"""A guide: another generator that replaces the unconditional half of guidance.
 
 The guided logits are l_guide + s (l_main - l_guide), both at the same noisy bits (autoguidance,
 Karras et al., arXiv 2406.02507). A guide makes the same codes as the main generator, but is worse:
@@ -29,7 +29,7 @@ def load_guide(name: str, device: torch.device) -> BiGR:
 
     Args:
         name: a file, the folder of a run, or a name as in :func:`bigr.checkpoints.hub.find_model`.
-        device: of the main generator.
+        device: device of the main generator.
 
     Raises:
         ValueError: if it cannot be found or is damaged.

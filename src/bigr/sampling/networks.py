@@ -29,17 +29,17 @@ class Networks(NamedTuple):
     """Both networks of a generator, in the types in which they compute."""
 
     state: object
-    """Changes with the weights."""
+    """A value that changes with the weights."""
     transformer: MaskedTransformer
     denoiser: TokenDenoiser | TokenSoftmax
     dtype: torch.dtype
-    """Of the matrix products."""
+    """Type of the matrix products."""
     guides_all: bool
     """Whether guidance applies at all noise levels."""
     guide: Networks | None
-    """Those of the guide, if there is one."""
+    """The networks of the guide, if there is one."""
     conditional_guide: bool
-    """Whether the guide is given the class."""
+    """Whether the guide sees the class."""
 
     def conditions(
         self,
@@ -122,12 +122,12 @@ def prepare(
         execution_of_guide = replace(
             execution, precision=execution.guide_precision or execution.precision
         )
-        # The levels that are guided are a matter of the generator.
+        # Only the generator decides which levels are guided.
         everywhere = replace(config, guidance_levels=(0.0, 1.0))
         others = prepare(guide, everywhere, execution_of_guide, earlier and earlier.guide)
     is_float8 = execution.precision == "float8"
     dtype = compute_dtype(execution.precision, model.device)
-    # Some ways of changing weights in place leave no other trace than the numbers.
+    # Some in-place changes of weights can only be noticed by their values.
     places, numbers = [], []
     for weight in (model if is_float8 else model.transcoder).parameters():
         places.append(weight.data_ptr())

@@ -67,7 +67,7 @@ class SamplerConfig:
             keep them. Like the two settings above, this changes the distribution.
         guide: a generator whose logits replace those without the class in guidance: a file, the
             folder of a run, or the name of a model; see :mod:`bigr.sampling.guide`.
-        conditional_guide: whether the guide is given the class.
+        conditional_guide: whether the guide sees the class.
         corrector_share: the share of the decided tokens, those with the least confidence, that the
             corrector masks and decides again after an iteration, see
             :mod:`bigr.sampling.corrector`; 0 is no corrector.
@@ -159,7 +159,7 @@ class ExecutionConfig:
             ``float8`` means bfloat16 with float8 products in the wide layers; it needs a GPU of
             compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
             distribution slightly.
-        guide_precision: that of a guide; None is the same as ``precision``.
+        guide_precision: precision of a guide; None is the same as ``precision``.
         mode: of the denoising chain. ``eager`` runs one operation at a time. ``auto`` records a
             denoising step as a CUDA graph on GPUs, checks the recording against the eager step,
             and replays it; on CPUs it is eager. ``compiled`` also fuses the operations of a step

@@ -20,7 +20,7 @@ VALIDATION = "val"
 
 
 class NotFiniteError(CollapseError):
-    """A weight or a metric is not finite, so no more checkpoints must be saved."""
+    """A weight or a metric is not finite, so no further checkpoint may be saved."""
 
 
 class StopIfNotFinite(Callback):
