@@ -36,6 +36,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 autosummary_generate = True
+viewcode_follow_imported_members = False  # objects of builtins have no page of source code
 
 exclude_patterns = ["_build"]
 html_theme = "furo"
