@@ -25,7 +25,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
 from bigr.models.flops import chain_flops, mean_masked_share, training_flops, transformer_flops
-from bigr.training.callbacks.run_plan import activation_bytes
+from bigr.training.step_memory import kept_bytes
 from tests.conftest import REPOSITORY
 
 ZOO = (REPOSITORY / "docs" / "model_zoo.md").read_text()
@@ -86,7 +86,7 @@ def encoding_and_training_flops(config: BinaryAutoencoderConfig) -> tuple[float,
     return encoding, training
 
 
-def kept_bytes(config: BinaryAutoencoderConfig) -> int:
+def autoencoder_bytes(config: BinaryAutoencoderConfig) -> int:
     """Return the bytes of float32 that autograd keeps for one image."""
     kept: list[Tensor] = []
 
@@ -124,8 +124,8 @@ def test_generators(row: list[str]) -> None:
         training_flops(sizes) / 1e12,
         transformer_flops(sizes) / 1e9,
         20 * count / 1e9,
-        activation_bytes(sizes) / 2e9,
-        activation_bytes(sizes, recomputes=True) / 2e9,
+        kept_bytes(sizes, torch.bfloat16).per_image / 1e9,
+        kept_bytes(sizes, torch.bfloat16, recomputes=True).per_image / 1e9,
         16 * count / 1e9,
     )
     assert [number(cell) for cell in cells] == pytest.approx(expected, rel=0.06)
@@ -149,7 +149,13 @@ def test_autoencoders(row: list[str]) -> None:
     assert number(grid.replace("×", " ")) == sizes.grid_size  # noqa: RUF001
     count = num_parameters(network)
     encoding, training = encoding_and_training_flops(sizes)
-    expected = (count, encoding / 1e9, training / 1e9, 20 * count / 1e9, kept_bytes(sizes) / 1e9)
+    expected = (
+        count,
+        encoding / 1e9,
+        training / 1e9,
+        20 * count / 1e9,
+        autoencoder_bytes(sizes) / 1e9,
+    )
     assert [number(cell) for cell in cells] == pytest.approx(expected, rel=0.06)
     assert number(cells[0]) == count
 

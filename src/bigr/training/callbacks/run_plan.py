@@ -9,17 +9,16 @@ from pathlib import Path
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
 
 import bigr
 from bigr.inference.units import amount
-from bigr.models.bigr import BiGR
-from bigr.models.config import BiGRConfig
 from bigr.schema import PositiveInt, checked
 from bigr.training.base_module import batches_per_step
 from bigr.training.callbacks.ema import EMA
 from bigr.training.callbacks.throughput import flops_per_image
 from bigr.training.generator_module import GeneratorModule
+from bigr.training.sharding import is_sharded
+from bigr.training.step_memory import step_memory
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ PRECISIONS = {
     "16-mixed": "float16 with float32 weights",
 }
 KIND_NAMES = {"generator": "a generator", "autoencoder": "a B-AE"}
-PER_WEIGHT = {"weights": 4, "gradients": 4, "optimiser": 8}
-"""Bytes per trained parameter. The bf16 copies of autocast are short-lived and not counted."""
 
 
 def code_version() -> str:
@@ -50,35 +47,6 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return version
     return f"{version}+{commit}"
-
-
-def activation_bytes(config: BiGRConfig, *, recomputes: bool = False) -> int:
-    """Return the bytes of float32 that one image keeps for the backward pass.
-
-    They are measured with tensors on the meta device, which have no values.
-
-    Args:
-        config: sizes of the generator.
-        recomputes: whether transformer layers keep their inputs only.
-    """
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not isinstance(tensor, nn.Parameter) and storage._cdata not in weights:
-            seen[storage._cdata] = storage.nbytes()
-        kept.append(tensor)  # keeps it alive, so that no other storage gets the same address
-        return tensor
-
-    kept: list[Tensor] = []
-    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        model = BiGR(config).to("meta")
-        model.transformer.recomputes = recomputes
-        weights = {p.untyped_storage()._cdata for p in model.parameters()}
-        codes = torch.zeros(1, config.seq_len, config.code_dim)
-        outcome = model.loss(codes, torch.zeros(1, dtype=torch.int64))
-        del outcome
-    return sum(seen.values())
 
 
 class RunPlan(Callback):
@@ -142,25 +110,46 @@ class RunPlan(Callback):
         if flops is not None:
             one, all_ = amount(flops, "FLOP"), amount(flops * together, "FLOP")
             lines.append(f"arithmetic: {one} per image, {all_} per step")
-        needed = {**dict.fromkeys(PER_WEIGHT, trained), "weights": whole}
-        fixed = sum(PER_WEIGHT[what] * count for what, count in needed.items())
-        fixed += 4 * trained * has_average
+        fixed = 4 * whole + (12 + 4 * has_average) * trained
         memory = f"memory per device: {amount(fixed, 'B')} for weights, optimiser and average"
         saved = amount(whole * (4 + 4 * has_average) + trained * 8, "B")
         kept = "all" if self.keep_last is None else f"the last {self.keep_last}"
         checkpoints = f"checkpoints: {saved} each; {kept} are kept"
         if not isinstance(module, GeneratorModule):
             return [*lines, memory, checkpoints]
-        activations = amount(_activations(trainer, module) * (size or 0), "B")
-        memory += f", about {activations} for activations (an estimate)"
+        memory = _memory(trainer, module, size or 0, has_average=has_average)
         return [*lines, memory, checkpoints, _attention(module)]
 
 
-def _activations(trainer: Trainer, module: GeneratorModule) -> float:
-    """Return the bytes that one image's activations need in the trainer's precision."""
-    half = str(trainer.precision).startswith(("bf16", "16"))
-    recomputes = module.model.transformer.recomputes
-    return activation_bytes(module.model.config, recomputes=recomputes) / (1 + half)
+def _memory(trainer: Trainer, module: GeneratorModule, size: int, *, has_average: bool) -> str:
+    """Return what a step of the generator needs on one device."""
+    model, precision = module.model, str(trainer.precision)
+    dtypes = {"bf16": torch.bfloat16, "16": torch.float16}
+    need = step_memory(
+        model.config,
+        size,
+        dtype=dtypes.get(precision.split("-")[0], torch.float32),
+        num_weights=sum(p.numel() for p in module.parameters()),
+        num_trained=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        layer_weights=sum(p.numel() for p in model.transformer.layers[0].parameters()),
+        num_devices=trainer.world_size,
+        is_sharded=is_sharded(model),
+        has_average=has_average,
+        accumulates=trainer.accumulate_grad_batches > 1,
+        recomputes=model.transformer.recomputes,
+        num_levels=module.levels_per_token,
+    )
+    parts = {
+        "weights, optimiser and average": need.state,
+        "gradients": need.gradients,
+        "activations": need.activations,
+        "copies of weights in the precision": need.copies,
+        "gathered weights": need.gathered,
+    }
+    listed = ", ".join(f"{amount(size, 'B')} for {what}" for what, size in parts.items() if size)
+    return (
+        f"memory per device: at most about {amount(need.peak, 'B')} without compilation ({listed})"
+    )
 
 
 def _millions(count: int) -> str:

@@ -8,45 +8,15 @@ from typing import Any
 
 import torch
 
-from bigr import BiGR, BiGRConfig
+from bigr import BiGRConfig
 from bigr.inference.units import amount
 from bigr.training.callbacks.ema import EMA
-from bigr.training.callbacks.run_plan import RunPlan, activation_bytes
+from bigr.training.callbacks.run_plan import RunPlan
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
+from bigr.training.step_memory import kept_bytes
 from tests.models import TINY
 from tests.tiny_training import LinearModule, tiny_trainer
-
-
-def test_activations_are_what_autograd_keeps() -> None:
-    """Against the growth of real saved tensors from one image to three."""
-    config = BiGRConfig(**{**TINY, "dim": 64, "num_layers": 3})
-
-    def kept(batch: int) -> int:
-        model = BiGR(config).train()
-        parameters = {p.data_ptr() for p in model.parameters()}
-        storages: dict[int, int] = {}
-        alive = []
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            alive.append(tensor)
-            if tensor.untyped_storage().data_ptr() not in parameters:
-                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            codes = torch.zeros(batch, config.seq_len, config.code_dim)
-            loss = model.loss(codes, torch.zeros(batch, dtype=torch.int64)).loss
-        del loss
-        return sum(storages.values())
-
-    measured = (kept(5) - kept(1)) / 4
-    assert abs(activation_bytes(config) / measured - 1) < 0.1
-
-
-def test_recomputing_keeps_a_fraction() -> None:
-    config = BiGRConfig(**{**TINY, "dim": 64, "num_layers": 12})
-    assert activation_bytes(config, recomputes=True) < 0.3 * activation_bytes(config)
 
 
 def test_plan_of_any_module() -> None:
@@ -99,5 +69,8 @@ def test_plan_of_a_generator() -> None:
     assert f"training a generator with {parameters:,} parameters on 2 x CPU in float32" in lines
     assert "batch: 30 images per step (5 on each of 2 devices, accumulated 3 times)" in lines
     assert "steps: 100 in total, 10 per epoch" in lines
-    megabytes = activation_bytes(config) * 5 / 1e6
-    assert any(f"about {amount(megabytes * 1e6, 'B')} for activations" in line for line in lines)
+    activations, state = kept_bytes(config).per_image * 5, 12 * parameters  # without an average
+    (memory,) = [line for line in lines if line.startswith("memory per device: at most about ")]
+    assert f"{amount(activations, 'B')} for activations" in memory
+    assert f"{amount(state, 'B')} for weights, optimiser and average" in memory
+    assert f"about {amount(state + 4 * parameters + activations, 'B')} without" in memory
