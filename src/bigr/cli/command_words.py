@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+
+import yaml
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+( [A-Za-z0-9_./-]+)*")
 """Values that Hydra reads as they are; it does not know accented letters, for example."""
@@ -38,6 +41,29 @@ def quote_paths(words: Iterable[str]) -> list[str]:
         is_path = value and not PLAIN.fullmatch(value) and _exists(value)
         quoted.append(override(key, value) if is_path else word)
     return quoted
+
+
+def with_preset_files(words: Iterable[str]) -> list[str]:
+    """Replace ``sampler=FILE.yaml`` by the settings in that file.
+
+    Raises:
+        ValueError: if there is no such file, or it contains no settings.
+    """
+    found: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key != "sampler" or not value.endswith(".yaml"):
+            found.append(word)
+            continue
+        try:
+            settings = yaml.safe_load(Path(value).expanduser().read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"sampler={value} cannot be read: {error}") from error
+        if not isinstance(settings, dict):
+            raise ValueError(f"sampler={value} contains no settings: give a preset of a search.")
+        found.append("sampler=model")
+        found += [f"sampler.{name}={json.dumps(setting)}" for name, setting in settings.items()]
+    return found
 
 
 def _exists(path: str) -> bool:

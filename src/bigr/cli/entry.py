@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bigr import __version__
-from bigr.cli.command_words import quote_paths
+from bigr.cli.command_words import quote_paths, with_preset_files
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.help import command_help
 from bigr.cli.launching import (
@@ -112,7 +112,8 @@ def run(
         # Hydra raises exceptions instead of printing its own message. It has no other way of
         # getting arguments than sys.argv.
         environment.enter_context(_full_errors(True))
-        sys.argv = [words[0], *quote_numbers(quote_paths(words[1:]))]
+        given = with_preset_files(words[1:])
+        sys.argv = [words[0], *quote_numbers(quote_paths(given))]
         try:
             main(validated)()
         finally:

@@ -105,7 +105,8 @@ def _evaluate(config: DictConfig) -> float | None:
 def _check_used(config: DictConfig, *keys: str) -> None:
     """Raise ``ConfigError`` for images that the chosen evaluation would ignore."""
     for key in keys:
-        if config.get(key) is not None and key not in config.evaluation:
+        nodes = (config.evaluation, config.evaluation.get("quality") or {})
+        if config.get(key) is not None and not any(key in node for node in nodes):
             raise ConfigError(
                 f"{key}={config[key]} has no effect on this evaluation: leave out evaluation=…, "
                 f"or {key}=…."

@@ -92,7 +92,9 @@ def after_sampling(config: DictConfig, pictures: Sequence[Path]) -> str:
 
 def after_evaluation(config: DictConfig) -> str | None:
     """Return the sweep over the guidance scale, unless the scale was given or does not matter."""
-    if not HydraConfig.initialized():
+    if not HydraConfig.initialized() or "space" in (
+        config.get("evaluation") or {}
+    ):  # a search is a sweep
         return None
     settings, words = HydraConfig.get(), _words("task")
     is_single = settings.mode == RunMode.RUN and settings.job.name == "evaluate"

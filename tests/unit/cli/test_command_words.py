@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bigr.cli.command_words import command_line, override, quote_paths
+from bigr.cli.command_words import command_line, override, quote_paths, with_preset_files
 
 NAMES = ["photos", "my photos", "Käfer (1)", "it's", 'a "b"', "a,b", "#1", "$x `y`", "two  spaces"]
 
@@ -46,3 +46,21 @@ def test_other_words_stay_as_they_are(tmp_path: Path) -> None:
     assert quote_paths([*missing, "c=[1,2]", "d=", "--help"]) == [
         *(*missing, "c=[1,2]", "d=", "--help")
     ]
+
+
+def test_a_preset_file_stands_for_its_settings(tmp_path: Path) -> None:
+    """Overrides after it replace its values, as Hydra takes the last one."""
+    path = tmp_path / "best.yaml"
+    path.write_text("# Found.\norder: [halton, random]\nguidance_scale: 2.5\nreuse_decided: true\n")
+    words = with_preset_files(
+        ["seed=1", f"sampler={path}", "sampler.guidance_scale=3", "sampler=digits"]
+    )
+    assert words == [
+        "seed=1", "sampler=model", 'sampler.order=["halton", "random"]',
+        "sampler.guidance_scale=2.5", "sampler.reuse_decided=true", "sampler.guidance_scale=3",
+        "sampler=digits",
+    ]  # fmt: skip
+    path.write_text("- 1\n")
+    for name, message in ((path, "contains no settings"), (tmp_path / "no.yaml", "cannot be read")):
+        with pytest.raises(ValueError, match=message):
+            with_preset_files([f"sampler={name}"])
