@@ -29,8 +29,8 @@ LINK_SHARE = 0.8
 BACKWARD = 2 / 3
 """Share of the arithmetic in the backward pass, during which gradients are communicated."""
 GPUS_PER_NODE = 8
-OPTIMISER_BYTES = 56
-"""Memory traffic per parameter of clipping, AdamW and the average: 14 accesses of 4 bytes."""
+UPDATE_BYTES = {"AdamW": 28, "moving average": 12, "norm and clipping of the gradient": 12}
+"""Memory traffic per parameter: seven, three and three accesses of 4 bytes."""
 IMAGENET = 1_281_167
 EPOCHS = 400
 BYTES_PER_IMAGE = 774.3
@@ -130,7 +130,7 @@ def step_seconds(model: Model, gpu: Gpu, count: int, batch: int) -> tuple[float,
     Communication overlaps with the backward pass; what takes longer than that is waited for.
     """
     arithmetic = training_flops(model.config) * batch / count / (gpu.flops * MFU)
-    optimiser = OPTIMISER_BYTES * model.num_weights / gpu.memory_rate
+    optimiser = sum(UPDATE_BYTES.values()) * model.num_weights / gpu.memory_rate
     waiting = max(0.0, communication_seconds(model, gpu, count) - BACKWARD * arithmetic)
     return arithmetic + optimiser + waiting, waiting
 

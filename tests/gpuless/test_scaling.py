@@ -60,6 +60,6 @@ def test_steps_by_hand() -> None:
     seconds, waiting = scaling.step_seconds(model, h100, 1, 1024)
     arithmetic = 1024 * 0.53e12 / (0.4 * 989e12)
     assert waiting == 0
-    assert seconds == pytest.approx(arithmetic + 56 * 336_346_136 / 3.35e12, rel=0.01)
+    assert seconds == pytest.approx(arithmetic + 52 * 336_346_136 / 3.35e12, rel=0.01)
     # 2 * 31/32 of 4 * 336 M bytes pass through 8 cards of 50 GB/s, of which 80% are reached.
     assert scaling.communication_seconds(model, h100, 32) == pytest.approx(0.00815, rel=0.01)

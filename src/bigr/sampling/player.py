@@ -1,7 +1,8 @@
 """Repeats a step over fixed buffers: eagerly, as a CUDA graph, or compiled.
 
-A denoising step is about sixty small operations, so that a GPU would wait for the host most of the
-time. A step that only reads and writes buffers in place can be recorded once and replayed instead.
+A denoising step is about seventy small operations, so that a GPU would wait for the host most of
+the time. A step that only reads and writes buffers in place can be recorded once and replayed
+instead.
 Recorded programs are padded to a short list of sizes.
 """
 
