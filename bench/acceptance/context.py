@@ -99,11 +99,20 @@ class Context:
         return float(self.results.get("machine", {}).get(name, float("nan")))
 
     def release(self) -> None:
-        """Free what earlier stages have left."""
+        """Free what earlier stages have left.
+
+        Raises:
+            RuntimeError: if the device is a CUDA GPU and there is none.
+        """
         gc.collect()
         if "torch._dynamo" in sys.modules:  # which takes a second to import
             torch.compiler.reset()
         if self.is_cuda:
+            if not torch.cuda.is_available():
+                raise RuntimeError(
+                    f"PyTorch {torch.__version__} finds no CUDA GPU: check its driver, or try this "
+                    "run on the CPU with --tiny."
+                )
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 

@@ -90,10 +90,10 @@ def _plain(value: Any) -> Any:
 
 
 def _is_broken(device: str) -> bool:
-    """Return whether the GPU refuses every further call."""
+    """Return whether the GPU refuses every further call, which another process may not."""
     import torch
 
-    if not device.startswith("cuda"):
+    if not device.startswith("cuda") or not torch.cuda.is_available():
         return False
     try:
         torch.cuda.synchronize()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.acceptance import supervision
 from bench.acceptance.page import page
@@ -53,6 +54,19 @@ def test_every_kind_of_failure_is_reported(
     assert content["stages"] == lines
     (path,) = tmp_path.glob("*-a-device-tiny.md")
     assert path.read_text() == page(content, stages)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu(tmp_path: Path) -> None:
+    """Each stage says what is missing."""
+    lines = supervise(
+        [stage("fine"), stage("knows")], device="cuda", is_tiny=False, limit=300, out=tmp_path
+    )
+    expected = (
+        f"RuntimeError: PyTorch {torch.__version__} finds no CUDA GPU: check its driver, or try "
+        "this run on the CPU with --tiny."
+    )
+    assert [line["error"] for line in lines] == [expected, expected]
 
 
 def test_stages_after_the_end_of_the_time_are_skipped(tmp_path: Path) -> None:

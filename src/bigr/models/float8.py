@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,9 @@ SMALLEST_SCALE = 1e-12
 MIN_CAPABILITY = (8, 9)
 """CUDA compute capability: Ada, Hopper and later."""
 PROBE_TOLERANCE = 0.02
+
+Product = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From x (M, I), its scales (M, 1), a weight (O, I) and its scales (O, 1) to (M, O) bfloat16."""
 
 
 def float8_missing(device: torch.device) -> str | None:
@@ -50,16 +54,23 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def takes_row_scales(device: torch.device) -> bool:
-    """Return whether products on ``device`` can scale rows; on some GPUs they fail or are wrong."""
+def product_on(device: torch.device) -> Product:
+    """Return the first kind of product that works on ``device``.
+
+    On some GPUs, products cannot scale rows, or do it wrongly. On a CPU, PyTorch 2.11 has no float8
+    products at all.
+    """
     rows = torch.arange(1.0, 33.0, device=device)[:, None].expand(32, 64)
     x, scales = quantize_rows(rows)
-    try:
-        product = scaled_by_rows(x, scales, x, scales)
-    except RuntimeError:
-        return False
     expected = rows @ rows.t()
-    return bool((product.float() / expected - 1.0).abs().max() < PROBE_TOLERANCE)
+    for product in (scaled_by_rows, scaled_afterwards):
+        try:
+            result = product(x, scales, x, scales)
+        except RuntimeError:
+            continue
+        if (result.float() / expected - 1.0).abs().max() < PROBE_TOLERANCE:
+            return product
+    return emulated
 
 
 def scaled_by_rows(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
@@ -71,6 +82,10 @@ def scaled_afterwards(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tenso
     one, whole = torch.ones((), device=x.device), F.ScalingType.TensorWise
     product = F.scaled_mm(x, weight.t(), one, whole, one, whole, output_dtype=torch.float32)
     return (product * x_scales * scales.t()).bfloat16()
+
+
+def emulated(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    return ((x.float() @ weight.float().t()) * x_scales * scales.t()).bfloat16()
 
 
 class Float8Linear(nn.Module):
@@ -91,7 +106,7 @@ class Float8Linear(nn.Module):
         self.register_buffer("weight", rounded)
         self.register_buffer("scales", scales)
         self.register_buffer("bias", None if bias is None else bias.detach().bfloat16())
-        self.product = scaled_by_rows if takes_row_scales(weight.device) else scaled_afterwards
+        self.product = product_on(weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""

@@ -16,6 +16,13 @@ from bigr.sampling.networks import compute_dtype
 from tests.models import tiny_generator
 
 CPU = torch.device("cpu")
+NEEDS_OPERATOR = pytest.mark.skipif(
+    torch.__version__ < "2.12", reason="PyTorch 2.11 has no float8 products on a CPU"
+)
+OPERATORS = [
+    pytest.param(product, marks=NEEDS_OPERATOR)
+    for product in (float8.scaled_by_rows, float8.scaled_afterwards)
+]
 
 
 def by_hand(x: np.ndarray) -> np.ndarray:
@@ -57,7 +64,7 @@ def test_rows_of_zeros_and_huge_numbers() -> None:
     assert values[2].isnan().any()
 
 
-@pytest.mark.parametrize("product", [float8.scaled_by_rows, float8.scaled_afterwards])
+@pytest.mark.parametrize("product", [*OPERATORS, float8.emulated])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_linear(product: Callable[..., Tensor], has_bias: bool) -> None:
     x, weight = random(6, 32), random(48, 32, seed=1)
@@ -81,8 +88,9 @@ def test_a_row_does_not_depend_on_the_others() -> None:
         assert torch.equal(layer(x)[row], layer(x[row : row + 1])[0])
 
 
+@NEEDS_OPERATOR
 def test_products_that_do_not_scale_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where they fail, or scale wrongly, rows are scaled afterwards."""
+    """Where they fail, or scale wrongly, rows are scaled afterwards, or products are emulated."""
 
     def fails(*_: Tensor) -> Tensor:
         raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
@@ -90,14 +98,16 @@ def test_products_that_do_not_scale_rows(monkeypatch: pytest.MonkeyPatch) -> Non
     def wrong(x: Tensor, x_scales: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
         return (x.float() @ weight.float().t()) * x_scales[0] * scales[0]
 
-    assert float8.takes_row_scales(CPU)
+    assert float8.product_on(CPU) is float8.scaled_by_rows
     for broken in (fails, wrong):
         monkeypatch.setattr(float8, "scaled_by_rows", broken)
-        float8.takes_row_scales.cache_clear()
-        assert not float8.takes_row_scales(CPU)
+        float8.product_on.cache_clear()
         assert Float8Linear(random(16, 16)).product is float8.scaled_afterwards
+    monkeypatch.setattr(float8, "scaled_afterwards", fails)
+    float8.product_on.cache_clear()
+    assert Float8Linear(random(16, 16)).product is float8.emulated
     monkeypatch.undo()
-    float8.takes_row_scales.cache_clear()
+    float8.product_on.cache_clear()
 
 
 def test_a_copy_shares_the_rest() -> None:
@@ -153,7 +163,7 @@ def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigr.sampling.sampler.float8_missing", lambda _: "it has none")
+    monkeypatch.setattr("bigr.sampling.networks.float8_missing", lambda _: "it has none")
     model, settings = tiny_generator(), SamplerConfig(num_denoise_steps=4)
     with pytest.raises(ValueError, match="precision=float8: it has none; use bfloat16 or auto"):
         Sampler(settings, ExecutionConfig(precision="float8")).check(model)
