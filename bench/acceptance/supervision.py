@@ -52,9 +52,10 @@ def supervise(
     out.mkdir(parents=True, exist_ok=True)
     for line in _lines(stages, device, is_tiny, began + limit):
         lines.append(line)
-        print(json.dumps(line), flush=True)
         about = {"date": day, "is_tiny": is_tiny, "seconds": round(time.monotonic() - began, 1)}
+        # A printed line has been saved already, even if this process is killed right after it.
         _save(out, {**about, "stages": lines}, stages)
+        print(json.dumps(line), flush=True)
     return lines
 
 
