@@ -48,7 +48,7 @@ class RunProgressBar(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar, for a resumed run at its step."""
-        self._first = trainer.global_step
+        self._first = self._last = trainer.global_step
         self._started = time.monotonic()
         if self._is_enabled and sys.stderr.isatty():
             total = _total_steps(trainer)

@@ -50,3 +50,12 @@ def test_other_processes_write_nothing(caplog: pytest.LogCaptureFixture) -> None
     bar.disable()  # as Lightning does on all processes but the first
     trainer.fit(LinearModule())
     assert not [line for line in caplog.messages if line.startswith("step ")]
+
+
+def test_batches_that_are_accumulated(caplog: pytest.LogCaptureFixture) -> None:
+    """The first batch ends before the first step of the optimiser, which has no speed yet."""
+    caplog.set_level("INFO")
+    bar = RunProgressBar(num_lines=2)
+    tiny_trainer(2, bar, enable_progress_bar=True, accumulate_grad_batches=2).fit(LinearModule())
+    lines = [line for line in caplog.messages if line.startswith("step ")]
+    assert [line.split(",")[0] for line in lines] == ["step 1/2", "step 2/2"]
