@@ -35,8 +35,8 @@ MaskScheduleName = Literal["cosine", "linear"]
 ClassChoice = Annotated[int, Ge(WHATEVER)]
 MODEL_PRESET = "model"
 """Name of the settings that the app was started with, which are the model's by default."""
-APPLICATION_PRESETS = ("model", "inpaint", "interpolate", "enrich")
-"""Presets that are not complete, and that the applications use themselves."""
+OTHER_PRESETS = ("model", "inpaint", "interpolate", "enrich", "claims")
+"""Presets that are not offered: incomplete ones of applications, and one for a comparison."""
 
 
 class Actions:
@@ -68,7 +68,7 @@ class Actions:
     @functools.cached_property
     def presets(self) -> dict[str, SamplerConfig]:
         """The settings that can be chosen by name, the model's first, as far as limits allow."""
-        others = (name for name in preset_names("sampler") if name not in APPLICATION_PRESETS)
+        others = (name for name in preset_names("sampler") if name not in OTHER_PRESETS)
         found = {MODEL_PRESET: self.sampler}
         found |= {name: SamplerConfig.preset(name) for name in others}
         most = self.limits.iterations

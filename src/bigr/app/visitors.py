@@ -101,25 +101,28 @@ class Visitor:
         path = self.folder / f"{hashlib.sha256(content).hexdigest()[:16]}_{plain}"
         with self._storing:
             write_atomically(path, content)
-            uploads = sorted(
-                (found for found in self.folder.iterdir() if found.is_file() and found != path),
-                key=lambda found: found.stat().st_mtime,
-            )
-            excess = self.size(uploads) + len(content) - self.max_bytes
-            for oldest in uploads:
+            uploads = []
+            for found in self.folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
+                    status = found.stat()
+                    if found != path and stat.S_ISREG(status.st_mode):
+                        uploads.append((status.st_mtime, status.st_size, found))
+            excess = sum(size for _, size, _ in uploads) + len(content) - self.max_bytes
+            for _, size, oldest in sorted(uploads):
                 if excess <= 0:
                     break
-                excess -= oldest.stat().st_size
-                oldest.unlink()
+                excess -= size
+                oldest.unlink(missing_ok=True)
         return path
 
-    def size(self, files: list[Path] | None = None) -> int:
-        """Return the total size of ``files``, by default of all files of this visitor, in bytes."""
-        found = self.folder.rglob("*") if files is None else files
+    def size(self) -> int:
+        """Return the total size of all files of this visitor, in bytes."""
         total = 0
-        for path in found:
-            with contextlib.suppress(OSError):  # deleted in the meantime
-                total += path.stat().st_size if path.is_file() else 0
+        # Other requests may delete files and folders meanwhile, for which Path.rglob would fail.
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.stat(os.path.join(folder, name)).st_size
         return total
 
     @contextlib.contextmanager

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from bigr.evaluation.fidelity_names import TITLES
-from bigr.metrics.own_network import MAX_STEPS
 from bigr.schema import NOT_HUGE, Check, NonNegativeInt, PositiveInt, check_fields
 
 FULL_COUNT = 50_000
@@ -76,7 +75,7 @@ class FidelitySettings:
     image_size: PositiveInt | None = None
     network: str = "inception"
     network_name: Annotated[str, Check(_word)] = "own"
-    network_steps: PositiveInt = MAX_STEPS
+    network_steps: PositiveInt = 600
     weights: str | None = None
     weights_sha256: str | None = None
     inception_file: str | None = None

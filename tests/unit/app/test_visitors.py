@@ -75,6 +75,27 @@ def test_the_same_upload_several_times_at_once(visitors: Visitors) -> None:
     assert visitor.size() == 80
 
 
+def test_results_are_deleted_while_files_are_counted(visitors: Visitors) -> None:
+    """A request deletes the folders of earlier ones while an upload looks for space."""
+    _, visitor = visitors.welcome(None)
+    is_finished = threading.Event()
+
+    def generate() -> None:
+        while not is_finished.is_set():
+            with visitor.run("page") as (folder, _):
+                (folder / "result.png").write_text("result")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(generate)
+        try:
+            for number in range(300):
+                visitors.check_space(1)
+                visitor.store("a.png", bytes([number % 2]))
+        finally:
+            is_finished.set()
+        running.result()
+
+
 def test_old_results_are_deleted(visitors: Visitors) -> None:
     _, visitor = visitors.welcome(None)
     runs = []

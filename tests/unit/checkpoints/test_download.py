@@ -198,7 +198,7 @@ def test_the_command(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(published, "PUBLISHED", {"weights": file})
     fetch.main([])
-    assert "weights    missing  tests: http://127.0.0.1" in capsys.readouterr().out
+    assert "weights    missing  for tests\n  http://127.0.0.1" in capsys.readouterr().out
     fetch.main(["weights"])
     out = capsys.readouterr().out
     place = tmp_path / "hub" / "checkpoints" / "weights.pth"
