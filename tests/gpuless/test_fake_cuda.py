@@ -7,7 +7,7 @@ confidences are in float32.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,10 +80,7 @@ class AutoencoderOnCuda(OnCuda, AutoencoderModule):
 class TokenizerOnCuda(OnCuda, TokenizeModule): ...
 
 
-@pytest.fixture(autouse=True)
-def _faking() -> Iterator[None]:
-    with fake_cuda():
-        yield
+AROUND_EACH_TEST = fake_cuda
 
 
 def trainer_of(module: Any) -> Any:
