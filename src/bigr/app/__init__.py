@@ -1,1 +1,1 @@
-"""The web app: ``actions`` does what the buttons ask for, ``page`` is the page, in Gradio."""
+"""The web app: ``actions`` does the work of the buttons, and ``page`` builds the page in Gradio."""

@@ -1,4 +1,4 @@
-"""What the buttons of the app do, without Gradio: checked input in, frames and images out."""
+"""The actions behind the buttons of the app, which check their input and are free of Gradio."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from bigr.sampling.sampler_config import SamplerConfig
 from bigr.schema import NonNegativeInt, PositiveInt, checked
 
 WHATEVER = -1
-"""The value that stands for no class in menus."""
+"""The value of the entry for no class in menus."""
 ENRICHMENT_ROUNDS = 4
 """Default of the pipeline's ``num_rounds``."""
 MaskScheduleName = Literal["cosine", "linear"]
 ClassChoice = Annotated[int, Ge(WHATEVER)]
 MODEL_PRESET = "model"
-"""Name of the settings that the app was started with, which are the model's by default."""
+"""Name of the preset with the settings that the app was started with, by default the model's."""
 OTHER_PRESETS = ("model", "inpaint", "interpolate", "enrich", "claims")
-"""Presets that are not offered: incomplete ones of applications, and one for a comparison."""
+"""Presets that are not offered: those of applications, which are incomplete, and ``claims``."""
 
 
 class Actions:
@@ -67,7 +67,7 @@ class Actions:
 
     @functools.cached_property
     def presets(self) -> dict[str, SamplerConfig]:
-        """The settings that can be chosen by name, the model's first, as far as limits allow."""
+        """The presets that the limits allow, by name, beginning with that of the model."""
         others = (name for name in preset_names("sampler") if name not in OTHER_PRESETS)
         found = {MODEL_PRESET: self.sampler}
         found |= {name: SamplerConfig.preset(name) for name in others}
@@ -81,7 +81,7 @@ class Actions:
 
     @property
     def class_choices(self) -> list[tuple[str, int]]:
-        """The entries of class menus: names and numbers."""
+        """The entries of class menus, each with its text and the number of the class."""
         num_classes = self.pipeline.models.generator.config.num_classes
         names = self.pipeline.class_names
         if names is None:
@@ -201,7 +201,7 @@ class Actions:
         return self._job("enrich", arguments, knobs, ENRICHMENT["mask_schedule"])
 
     def reproduce(self, path: str | None) -> PictureJob:
-        """Make the pictures again from a ZIP, PNG or ``settings.json`` of the app.
+        """Make the pictures of a ZIP, PNG or ``settings.json`` of the app again.
 
         Raises:
             ValueError: see :meth:`settings`.
@@ -240,7 +240,7 @@ class Actions:
             raise ValueError(f"num_rounds can be 1 to {MAX_ROUNDS} here, without return_rounds.")
         self._check_iterations(settings.sampler)
         if settings.sampler.get("guide") != self.sampler.guide:
-            raise ValueError("These pictures were made with another guide than this app has.")
+            raise ValueError("These pictures were made with a guide that this app does not use.")
         self._check_count(_count(name, arguments))
         for image in settings.images().values():
             read_picture(image, "The picture", self.limits.megapixels * 1e6)
@@ -260,13 +260,13 @@ class Actions:
     def _check_count(self, count: int) -> None:
         if count > self.limits.pictures:
             raise ValueError(
-                f"{count} pictures: 1 to {self.limits.pictures} can be made at a time."
+                f"{count} pictures cannot be made at a time, only 1 to {self.limits.pictures}."
             )
 
     def _check_iterations(self, sampler: dict[str, Any]) -> None:
         rounds = sampler.get("corrector_rounds", 1) if sampler.get("corrector_share") else 0
         if sampler["num_iterations"] * (1 + rounds) > self.limits.iterations:
-            raise ValueError(f"Iterations can be 1 to {self.limits.iterations}.")
+            raise ValueError(f"The number of iterations can be 1 to {self.limits.iterations}.")
 
     def _job(
         self,

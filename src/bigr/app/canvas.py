@@ -45,7 +45,7 @@ def draw_canvas(picture: Image.Image, grid_size: int = 0) -> Image.Image:
         draw.line((left + at, top, left + at, top + side - 1), GRID_LINE)
         draw.line((left, top + at, left + side - 1, top + at), GRID_LINE)
     mixed = Image.alpha_composite(canvas.convert("RGBA"), lines)
-    if canvas.mode == "RGBA":  # transparent parts stay so
+    if canvas.mode == "RGBA":  # transparent parts stay transparent
         mixed.putalpha(canvas.getchannel("A"))
     return mixed.convert(canvas.mode)
 

@@ -1,12 +1,12 @@
-"""The gate between the network and Gradio, which only lets requests of the page itself pass.
+"""The gate between the network and Gradio, which only passes on requests of the page itself.
 
 A local web app can be reached by every web page that its user opens, so each request is checked
 before Gradio sees it:
 
 1. The Host header must name the address that the app is bound to (otherwise another site could
    let its own name point to this machine, "DNS rebinding").
-2. An Origin header must be the app's own address, so other pages, also those of other ports of this
-   machine, can neither call nor read anything.
+2. An Origin header must be the app's own address, so other pages, including those on other ports of
+   this machine, can neither call nor read anything.
 3. With a password, every request needs it (HTTP Basic authentication).
 4. Only the paths that the page uses exist; the rest of Gradio's API is not served.
 5. Everything but the page itself needs the cookie of a visitor whose page is open.
@@ -52,24 +52,24 @@ UPLOAD = f"{API}/upload"
 JOIN = f"{API}/queue/join"
 EVENTS = f"{API}/queue/data"
 RESET = f"{API}/reset"
-"""Ends a call for Gradio's page, which names no session for it."""
+"""Ends a call of Gradio's page, which does not send the name of the session with it."""
 CALLS = (JOIN, f"{API}/cancel", RESET)
 FORWARDED = ("x-forwarded-host", "x-gradio-server")
 """Headers from which Gradio would take its own address."""
 MAX_CALL_BYTES = 2**18
 MAX_FORM_BYTES = 2**16
-"""What a form adds to the file in it."""
+"""Largest size of a form without the file in it."""
 BODY_SECONDS = 60.0
 DISCONNECT_SECONDS = 1.0
 UPLOADS_AT_A_TIME = 4
-"""Uploads that are in memory at a time; further ones wait."""
+"""Number of uploads that are in memory at a time; further ones wait."""
 UNDECLARED = "application/octet-stream"
 """Type of the layers that the editor sends."""
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 """How files of the picture formats begin."""
 SETTINGS_TYPES = ("application/zip", "application/x-zip-compressed", "application/json")
 SETTINGS_SIGNATURES = (b"PK\x03\x04", b"{")
-"""How files with the settings of pictures begin, which the page takes as well."""
+"""How files with the settings of pictures begin, which can also be uploaded."""
 PROTECTION = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
@@ -151,7 +151,9 @@ class Gate:
                 with contextlib.suppress(Exception):  # it may have been complete
                     await send({"type": "http.response.body"})
             else:
-                response = PlainTextResponse("The app made a mistake.", 500)
+                response = PlainTextResponse(
+                    "The app could not answer; its log has the reason.", 500
+                )
                 await _answer(response, scope, receive, protected)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,13 +15,13 @@ from bigr.app.visitors import KEPT_RUNS
 from bigr.app.widgets import PRIVATE, visitor_of, with_messages
 
 MOST_WAITING = 16
-"""Requests that wait in the line, of all visitors together; more of them wait in Gradio's queue."""
+"""Number of requests of all visitors that wait in the line; others wait in Gradio's queue."""
 WAIT_SECONDS = 0.5
 OPEN_TAB = """(history, task, ...values) => {
     const tab = document.querySelector('[role=tab][aria-selected=true]');
     return [history, tab ? tab.id.replace(/-button$/, '') : task, ...values];
 }"""
-"""The tab at the moment of the click; the value of its widget may be on its way."""
+"""Finds the tab that is open at the moment of the click; its widget may not have the value yet."""
 HINT = "Choose what to do, and press Run. The pictures appear here."
 
 
@@ -76,7 +76,7 @@ class JobPanel:
 
         Args:
             start: returns the job for the values of ``inputs``.
-            inputs: components; the first one has the name of the open tab.
+            inputs: components, of which the first one has the name of the open tab.
         """
         line = Line()
 
@@ -86,9 +86,11 @@ class JobPanel:
             with visitor_of(request).run(session) as run, line.join() as place:
                 while ahead := place.ahead(WAIT_SECONDS):
                     if run.stop.is_set():
-                        yield self._progress("stopped before it began")
+                        yield self._progress("stopped before it started")
                         return
-                    yield self._progress(f"waiting: {ahead} before this one")
+                    yield self._progress(
+                        f"waiting for {ahead} other request{'' if ahead == 1 else 's'}"
+                    )
                 try:
                     for step in job.steps(*run):
                         if step.results is None:
@@ -157,7 +159,7 @@ def earlier_results(history: list[Results], index: int) -> Results:
     if index not in range(len(history)):
         raise ValueError(f"the history has no entry {index}.")
     if not history[index].shown[0].exists():
-        raise ValueError("these pictures were deleted, because you have made many others since.")
+        raise ValueError("these pictures were deleted because you have made many others since.")
     return history[index]
 
 

@@ -50,10 +50,10 @@ class Knobs:
     """The values of the sliders, the seed, and the preset that has all other settings.
 
     Args:
-        guidance_scale: see :class:`bigr.SamplerConfig`, like the next two.
-        num_iterations: see there.
-        gumbel_temperature: see there.
-        seed: of the first picture.
+        guidance_scale: scale of the guidance, as in :class:`bigr.SamplerConfig`.
+        num_iterations: number of iterations.
+        gumbel_temperature: noise in the order of the tokens.
+        seed: seed of the first picture.
         base: settings that no slider changes; None means those of the model.
     """
 

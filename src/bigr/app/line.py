@@ -1,7 +1,8 @@
 """The line in which the requests wait for the model, first come, first served.
 
-Gradio has a queue of its own, but what waits there can neither be told its place nor be stopped by
-the server. Here, each waiting request is a generator that looks again from time to time.
+Gradio has a queue of its own, but a request that waits there does not learn its place, and the
+server cannot stop it. Here, each waiting request is a generator that checks its place from time to
+time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 
 
 class Line:
-    """Requests in the order in which they came. The first one uses the model."""
+    """Requests in the order in which they arrived. The first one uses the model."""
 
     def __init__(self) -> None:
         self._places: list[Place] = []
@@ -43,7 +44,7 @@ class Place:
         """Return the number of requests ahead of this one.
 
         Args:
-            seconds: wait so long until there is none.
+            seconds: longest time to wait until there is none.
         """
         with self._has_moved:
             self._has_moved.wait_for(lambda: self._places[0] is self, seconds)

@@ -60,8 +60,8 @@ button[role=tab][aria-selected=true] {color: var(--primary-700) !important}
 }
 """
 HEAD = """<script>
-// Gradio's labels of thumbnails and upload areas do not contain the text that can be read there, so
-// that voice control does not find them by this text. Without the label, the text is the name.
+// The labels that Gradio gives to thumbnails and upload areas do not contain their visible text, so
+// voice control does not find them by this text. Without the label, the text is the name.
 const repair = () => {
   for (const button of document.querySelectorAll("button[aria-label]")) {
     const words = (text) => text.replace(/\\s+/g, " ").trim().toLowerCase();
@@ -71,7 +71,7 @@ const repair = () => {
 };
 new MutationObserver(repair).observe(document, {childList: true, subtree: true});
 </script>"""
-"""A script for the head of the page, which uses public attributes alone."""
+"""A script for the head of the page, which uses only public attributes."""
 TITLE = "BiGR"
 HEADER = """# BiGR
 Generate and edit pictures with one model over binary latent codes
@@ -79,7 +79,7 @@ Generate and edit pictures with one model over binary latent codes
 
 
 def build(actions: Actions, folder: Path) -> gr.Blocks:
-    """Build the page: at the left the tabs and sliders, at the right the job that they stand for.
+    """Build the page, which has the tabs and sliders on the left, and the job on the right.
 
     Args:
         actions: does the work.

@@ -28,11 +28,11 @@ from bigr.app.visitors import Visitors
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 32
-"""Requests that wait for the model, of all visitors together."""
+"""Number of requests, of all visitors together, that can wait for the model."""
 MAX_STATES = 200
-"""Pages whose state Gradio keeps in memory."""
+"""Number of pages whose state Gradio keeps in memory."""
 MAX_STATISTICS = 100
-"""Finished requests of which Gradio keeps statistics."""
+"""Number of finished requests of which Gradio keeps statistics."""
 SWEEP_SECONDS = 5.0
 SHUTDOWN_SECONDS = 2
 
@@ -68,7 +68,7 @@ def serve(
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
-        log.info("%s — stop with Ctrl+C", address.url)
+        log.info("the app is at %s; press Ctrl+C to stop it", address.url)
         if open_browser:
             webbrowser.open(address.url)
         with contextlib.suppress(KeyboardInterrupt):  # raised again after the server has stopped
@@ -159,6 +159,6 @@ def listening(address: Address) -> Iterator[socket.socket]:
         except OSError as error:
             raise OSError(
                 f"host={address.host} port={address.port} can't be used "
-                f"({error.strerror or error}): give another port=…."
+                f"({error.strerror or error}): choose another one with port=…."
             ) from error
         yield listener

@@ -35,9 +35,9 @@ class Results:
 
     message: str
     pictures: list[Path]
-    """In full size, with the settings inside."""
+    """The pictures in full size, which contain their settings."""
     shown: list[Path]
-    """The same, enlarged if they are small."""
+    """The same pictures, enlarged if they are small."""
     captions: list[str]
     inside: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
     """Maps of the first picture: when its tokens were decided, and with which confidence."""
@@ -76,11 +76,11 @@ class PictureJob:
         call: makes the images, and takes the callback ``on_iteration``.
         film: draws the frames.
         describe: returns the settings; it is called after the images have been made.
-        animates_result: show the results as an animation.
-        captions: of the results, such as their class and seed.
+        animates_result: whether the results are shown as an animation.
+        captions: a caption for each result, such as its class and seed.
         passes: how often each image is sampled.
         before: the input, to be compared with the results.
-        keeps_finished: the images that are finished when the job is stopped are results.
+        keeps_finished: whether images that are finished when the job is stopped become results.
     """
 
     call: Callable[[ProgressCallback], list[Image.Image]]

@@ -148,7 +148,7 @@ class EditTask:
             label="Paint here", sources=(), type="pil", image_mode="RGBA", format="png",
             layers=False, transforms=(), height=480, canvas_size=(CANVAS_SIDE, CANVAS_SIDE),
             brush=gr.Brush(default_size=60, colors=[color], color_mode="fixed"),
-            placeholder="Drop a picture above, or take an example",
+            placeholder="Drop a picture above, or choose an example",
             elem_classes="canvas",
         )  # fmt: skip
         self.grid = gr.Checkbox(True, label=f"Show the {self.grid_size}x{self.grid_size} tokens")

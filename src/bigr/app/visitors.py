@@ -25,18 +25,18 @@ from bigr.data.files import write_atomically
 from bigr.data.locks import LockedError, only_writer
 
 PREFIX = "bigr-app-"
-"""Start of the names of the folders of all running apps, within the system's temporary folder."""
+"""Prefix of the folders of all running apps in the system's temporary folder."""
 STALE_SECONDS = 60.0
-"""Age at which a folder that no process has locked belongs to an app that was killed."""
+"""Age from which a folder that no process has locked is that of an app that was killed."""
 GRACE_SECONDS = 30.0
 """How long a visitor without an open page is remembered, for example while the page reloads."""
 MOST_VISITORS = 100
 MOST_SESSIONS = 20
-"""Pages of one visitor that are told apart from those of other visitors."""
+"""Largest number of pages of one visitor that are remembered."""
 KEPT_RUNS = 8
-"""Results of one visitor that can still be downloaded."""
+"""Number of results of one visitor that can still be downloaded."""
 MOST_RUNNING = 4
-"""Requests of one visitor that run or wait at a time."""
+"""Largest number of requests of one visitor that run or wait at a time."""
 
 
 class RefusedError(ValueError):
@@ -133,15 +133,15 @@ class Visitor:
             session: the page that has sent the request.
 
         Raises:
-            RefusedError: if the visitor has left, as a request may have waited in the queue, or if
-                :data:`MOST_RUNNING` others of the visitor are not finished.
+            RefusedError: if the visitor has left while the request waited in the queue, or if
+                :data:`MOST_RUNNING` other requests of the visitor are not finished.
         """
         with self._lock:
             if self._is_gone:
                 raise RefusedError(410, "the page was closed.")
             if len(self._running) >= MOST_RUNNING:
                 raise RefusedError(
-                    429, f"{MOST_RUNNING} of your requests are not finished: wait for them."
+                    429, f"{MOST_RUNNING} of your requests are not finished: wait for one."
                 )
             stop = self._stops[session] = threading.Event()
             folder = Path(tempfile.mkdtemp(prefix="run_", dir=self.folder))

@@ -23,7 +23,7 @@ from bigr.schema import from_dict
 PRIVATE: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
 """Options of all listeners: they check the values themselves, and only the page calls them."""
 FILE_PRESET = "as in the file"
-"""Name of the settings that were read from a file, or taken from the history."""
+"""Name of the settings that were read from a file or chosen in the history."""
 
 
 def class_menu(
@@ -56,17 +56,18 @@ class KnobSliders:
         with gr.Accordion("Sampler", open=False):
             preset = gr.Dropdown(
                 list(actions.presets), value=MODEL_PRESET, label="Preset",
-                info="As sampler=NAME on the command line; it sets the sliders, and the rest.",
+                info="Sets the sliders and all other settings, like sampler=NAME in a command.",
             )  # fmt: skip
             restored = gr.State(None)
             sliders = [
                 gr.Slider(0, MAX_GUIDANCE, value=sampler.guidance_scale, step=0.05,
-                          label="Guidance", info="1: no guidance; higher: more typical pictures."),
+                          label="Guidance",
+                          info="1 is no guidance; higher values give more typical pictures."),
                 gr.Slider(1, actions.limits.iterations, value=sampler.num_iterations, step=1,
                           label="Iterations"),
                 gr.Slider(0, MAX_GUMBEL, value=sampler.gumbel_temperature, step=0.01,
                           label="Gumbel temperature",
-                          info="Noise on the order of the tokens; 0: the most certain first."),
+                          info="Noise in the order of the tokens; 0: the most certain first."),
             ]  # fmt: skip
         self.components = [*sliders, seed, preset, restored]
         other.click(

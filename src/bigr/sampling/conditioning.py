@@ -27,7 +27,7 @@ ENRICHMENT = load_preset("sampler", "enrich")
 INTERPOLATION_RATIOS = (0.0, 0.1, 0.2, *(0.3 + 0.02 * i for i in range(21)), 0.8, 0.9, 1.0)
 """The paper's 27 shares of the first class, densest where the picture changes."""
 CELL = 4
-"""Places of a 2x2 cell, whose tokens enrichment samples again, one after the other."""
+"""Number of places in a 2x2 cell; enrichment samples the tokens of one place at a time."""
 
 
 def token_mask(pixel_mask: Tensor, grid_size: int, rule: MaskRule = "nearest") -> Tensor:

@@ -22,8 +22,8 @@ from bigr.sampling.random_numbers import Noise
 class DenoisingChain:
     """Buffers for up to ``size`` = P tokens and the step over them, a program for the player.
 
-    It takes the given steps of the denoiser, all of them with guidance or all without. ``halves``
-    are the places for the embedded conditions of each half.
+    The chain takes the given steps of the denoiser, all of them with guidance or all without.
+    ``halves`` are the buffers for the embedded conditions of each half.
     """
 
     def __init__(self, denoiser: TokenDenoiser, size: int, steps: slice, is_guided: bool) -> None:

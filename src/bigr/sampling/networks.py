@@ -61,7 +61,7 @@ class Networks(NamedTuple):
             scale: guidance scale of this pass.
             memories: keys and values of decided tokens, for the generator and for the guide; may
                 be empty.
-            computed: to which the images that were computed are added, by the arguments of
+            computed: counts the images that are computed, by the arguments of
                 :func:`bigr.models.flops.transformer_flops`.
             is_blank: whether every token of every image is masked.
 

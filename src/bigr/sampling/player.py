@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Numbers of rows for which a step is recorded."""
 CPU_ROWS = 256
-"""Rows at a time in eager mode on a CPU: activations stay in the second-level cache."""
+"""Number of rows at a time on a CPU: activations then stay in the second-level cache."""
 WARM_UP = 3
 MIN_AGREEMENT = 0.99
 """Share of the results, rounded to 0 or 1, in which a recording must agree with the eager run."""

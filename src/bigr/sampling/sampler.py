@@ -161,8 +161,8 @@ class Sampler:
             known_codes: (B, N, K) bits; needed with ``is_masked``.
             is_masked: (B, N) bool, True = sample this token; None samples all of them.
             generator: draws one seed per image; None uses torch's global generator.
-            seeds: B seeds instead. An image depends on its seed, class and known tokens alone,
-                not on the rest of the batch.
+            seeds: (B,) one seed per image, instead of ``generator``. An image depends only on its
+                seed, class and known tokens, not on the rest of the batch.
             on_iteration: called after every iteration.
 
         Returns:

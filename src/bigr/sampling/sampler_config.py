@@ -151,7 +151,7 @@ class SamplerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """How the samples are computed, which changes the speed, but the samples only by rounding.
+    """How the samples are computed: this changes the speed, and the samples only by rounding.
 
     Args:
         precision: type of the matrix products. ``auto`` is bfloat16 on GPUs that support it, and
@@ -160,7 +160,7 @@ class ExecutionConfig:
             compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
             distribution slightly.
         guide_precision: precision of a guide; None is the same as ``precision``.
-        mode: of the denoising chain. ``eager`` runs one operation at a time. ``auto`` records a
+        mode: how the chain is run. ``eager`` runs one operation at a time. ``auto`` records a
             denoising step as a CUDA graph on GPUs, checks the recording against the eager step,
             and replays it; on CPUs it is eager. ``compiled`` also fuses the operations of a step
             with ``torch.compile``, on CPUs as well, which takes about a minute at the start.

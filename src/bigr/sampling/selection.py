@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 FIRST_SHARE = 1.25
-"""Tokens denoised first, as a multiple of those to choose; trained models rarely need more."""
+"""Number of tokens to denoise first, as a multiple of those to choose; few models need more."""
 MIN_TOKENS = 8
 """Denoise at least this many tokens per image at a time."""
 
 Denoise = Callable[[Tensor], Tensor]
-"""From tokens, indices (M,) into B*N, to bit probabilities (M, K)."""
+"""Takes tokens, as indices (M,) into B*N, and returns their bit probabilities (M, K)."""
 
 
 def confidence(bit_probs: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def select(
         scores: (B, N) scores, or None for zeros.
         is_masked: (B, N) bool, the candidates.
         counts: how many tokens to choose in each image; not all zero.
-        uses_confidence: add the confidence to ``scores``.
+        uses_confidence: whether the confidence is added to ``scores``.
 
     Returns:
         (M,) the chosen tokens in ascending order, and (M, K) their bit probabilities.

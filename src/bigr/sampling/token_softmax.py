@@ -18,7 +18,7 @@ from bigr.models.categorical import CategoricalTranscoder
 from bigr.sampling.random_numbers import Noise
 
 CPU_ROWS = 1024
-"""Tokens at a time, so that the 4,096 logits of each fit into the caches of a CPU."""
+"""Number of tokens at a time: the 4,096 logits of each then fit into the caches of a CPU."""
 
 
 def conditional_bits(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,8 +85,8 @@ class TokenSoftmax:
     ) -> Tensor:
         """Draw the bits of M tokens; return each bit's probability given the bits before, (M, K).
 
-        The bits are drawn with the numbers that the sampler draws its final bits with, so that it
-        comes to the same bits.
+        The bits are drawn with the random numbers that the sampler uses for its final bits, so that
+        the sampler obtains the same bits.
 
         Args:
             conditions: (1, B*N, D) output of the transformer, or (2, B*N, D) with guidance, where

@@ -125,15 +125,15 @@ def test_the_canvas_is_large_and_keeps_the_shape(actions: Actions, photo: str) -
     ("name", "arguments", "message"),
     [
         ("generate", ([], 1, KNOBS), "at least one class"),
-        ("generate", ([0, 1], 4, KNOBS), "8 pictures: 1 to 6"),
-        ("generate", ([0], 1, Knobs(1.0, 11, 0.1, 0)), "Iterations can be 1 to 10"),
+        ("generate", ([0, 1], 4, KNOBS), "8 pictures cannot be made at a time, only 1 to 6"),
+        ("generate", ([0], 1, Knobs(1.0, 11, 0.1, 0)), "iterations can be 1 to 10"),
         ("generate", ([4], 1, KNOBS), r"this generator has the classes 0\.\.2"),
         ("generate", ("0", 1, KNOBS), "classes must be a list"),
         ("generate", ([True], 1, KNOBS), "classes must be a list"),
         ("generate", ([0], 1.5, KNOBS), "num_per_class must be a positive integer, got 1.5"),
         ("generate", ([0], 0, KNOBS), "num_per_class must be a positive integer, got 0"),
         ("interpolate", (0, 4, 2, KNOBS), r"this generator has the classes 0\.\.2"),
-        ("interpolate", (0, 1, 7, KNOBS), "7 pictures: 1 to 6"),
+        ("interpolate", (0, 1, 7, KNOBS), "7 pictures cannot be made at a time, only 1 to 6"),
         ("enrich", ("photo", -2, 1, KNOBS), "class_id must be an integer of at least -1"),
         ("repaint", ("photo", None, True, 0, 1, "smear", KNOBS), "blend must be one of"),
         ("interpolate", (0, 1, 1, KNOBS), "at least two"),
@@ -238,10 +238,10 @@ def test_what_cannot_be_reproduced(actions: Actions, photo: str, folder: Path) -
     path = folder / "settings.json"
     content = json.loads(path.read_text())
     for part, change, message in (
-        ("arguments", {"num_per_class": 99}, "99 pictures: 1 to 6"),
-        ("sampler", {"num_iterations": 11}, "Iterations can be 1 to 10"),
-        ("sampler", {"corrector_share": 0.5, "corrector_rounds": 3}, "Iterations can be 1 to 10"),
-        ("sampler", {"guide": "other.pt"}, "with another guide than this app has"),
+        ("arguments", {"num_per_class": 99}, "99 pictures cannot be made at a time, only 1 to 6"),
+        ("sampler", {"num_iterations": 11}, "iterations can be 1 to 10"),
+        ("sampler", {"corrector_share": 0.5, "corrector_rounds": 3}, "iterations can be 1 to 10"),
+        ("sampler", {"guide": "other.pt"}, "with a guide that this app does not use"),
     ):
         path.write_text(json.dumps({**content, part: {**content[part], **change}}))
         with pytest.raises(ValueError, match=message):

@@ -87,7 +87,10 @@ def test_requests_that_wait_are_stopped(client: Any, page: PageClient) -> None:
     for number, one in enumerate((page, second), 1):
         one.join(listener, long).raise_for_status()
         wait_for_runs(number)
-    for one, expected in ((second, "stopped before it began"), (page, "stopped after iteration ")):
+    for one, expected in (
+        (second, "stopped before it started"),
+        (page, "stopped after iteration "),
+    ):
         one.join(one.listener("Stop"), []).raise_for_status()
         shown = str([message.get("output") for message in one.messages()])
         assert expected in shown

@@ -118,11 +118,11 @@ def test_hostile_values(
         ({"Seed": -1}, "Seed must be an integer between 0 and 2147483647, got -1."),
         ({"Seed": None}, "Seed must be an integer between 0 and 2147483647, got null."),
         ({"Guidance": 1e300}, "Guidance_scale must be a number between 0 and 10.0, got 1e+300."),
-        ({"Iterations": 65}, "Iterations can be 1 to 64."),
+        ({"Iterations": 65}, "The number of iterations can be 1 to 64."),
         ({"Classes": [4]}, "Class 4: this generator has the classes 0..2"),
         ({"Classes": []}, "Choose at least one class."),
         ({"Classes": "all"}, "Classes must be a list in which each value is an integer"),
-        ({"Pictures_of_each_class": 7}, "7 pictures: 1 to 6 can be made at a time."),
+        ({"Pictures_of_each_class": 7}, "7 pictures cannot be made at a time, only 1 to 6."),
     ],
 )
 def test_mistakes_are_told_on_the_page(
