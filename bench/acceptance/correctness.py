@@ -137,7 +137,7 @@ def graphs(context: Context) -> Values:
     """
     config = context.config("l")
     model = context.model(config)
-    dtype = compute_dtype("auto", context.device)
+    dtype = compute_dtype("auto", context.device, config.dim)
     recorded = Player("auto", context.device)
     if recorded.record is None:
         recorded.record, recorded.max_rows = lambda step: step, SIZES[-1]

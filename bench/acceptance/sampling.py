@@ -102,7 +102,7 @@ def timed(context: Context, model: BiGR, batch: int) -> Values:
     context.synchronize()
     seconds = context.seconds(lambda: run(sampler, model, batch), rounds=2, warm_up=0)
     flops = (sampler.flops - before) / 2
-    kind = str(compute_dtype("auto", context.device)).removeprefix("torch.")
+    kind = str(compute_dtype("auto", context.device, model.config.dim)).removeprefix("torch.")
     floor = flops / (1e12 * context.rate(f"{kind}_tflops"))
     return {
         "batch": batch,

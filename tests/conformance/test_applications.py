@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bigr import BiGR, BiGRPipeline
+from bigr import BiGR, BiGRPipeline, ExecutionConfig
 from bigr.models.codes import tokens_to_grid
 from bigr.sampling.sampler import Progress
 from tests.half_noise import HalfNoise
@@ -38,7 +38,8 @@ def io(conformance: Path) -> Arrays:
 def pipeline(generator: BiGR, monkeypatch: pytest.MonkeyPatch) -> BiGRPipeline:
     monkeypatch.setattr("bigr.sampling.sampler.SeededNoise", HalfNoise)
     autoencoder = tiny_autoencoder(code_dim=generator.config.code_dim, image_size=SIDE)
-    return BiGRPipeline(generator, autoencoder, device="cpu")
+    exact = ExecutionConfig(precision="float32")
+    return BiGRPipeline(generator, autoencoder, device="cpu", execution=exact)
 
 
 def pictures_of(pipeline: BiGRPipeline, known: Tensor) -> list[Image.Image]:

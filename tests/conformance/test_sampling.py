@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bigr import BiGR, Sampler, SamplerConfig
+from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig
 from bigr.checkpoints.released import SCHEDULE, schedule_tables
 from bigr.models.noise_schedule import LinearSchedule
 from bigr.sampling.denoising_chain import TokenDenoiser
@@ -69,7 +69,8 @@ def test_codes_are_bit_identical(generator: BiGR, generator_io: Arrays, schedule
             num_iterations=6,
             num_denoise_steps=25,
             gumbel_temperature=0.0,
-        )
+        ),
+        ExecutionConfig(precision="float32"),
     )
     codes = torch.zeros(len(classes), generator.config.seq_len, generator.config.code_dim)
     is_masked = torch.ones(codes.shape[:2], dtype=torch.bool)

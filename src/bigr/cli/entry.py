@@ -36,6 +36,7 @@ from bigr.cli.messages import UserError, explain, user_errors
 from bigr.cli.models import provisional, with_models
 from bigr.cli.validation import validate
 from bigr.data.locks import LOCK_FILE, LockedError, only_writer
+from bigr.inference.threads import limit_threads
 from bigr.schema import convert
 
 __all__ = [
@@ -212,6 +213,7 @@ class _Job:
                     self.before(config)
                 validate(provisional(config), self.settings)
                 config = with_models(config)
+            limit_threads()
             # The processes that a job starts also print one sentence instead of a traceback.
             with _full_errors(self.wants_traceback):
                 return self.job(config)

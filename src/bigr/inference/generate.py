@@ -99,7 +99,8 @@ def generate_batches(
     Raises:
         torch.OutOfMemoryError: if not even one image fits.
     """
-    dtype = compute_dtype(sampler.execution.precision, models.generator.device)
+    generator = models.generator
+    dtype = compute_dtype(sampler.execution.precision, generator.device, generator.config.dim)
     count, size = len(class_ids), batch_size
     seeds = range(seed, seed + count) if seeds is None else seeds
     for start in range(share[0] * batch_size, count, share[1] * batch_size):

@@ -98,7 +98,8 @@ class PipelineBase:
     @property
     def dtype(self) -> torch.dtype:
         """Type of the matrix products while sampling; the weights themselves are float32."""
-        return compute_dtype(self.sampler.execution.precision, self.device)
+        dim = self.models.generator.config.dim
+        return compute_dtype(self.sampler.execution.precision, self.device, dim)
 
     def to(
         self,

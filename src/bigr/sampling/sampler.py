@@ -125,10 +125,11 @@ class Sampler:
         transcoder = model.transcoder
         if isinstance(transcoder, BinaryTranscoder) and model.config.objective != "direct":
             transcoder.schedule.levels(self.config.num_denoise_steps)
-        compute_dtype(self.execution.precision, model.device)
+        compute_dtype(self.execution.precision, model.device, model.config.dim)
         if self.config.guide is not None or self.guide is not None:
-            self.guide_of(model)
-            compute_dtype(self.execution.guide_precision or "auto", model.device)
+            guide = self.guide_of(model)
+            precision = self.execution.guide_precision or self.execution.precision
+            compute_dtype(precision, guide.device, guide.config.dim)
 
     def guide_of(self, model: BiGR) -> BiGR:
         """Return the guide of ``model``, which is loaded if the configuration names it.

@@ -154,8 +154,10 @@ class ExecutionConfig:
     """How the samples are computed: this changes the speed, and the samples only by rounding.
 
     Args:
-        precision: type of the matrix products. ``auto`` is bfloat16 on GPUs that support it, and
-            float32 elsewhere. The posterior, the confidence and the draws are always in float32.
+        precision: type of the matrix products. ``auto`` is bfloat16 on GPUs that support it, and on
+            CPUs that multiply it natively (AVX512-BF16, AMX) for generators of width 256 or more,
+            which includes all released ones; it is float32 elsewhere. ``float32`` computes like the
+            released code. The posterior, the confidence and the draws are always in float32.
             ``float8`` means bfloat16 with float8 products in the wide layers; it needs a GPU of
             compute capability 8.9 or higher (a CPU emulates it slowly) and changes the
             distribution slightly.

@@ -85,6 +85,16 @@ def test_the_processes_of_a_job_print_no_tracebacks(
     assert seen == [None, "1"]
 
 
+def test_threads_are_limited_before_the_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(entry, "limit_threads", lambda: seen.append("limited"))
+    words = ("experiment=digits_autoencoder",)
+    assert run(monkeypatch, tmp_path, lambda _: seen.append("job"), *words) == 0
+    assert seen == ["limited", "job"]
+
+
 def test_a_failed_job_of_a_sweep_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,7 +154,7 @@ def test_devices_without(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A100")
     with pytest.raises(ValueError, match=message):
-        compute_dtype("float8", torch.device(device))
+        compute_dtype("float8", torch.device(device), 1024)
 
 
 def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,4 +174,4 @@ def test_devices_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     assert float8_missing(torch.device("cuda")) is None
     assert float8_missing(CPU) is None
-    assert compute_dtype("float8", CPU) == torch.bfloat16
+    assert compute_dtype("float8", CPU, 1024) == torch.bfloat16

@@ -53,6 +53,59 @@ def test_networks_are_arranged_again_after_the_weights_change() -> None:
 
 
 def test_types_by_name() -> None:
-    cpu = torch.device("cpu")
-    assert compute_dtype("float32", cpu) == torch.float32
-    assert compute_dtype("bfloat16", cpu) == torch.bfloat16
+    for name in ("cpu", "cuda"):
+        assert compute_dtype("float32", torch.device(name), 1024) == torch.float32
+        assert compute_dtype("bfloat16", torch.device(name), 32) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has_library", "dim", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, True, 256, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, True, 1024, torch.bfloat16),
+        ({"avx512_bf16": True, "amx_bf16": True}, True, 255, torch.float32),  # too narrow
+        ({"avx512_bf16": True}, False, 256, torch.float32),
+        ({"avx512_bf16": False, "avx512_f": True}, True, 1024, torch.float32),  # would emulate it
+        ({"architecture": "arm64", "bf16": True}, True, 1024, torch.float32),
+        (None, True, 1024, torch.float32),  # PyTorch cannot tell
+    ],
+)
+def test_automatic_type_on_cpus(
+    capabilities: dict[str, object] | None,
+    has_library: bool,
+    dim: int,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    if capabilities is not None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has_library)
+    assert compute_dtype("auto", torch.device("cpu"), dim) == expected
+    assert compute_dtype("auto", torch.device("mps"), dim) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("is_supported", "expected"), [(True, torch.bfloat16), (False, torch.float32)]
+)
+def test_automatic_type_on_gpus(
+    is_supported: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulation does not count, and neither do the width and the processor."""
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: is_supported or including_emulation,
+    )
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert compute_dtype("auto", torch.device("cuda"), 32) == expected
+
+
+def test_the_width_of_each_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide generator and its narrow guide compute in different types."""
+    monkeypatch.setattr("bigr.sampling.networks.multiplies_bfloat16", lambda: True)
+    wide = tiny_generator(dim=256, num_heads=4, num_layers=1)
+    networks = prepare(wide, CONFIG, ExecutionConfig(), None, tiny_generator())
+    assert networks.dtype == torch.bfloat16
+    assert networks.guide is not None
+    assert networks.guide.dtype == torch.float32
