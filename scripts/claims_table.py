@@ -18,7 +18,7 @@ NAMES = {
     "s1": "S1: softmax, masked",
     "s2": "S2: bits, causal",
     "s3": "S3: bits, masked (BiGR)",
-    "direct": "bits at once, without diffusion",
+    "direct": "bits predicted directly, without diffusion",
     "x0": "clean bits by diffusion",
     "unconditional": "S3 without classes",
     "likelier": "S3 on the more likely bits",
