@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bigr.cli.arguments import argument_parser
 from bigr.cli.conversion import OWN_SUFFIX, ConversionOptions, convert
 
 
@@ -22,18 +23,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bigr.convert",
-        description="Convert a checkpoint between the released layouts, Lightning's and that of "
-        "this project; a generator and its B-AE together; or a folder of codes to files of the "
-        "released trainer. The layout of the input is recognised by its content; the suffix of the "
-        "output chooses its layout. The settings that are saved with a generator are kept.",
+    parser = argument_parser(
+        "bigr.convert",
+        "Convert a checkpoint to another layout: that of the released weights, or that of this "
+        "project. A generator and its B-AE can be converted together, and a folder of codes can "
+        "be converted to files of the released trainer. The content of the input tells its "
+        "layout, and the suffix of the output chooses the new one. A generator keeps its saved "
+        "settings.",
+        "bigr_L_d24.pt bigr_L_d24.safetensors",
+        "pretrained=outputs/demo my_digits",
+        "haoosz/BiGR bigr_xl --model xl",
     )
     parser.add_argument(
         "source",
         metavar="IN",
-        help="a checkpoint; a folder of codes; or a folder, hub repository or installed model with "
-        "a generator and its B-AE, as pretrained=NAME in the other commands",
+        help="a checkpoint, a folder of codes, or the name of a generator and its B-AE: a folder, "
+        "a hub repository or an installed model, as in pretrained=NAME of the other commands",
     )
     parser.add_argument(
         "target",
@@ -51,10 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--released", action="store_true", help="write both models in the released layouts"
     )
-    parser.add_argument("--model", default="l", help="released size on the hub: l, xl or xxl")
-    parser.add_argument("--code", default="d24", help="released code on the hub: d24 or d32")
     parser.add_argument(
-        "--resolution", type=int, default=256, help="released resolution on the hub: 256 or 512"
+        "--model", default="l", help="size on the hub: l, xl or xxl (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--code", default="d24", help="code on the hub: d24 or d32 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        default=256,
+        help="resolution on the hub: 256 or 512 (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     return parser

@@ -6,12 +6,12 @@ All settings are in ``conf/evaluate.yaml``, those of the evaluations in ``conf/e
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from bigr.cli import entry as cli
 from bigr.cli import reports, sweeps
+from bigr.cli.arguments import argument_parser
 from bigr.cli.evaluations import EvaluationSettings, evaluate
 
 COMPARE = "compare"
@@ -35,10 +35,12 @@ def compare(arguments: list[str]) -> None:
         write_comparison,
     )
 
-    parser = argparse.ArgumentParser(
-        prog=f"python -m bigr.evaluate {COMPARE}",
-        description="Make one table of several finished evaluations, and say which differences "
-        "from the first one are more than chance.",
+    parser = argument_parser(
+        f"bigr.evaluate {COMPARE}",
+        "Make one table of several finished evaluations, and say which differences from the first "
+        "one are more than chance.",
+        "outputs/first outputs/second outputs/third",
+        "outputs/first outputs/second --output tables",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument(

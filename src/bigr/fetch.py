@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 from pathlib import Path
 from typing import NoReturn
+
+from bigr.cli.arguments import argument_parser
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with status 2 and a message if something is wrong."""
     from bigr.checkpoints.published import PUBLISHED
 
-    parser = argparse.ArgumentParser(
-        prog="python -m bigr.fetch",
-        description="Download published files, verify their checksums, and put them where the "
-        "other commands look for them. An interrupted download is continued. Without a name, the "
-        "files are listed.",
+    parser = argument_parser(
+        "bigr.fetch",
+        "Download published files, verify their checksums, and put them where the other commands "
+        "look for them. An interrupted download is continued. Without a name, the files are "
+        "listed.",
+        "",
+        "inception",
+        "vgg --folder weights",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PUBLISHED))
-    parser.add_argument("--folder", type=Path, help="folder to write to, instead of the usual one")
+    parser.add_argument("--folder", type=Path, help="write the files to this folder")
     options = parser.parse_args(arguments)
     try:
         for name in options.names:

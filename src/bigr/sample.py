@@ -72,6 +72,9 @@ def _sample(config: DictConfig) -> None:
             batch_size=config.batch_size,
             execution=instantiate(config.execution),
         )
+        device = pipeline.models.generator.device
+        if not is_shared:  # all images are returned at the end, so iterations are counted instead
+            pipeline.set_progress_bar_config(disable=None, unit=" iterations")  # on a terminal
         if given is not None:
             given.check_models(pipeline)
         application = instantiate(config.application, _convert_="all")
@@ -82,10 +85,7 @@ def _sample(config: DictConfig) -> None:
         if processes.is_first:
             output.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(settings, output / "config.yaml")
-            log.info(
-                "sampling with %s on %s; results: %s",
-                *(config.generator, pipeline.models.generator.device, output),
-            )
+            log.info("sampling with %s on %s; results: %s", config.generator, device, output)
         # 3. Mistakes in the arguments are found here; a shared application then begins to sample
         # with the first image, the others return all images.
         began = time.perf_counter()
@@ -100,7 +100,6 @@ def _sample(config: DictConfig) -> None:
     flops = sum(processes.gather(pipeline.sampler.flops))
     paths = dict(sorted(pair for part in processes.gather(mine) for pair in part.items()))
     if processes.is_first:
-        device = pipeline.models.generator.device
         reports.log_speed(output, device, len(paths), took, flops, processes.count)
         image_files.draw(list(paths.values()), output, application.keywords, film)
         log.info("next: %s", next_steps.after_sampling(config, list(paths.values())))
@@ -111,7 +110,8 @@ def draw_sweep(config: DictConfig) -> None:
     from bigr.evaluation.sweep_table import sample_grid
 
     try:
-        log.info("%s", sample_grid(Path(str(config.hydra.sweep.dir)), image_files.COLUMNS))
+        picture = sample_grid(Path(str(config.hydra.sweep.dir)), image_files.COLUMNS)
+        log.info("overview of all jobs: %s", picture)
     except (ValueError, OSError) as error:  # no job has written images
         log.error("no picture of the sweep: %s", error)
 

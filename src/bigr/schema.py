@@ -17,6 +17,7 @@ import difflib
 import functools
 import inspect
 import operator
+import os
 import sys
 import types
 import typing
@@ -40,6 +41,7 @@ MILLION = 1_000_000
 WORDS = {
     int: "an integer", float: "a number", str: "a string", bool: "true or false", Path: "a path",
     type(None): "null", Any: "anything", tuple: "a list", Callable: "a function", type: "a class",
+    os.PathLike: "a path",
 }  # fmt: skip
 
 
@@ -275,9 +277,13 @@ def describe(annotation: Any) -> str:
         noun = "a list"
     else:
         name = getattr(kind, "__name__", str(kind))
-        noun = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
-    has_values = noun == "a list" and parts and parts[0] is not Any
-    return f"a list in which each value is {describe(parts[0])}" if has_values else noun
+        noun = f"{'an' if name.startswith((*'AEIOU', 'nd')) else 'a'} {name}"
+    if noun != "a list" or not parts or parts[0] is Any:
+        return noun
+    value = describe(parts[0])
+    if value.startswith("a list"):
+        return f"a list of lists{value.removeprefix('a list')}"
+    return f"a list in which each value is {value}"
 
 
 def _describe_range(noun: str, metadata: Sequence[Any]) -> str:

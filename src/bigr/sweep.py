@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+from bigr.cli.arguments import argument_parser
 
 
 def main() -> None:
     """Run the command from its arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bigr.sweep",
-        description="Write sweep.csv, sweep.md and plots of a sweep's jobs, finished or not.",
+    parser = argument_parser(
+        "bigr.sweep",
+        "Write a table (sweep.csv and sweep.md) and plots of all jobs of a sweep, including those "
+        "that have not finished.",
+        "outputs/sweep",
+        "outputs/sweep --best digits_frechet",
     )
     parser.add_argument("folder", type=Path, help="folder of the sweep: multirun/evaluate/…")
     parser.add_argument(
         "--best",
         metavar="FIGURE",
-        help="print the overrides of the job with the best FIGURE (fid, is, …) instead",
+        help="instead, print the settings of the job with the best FIGURE, such as fid or is",
     )
     options = parser.parse_args()
     from bigr.evaluation.sweep_table import best_job, read_jobs, summarise

@@ -88,7 +88,7 @@ def build(config: DictConfig) -> tuple[Any, Any]:
         raise ConfigError(f"splits={splits}: give train, val or both.")
     if config.deterministic and config.num_draws > 1:
         raise ConfigError(
-            f"num_draws={config.num_draws} has no use with deterministic=true, because all draws "
+            f"num_draws={config.num_draws} is useless with deterministic=true, because all draws "
             "would be the same: use num_draws=1."
         )
     # 2. The B-AE and the images.

@@ -143,14 +143,14 @@ OTHERS = [
             ("application.num_variants=abc", "num_variants must be a positive integer, got 'abc'"),
             ("application.num_variants=null", "num_variants must be a positive integer, got null"),
             ("application.num_variants=0", "num_variants must be a positive integer, got 0"),
-            ("application.mask=5", "application.mask must be a string, a PathLike, an Image"),
+            ("application.mask=5", "application.mask must be a string, a path, an Image"),
             ("application.class_name=1.5", "class_name must be an integer, a string or null, got"),
-            ("application.image=null", "application.image must be a string, a PathLike, an Image"),
+            ("application.image=null", "application.image must be a string, a path, an Image"),
             (
                 "application.known_bits=sampled",
                 "application.known_bits must be drawn or likelier, got 'sampled'",
             ),
-            ("application.mask=true", "application.mask must be a string, a PathLike, an Image"),
+            ("application.mask=true", "application.mask must be a string, a path, an Image"),
             ("application.mask=[[a,b,c,d]]", "each value is an integer or null, got [['a', 'b'"),
         )
     ),

@@ -94,7 +94,7 @@ def test_several_devices_with_a_plain_loader(
     sampler = f"trainer.use_distributed_sampler={str(shares).lower()}"
     overrides = ("trainer=cpu", "trainer.devices=2", "global_batch_size=null", sampler)
     build_run(compose(tmp_path, *overrides), None)
-    assert ("unless PairsDataModule shares them out" in caplog.text) is not shares
+    assert ("unless PairsDataModule distributes them" in caplog.text) is not shares
 
 
 @pytest.mark.parametrize("kind", ["bytes", "floats"])

@@ -265,7 +265,7 @@ WRONG = {
     ),
     "unwritable": (["output={inputs}/a.safetensors/codes"], "can't be written"),
     "pixels": (["resolution.image_size=16"], "is for 8 pixels, and data.image_size is 16"),
-    "draws": (["deterministic=true"], "num_draws=2 has no use with deterministic=true, because"),
+    "draws": (["deterministic=true"], "num_draws=2 is useless with deterministic=true, because"),
     "broken": (["output={tmp}/new", "data.max_broken_share=0.03"], "of 56 images are broken"),
     "split": (["splits=[test]"], "each value is train or val, got ['test']"),
 }

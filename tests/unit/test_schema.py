@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import os
 import time
 from pathlib import Path
 from typing import (
@@ -143,6 +144,8 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (1, Literal["a"] | Literal["b"] | None, "key must be a or b or null, got 1."),
     ([1, "a"], list[int], "key must be a list in which each value is an integer, got [1, 'a']."),
     ("ab", list[str], "key must be a list in which each value is a string, got 'ab'."),
+    (3, list[list[int]], "must be a list of lists in which each value is an integer, got 3."),
+    (3, os.PathLike, "key must be a path, got 3."),
     ("ab", collections.abc.Sequence[str], "a list in which each value is a string, got 'ab'."),
     ([1, 2, 3], tuple[int, int], "a list of 2 values (each an integer), got [1, 2, 3]."),
     ([1, 2], tuple[int, str], "a list of 2 values (an integer, a string), got [1, 2]."),
@@ -157,7 +160,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (3, Closable, "key must be a Closable, got 3."),
     ({"epochs": 1}, Head, "key must be a Head, got {epochs: 1}."),
     ("x", float | torch.Tensor, "key must be a number or a Tensor, got 'x'."),
-    ("x", npt.NDArray[np.float32], "key must be a ndarray, got 'x'."),
+    ("x", npt.NDArray[np.float32], "key must be an ndarray, got 'x'."),
     ("print", collections.abc.Callable[[str], None], "key must be a function, got 'print'."),
     (3, type[Spiral], "key must be a class, got 3."),
     ("red", Colour, "key must be a Colour, got 'red'."),

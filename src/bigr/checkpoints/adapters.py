@@ -111,7 +111,7 @@ def read_adapted(path: Path, *, verify: bool = True) -> Checkpoint:
 def with_adapter(
     found: Checkpoint, folder: str | os.PathLike[str], *, verify: bool = True
 ) -> Checkpoint:
-    """Return a generator as it is with an adapter, which has been added to its weights.
+    """Return a generator to whose weights an adapter has been added.
 
     Args:
         found: the original generator.
@@ -131,7 +131,7 @@ def with_adapter(
         )
     if verify and about.get(BASE_SHA256) != weights_sha256(found.weights):
         raise CheckpointError(
-            f"The adapter {folder} was trained for another generator than {found.path} (the "
+            f"The adapter {folder} does not belong to the generator {found.path} (the "
             "checksums of the weights differ): use the generator that it was trained with, "
             f"{settings.get('base_model_name_or_path')}."
         )

@@ -81,7 +81,10 @@ def _evaluate(config: DictConfig) -> float | None:
             option = chosen_option("evaluation")
             name = f"evaluation={option}" if option else type(evaluator).__name__
             what = context.title
-            log.info("%s of %s with %s images; results: %s", name, what, f"{total:,}", output)
+            log.info(
+                "evaluating %s with %s images (%s); results: %s",
+                *(what, f"{total:,}", name, output),
+            )
         # 3. The evaluation itself, with a progress bar in the first process.
         from bigr.inference.progress import progress
 

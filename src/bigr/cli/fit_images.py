@@ -73,5 +73,5 @@ def check_images(images: Images, image_size: int) -> None:
         verb, more = "is" if len(broken) == 1 else "are", ", …" if len(broken) > MAX_NAMED else ""
         raise ConfigError(
             f"images={images.root}: {len(broken)} of {total} images {verb} broken: "
-            f"{', '.join(broken[:MAX_NAMED])}{more}. Repair or remove what is broken."
+            f"{', '.join(broken[:MAX_NAMED])}{more}. Repair or remove broken images."
         )

@@ -16,7 +16,7 @@ from bigr.presets import config_dir
 
 MAX_WIDTH = 80
 NAME_WIDTH = 22
-"""Columns of the names of groups and keys."""
+"""Width of the column with the names of groups and keys."""
 MODELS = "pretrained=outputs/demo"
 
 
@@ -30,6 +30,8 @@ class Command(NamedTuple):
     """Where the results are written."""
     keys: dict[str, str] = {}  # noqa: RUF012  # of a tuple, which cannot be changed
     """Important keys of groups, and what they mean."""
+    unused: tuple[str, ...] = ()
+    """Groups and keys that the command inherits from another one, but does not use."""
 
 
 COMMANDS = {
@@ -115,6 +117,7 @@ COMMANDS = {
             "data.root": "the folder with the images or codes",
             "probe.layers": "numbers of the layers to measure, middle or all",
         },
+        unused=("evaluation", "sampler", "samples", "against", "reference"),
     ),
     "demo": Command(
         "Serve a web app to generate and edit pictures in the browser.",
@@ -174,11 +177,13 @@ def command_help(name: str) -> str:
     # 2. The groups of this command, with their options.
     lines += ["", "Groups, with their options:"]
     for group, options in _groups(name).items():
-        lines += _entry(group, f"{GROUPS[group]}: {', '.join(options)}", width)
+        if group not in command.unused:
+            lines += _entry(group, f"{GROUPS[group]}: {', '.join(options)}", width)
     # 3. The keys at the top level with their comments, and the important ones of groups.
     lines += ["", "Keys:"]
     for key, comment in (*_keys(config_dir() / f"{name}.yaml"), *command.keys.items()):
-        lines += _entry(key, comment, width)
+        if key not in command.unused:
+            lines += _entry(key, comment, width)
     # 4. Where to look next.
     lines += ["", *textwrap.wrap(f"Results: {command.results}", width, subsequent_indent="  ")]
     lines += ["", "Options:"]

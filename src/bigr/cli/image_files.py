@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHOWN = 256
-"""Images in ``samples.png``."""
+"""Number of images in ``samples.png``."""
 COLUMNS = 8
 FRAME_MS = 120
 LAST_FRAMES = 10
 """How often the last frame of the animation is repeated."""
 WRITERS = 4
-"""Threads that write PNGs: compressing takes as long as generating the next images on a GPU."""
+"""Number of threads that write PNGs; compressing takes as long as generating images on a GPU."""
 MOST_WAITING = 256
-"""Images that may wait for these threads."""
+"""Largest number of images that wait for these threads."""
 
 
 def make_film(pipeline: BiGRPipeline, arguments: dict[str, Any], is_shared: bool) -> Film:
@@ -47,7 +48,10 @@ def write_images(
 
     paths: dict[int, Path] = {}
     waiting: deque[Future[Path]] = deque()
-    with progress(None, "images") as advance, ThreadPoolExecutor(WRITERS) as writers:
+    # A list is complete already, so only the images of an iterator are counted.
+    is_complete = isinstance(pictures, list)
+    counting = nullcontext(lambda _: None) if is_complete else progress(None, "images")
+    with counting as advance, ThreadPoolExecutor(WRITERS) as writers:
         for index, found in enumerate(pictures):
             name = f"{prefix}_{index:03d}"
             if isinstance(found, GeneratedPicture):
@@ -77,7 +81,8 @@ def draw(paths: list[Path], output: Path, arguments: dict[str, Any], film: Film 
     log.info("overview: %s", grid)
     if "ratios" in arguments:  # the images are a sequence
         pictures = [load_picture(path) for path in paths]
-        save_animation([*pictures, *pictures[-2:0:-1]], output, "interpolation", FRAME_MS)
+        both_ways = [*pictures, *pictures[-2:0:-1]]
+        log.info("animation: %s", save_animation(both_ways, output, "interpolation", FRAME_MS)[0])
     if film is not None:
         lingering = [*film.frames, *film.frames[-1:] * LAST_FRAMES]
         log.info("animation: %s", save_animation(lingering, output, "unmasking", FRAME_MS)[0])

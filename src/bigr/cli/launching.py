@@ -32,9 +32,9 @@ def _device(name: str) -> str:
 Device = Annotated[str, Check(_device)]
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
-"""Of Lightning's Trainer. Others, such as ``mps`` and ``xpu``, have never been tested."""
+"""Supported accelerators of Lightning. Others, such as ``mps`` and ``xpu``, are not tested."""
 MAX_DEVICES = 1024
-"""Devices per node. Lightning makes a list of them before anything else."""
+"""Largest number of devices per node. Lightning lists them before it does anything else."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -48,7 +48,7 @@ class ProcessSettings:
 
 LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "NODE_RANK", "GROUP_RANK", "LSB_JOBID")
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""Variables that launchers, and Lightning for the processes that it starts, set to a number."""
+"""Environment variables that launchers, or Lightning for its processes, set to a number."""
 HARMLESS_WARNINGS = (
     "The `srun` command is available.*",  # a command may run on one machine of a cluster
     ".*isinstance.treespec, LeafSpec.*",
@@ -91,7 +91,7 @@ def processes(config: DictConfig, *, is_shared: bool = True) -> Processes:
             "cannot share its work: use one."
         )
     if config.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={config.device} is one device: with several, use device=auto.")
+        raise ConfigError(f"device={config.device} is one device: for several, use device=auto.")
     # 2. Start them.
     quieten_lightning()
     from lightning.fabric import Fabric

@@ -27,7 +27,7 @@ RENAMED = {
     "evaluate task=generator": "evaluation=imagenet",
     "evaluate application=inpaint": "evaluation=edits",
 }
-"""The new names of groups, options and keys, for messages alone."""
+"""The new names of groups, options and keys, which are only used in messages."""
 
 
 class UserError(Exception):

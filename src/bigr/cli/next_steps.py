@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from bigr.data.codes_writer import StoreWriter
 
 MANY_CLASSES = 100
-"""With at least this number of classes, Inception is suggested instead of an own classifier."""
+"""Number of classes from which Inception is suggested instead of ``evaluation=own``."""
 SMALL_GRID = 16
-"""Tokens per side below which the small generator is proposed."""
+"""Number of tokens per side below which the small generator is suggested."""
 NOT_SAMPLED = ("reconstruction", "linear_probe")
 """Evaluations in which nothing is sampled."""
 SCALES = "sampler.guidance_scale=1,1.5,2.5"
@@ -92,9 +92,10 @@ def after_sampling(config: DictConfig, pictures: Sequence[Path]) -> str:
 
 def after_evaluation(config: DictConfig) -> str | None:
     """Return the sweep over the guidance scale, unless the scale was given or does not matter."""
-    if not HydraConfig.initialized() or "space" in (
-        config.get("evaluation") or {}
-    ):  # a search is a sweep
+    evaluation = config.get("evaluation") or {}
+    # A search is a sweep already, and edits without a class are not guided.
+    is_search, application = "space" in evaluation, evaluation.get("application", "edit")
+    if not HydraConfig.initialized() or is_search or application != "edit":
         return None
     settings, words = HydraConfig.get(), _words("task")
     is_single = settings.mode == RunMode.RUN and settings.job.name == "evaluate"

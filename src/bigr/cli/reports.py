@@ -123,9 +123,11 @@ def print_tables(
     from rich.console import Console
     from rich.table import Table
 
+    tables = list(tables)
     # A log file can have longer lines than a terminal.
     columns = shutil.get_terminal_size().columns
-    width = columns if sys.stdout.isatty() else max(100, columns)
+    needed = max((14 * len(headings) for headings, _ in tables), default=0)
+    width = columns if sys.stdout.isatty() else max(100, columns, needed)
     console = Console(width=width, markup=False)
     for headings, rows in tables:
         table = Table(headings[0])
@@ -182,7 +184,7 @@ def training_summary(
     lines += [f"weights: {path}" for path in weights]
     others = sorted(path.name for path in output.glob("[!.]*/"))
     if others:
-        lines.append(f"{', '.join(others)}: in {output}")
+        lines.append(f"in {output}: {', '.join(others)}")
     # 3. What to do with them.
     names, data, task = [path.stem for path in weights], settings["data"], settings["task"]
     commands = []

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigr.cli.reports import print_tables
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -22,9 +24,6 @@ def finish(config: DictConfig) -> None:
     Args:
         config: the configuration that the jobs share.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from bigr.evaluation.sweep_table import read_jobs, summarise, table
 
     folder = Path(str(config.hydra.sweep.dir))
@@ -33,16 +32,16 @@ def finish(config: DictConfig) -> None:
     except (ValueError, OSError) as error:  # no job has begun
         log.error("no table of the sweep: %s", error)
         return
-    headings, rows = table(read_jobs(folder))
-    shown = Table(*headings)
-    for row in rows:
-        shown.add_row(*row)
-    Console(width=max(120, 14 * len(headings))).print(shown)
-    log.info("%s", " ".join(path.name for path in files))
+    jobs = read_jobs(folder)
+    headings, rows = table(jobs)
+    # Terminals are narrow: the headings can be wrapped between words, and the numbers are short.
+    words = [heading.rsplit(".", 1)[-1].replace("_", " ") for heading in headings]
+    print_tables([(words, table(jobs, digits=4)[1])], ())
+    log.info("table and plots in %s: %s", folder, ", ".join(path.name for path in files))
     unfinished = [row[0] for row in rows if row[-1] != "done"]
     if unfinished:
         log.warning(
-            "not finished: %s; the same command with hydra.sweep.dir=%s runs only these",
+            "not finished: %s; to run only these, repeat the command with hydra.sweep.dir=%s",
             ", ".join(unfinished),
             folder,
         )
@@ -68,7 +67,7 @@ def _confirm(config: DictConfig, folder: Path) -> None:
 
     if config.optimized_metric is None:
         log.error(
-            "confirm=%s needs optimized_metric, the figure to choose the best job by",
+            "confirm=%s needs optimized_metric=…, the figure by which the best job is chosen",
             config.confirm,
         )
         return

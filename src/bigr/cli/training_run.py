@@ -112,7 +112,7 @@ def _warn_of_same_batches(data: Any, config: DictConfig) -> None:
     is_ours = isinstance(data, ResumableDataModule)
     if not is_ours and not config.trainer.get("use_distributed_sampler", True):
         log.warning(
-            "each device gets all batches, unless %s shares them out: if it does not, set "
+            "every device may get all batches, unless %s distributes them: if it does not, set "
             "trainer.use_distributed_sampler=true",
             type(data).__name__,
         )

@@ -76,7 +76,7 @@ def _check_names(container: dict[str, Any], names: Sequence[str]) -> None:
         if key not in known and not any(_nodes(value)) and not re.search(rf"\b{key}\b", used):
             raise ConfigError(
                 f"{key}: there is no such key in bigr.{hydra.job.config_name}."
-                f"{did_you_mean(key, known)} Is the experiment one of another command?"
+                f"{did_you_mean(key, known)} Does the experiment belong to another command?"
             )
 
 

@@ -190,7 +190,7 @@ class StoreWriter:
             log.info("%s: %s images%s", split, f"{count:,}", omitted)
         kilobytes = sum(path.stat().st_size for path in self.folder.iterdir()) / 1e3
         size = f"{kilobytes:.3g} kB" if kilobytes < 1e3 else f"{kilobytes / 1e3:,.3g} MB"
-        log.info("%s; codes of each image: %d (views times draws)", size, self.settings.entries)
+        log.info("%s, with %d codes per image (views times draws)", size, self.settings.entries)
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:

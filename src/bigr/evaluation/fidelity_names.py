@@ -51,13 +51,14 @@ def explanations(
     if found.get("kid", 0.0) < 0:
         notes.append(
             "The kernel distance is negative because its estimate is unbiased: for two sets that "
-            "hardly differ, it scatters around zero. If both have equally many images of a class, "
-            "they are more alike than independent sets, and it is mostly negative. Read it as zero."
+            "hardly differ, it scatters around zero. If both have the same number of images of "
+            "each class, they are more alike than independent sets, and the estimate is mostly "
+            "negative. Read it as zero."
         )
     if "fid" in found and count <= dim:
         notes.append(
-            f"{count:,} images determine the covariance of {dim:,} features only in part, which "
-            f"makes the {metric_title('fid', network)} larger: compare it only with one of equally "
-            "many images."
+            f"{count:,} images are too few to determine the covariance of {dim:,} features, which "
+            f"makes the {metric_title('fid', network)} larger: compare it only with values for the "
+            "same number of images."
         )
     return notes

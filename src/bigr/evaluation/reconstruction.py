@@ -53,7 +53,7 @@ class ReconstructionEvaluation:
         seed: seed of the drawn bits.
         perceptual_file: VGG16's weights for LPIPS; None looks in torch's hub cache, and omits
             LPIPS if they are not there.
-        inception_file: Inception's weights for the FID of the reconstructions, likewise.
+        inception_file: Inception's weights for the FID of the reconstructions; None as above.
         save_images: write ``reconstructions.npz``, which ``samples=`` accepts, to score the
             reconstructions like generated images. All of them are kept in memory.
 
@@ -196,7 +196,7 @@ def _pairs(shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
 
 def _rows(figures: dict[str, float], bits: dict[str, Any], total: int) -> list[tuple[str, ...]]:
     titles = {
-        "l1": ("mean absolute error (of 1)", ".4f"),
+        "l1": ("mean absolute error (0 to 1)", ".4f"),
         "psnr": ("PSNR (dB)", ".2f"),
         "ssim": ("SSIM", ".4f"),
         "lpips": ("LPIPS (VGG16)", ".4f"),

@@ -22,14 +22,14 @@ from bigr.metrics.resampling import StandardError
 
 METRICS = "metrics.json"
 SIGNIFICANCE = 0.05
-"""Probability of a false alarm in the test of one figure of two equal runs."""
+"""Probability that the test of one figure finds a difference between two equal runs."""
 NO_ERRORS = (
     "Figures without an entry for p have no standard error in one of the runs: add "
     "evaluation.repeats=3, or evaluation.resamples=100 for a fixed set of samples."
 )
 SEPARATE = (
-    f"Each difference is tested separately at {SIGNIFICANCE:.0%}, so that among many of them a few "
-    "appear beyond chance although they are not. The test is cautious for runs with the same seeds."
+    f"Each difference is tested separately at {SIGNIFICANCE:.0%}, so among many differences a few "
+    "may appear significant by chance. The test is cautious for runs with the same seeds."
 )
 
 

@@ -97,13 +97,19 @@ def best_job(jobs: Sequence[SweepJob], figure: str) -> SweepJob:
     return max(found, key=lambda job: is_better(figure) * job.figures[figure])
 
 
-def table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells: the job, what was swept, the figures, and the state."""
+def table(jobs: Sequence[SweepJob], digits: int = 6) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells: the job, what was swept, the figures, and the state.
+
+    Args:
+        jobs: all jobs of the sweep.
+        digits: number of significant digits of the figures.
+    """
     keys, names = swept_keys(jobs), _figure_names(jobs)
     rows = []
     for job in jobs:
         settings = [job.overrides.get(key, "") for key in keys]
-        numbers = [f"{job.figures[name]:.6g}" if name in job.figures else "" for name in names]
+        figures = [job.figures.get(name) for name in names]
+        numbers = ["" if figure is None else f"{figure:.{digits}g}" for figure in figures]
         rows.append([job.name, *settings, *numbers, "done" if job.is_finished else "not finished"])
     return ["job", *keys, *names, "state"], rows
 

@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bigr.inference.units import duration, speed
 
 log = logging.getLogger(__name__)
 
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+COUNTER = "{n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}]"
+"""Formats of tqdm with and without a total. Slow rates are not shown as seconds per unit."""
 LINES_APART = 10.0
 """Seconds between two log lines where there is no terminal."""
 
@@ -27,7 +31,11 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
         unit: what is counted, in the plural.
     """
     if sys.stderr.isatty():
-        with tqdm(total=total, unit=f" {unit}", dynamic_ncols=True) as bar:
+        options = {"bar_format": COUNTER if total is None else BAR, "dynamic_ncols": True}
+        with (
+            logging_redirect_tqdm(),  # log lines appear above the bar
+            tqdm(total=total, unit=f" {unit}", **options) as bar,
+        ):
             yield bar.update
         return
     done = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
 UNITS = {"days": 86400, "h": 3600, "min": 60}
-"""Seconds per unit; a unit is used from two of them on."""
+"""Seconds per unit. A unit is used for times of at least two of it."""
 
 
 def amount(value: float, unit: str) -> str:

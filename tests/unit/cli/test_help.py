@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 
 import bigr
 import bigr.__main__
-from bigr import train
+from bigr import convert, fetch, sweep, train
 from bigr.cli.configuration import register_resolvers
 from bigr.cli.entry import quote_numbers
 from bigr.cli.help import COMMANDS, GROUPS, OTHER_COMMANDS, command_help, overview
@@ -34,8 +35,9 @@ def test_help_fits_the_terminal_and_names_every_option(name: str, width: int) ->
     text = command_help(name)
     assert max(map(len, text.splitlines())) <= min(width, 80)
     assert COMMANDS[name].purpose in text
-    assert ("\n  sampler " in text) == (name not in ("tokenize", "fit"))
-    if name not in ("tokenize", "fit"):
+    samples = name not in ("tokenize", "fit", "probe")
+    assert ("\n  sampler " in text) == samples
+    if samples:
         samplers = text.split("\n  sampler ")[1]
         for option in (path.stem for path in (config_dir() / "sampler").glob("*.yaml")):
             assert option in samplers.replace("\n", " ").split("  sweep ")[0], option
@@ -70,7 +72,7 @@ def test_help_lists_the_keys_that_exist(name: str) -> None:
         "probe",
         *(["seed"] if name == "probe" else []),
     }  # keys of evaluations and their groups
-    assert values - own <= set(listed)
+    assert values - own - set(COMMANDS[name].unused) <= set(listed)
 
 
 def test_an_option_of_a_key_is_described(width: int) -> None:
@@ -105,6 +107,37 @@ def test_an_example_can_be_copied_into_a_shell(monkeypatch: pytest.MonkeyPatch) 
     commands = block.replace("\\\n", " ").splitlines()
     copied = [shlex.split(line)[3:] for line in commands]
     assert copied == [shlex.split(example) for example in COMMANDS["evaluate"].examples]
+
+
+def test_what_a_command_does_not_use_is_left_out() -> None:
+    """The probe inherits the keys of evaluations, but has neither samples nor a reference."""
+    for line in command_help("probe").splitlines():
+        assert not line.startswith(("  samples", "  reference", "  evaluation", "  sampler "))
+    assert "  samples  " in command_help("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("main", "example"),
+    [
+        (convert.main, "python -m bigr.convert bigr_L_d24.pt bigr_L_d24.safetensors\n"),
+        (fetch.main, "python -m bigr.fetch inception\n"),
+        (sweep.main, "python -m bigr.sweep outputs/sweep --best digits_frechet\n"),
+    ],
+)
+def test_help_of_commands_without_a_configuration(
+    main: Callable[[], None],
+    example: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.argv", ["bigr", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    text = capsys.readouterr().out
+    assert "\nexamples:\n" in text
+    assert f"  {example}" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_every_group_is_described_or_internal() -> None:

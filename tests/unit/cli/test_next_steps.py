@@ -195,5 +195,9 @@ def test_a_sweep_after_an_evaluation(files: Path) -> None:
     assert proposed(mode=RunMode.MULTIRUN) is None
     assert proposed(name="probe") is None
     assert proposed(evaluation="reconstruction") is None  # it does not sample
+    config.evaluation = {"application": "inpaint"}
+    assert proposed(evaluation="edits") is None  # guidance has no effect without a class
+    config.evaluation = {"application": "edit"}
+    assert proposed(evaluation="edits") is not None
     config.generator = None
     assert proposed() is None

@@ -119,7 +119,7 @@ def test_training_summary(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     lines = training_summary(trainer, tmp_path, settings)
     assert f"weights: {tmp_path / 'generator.safetensors'}" in lines
-    assert f"checkpoints, pictures: in {tmp_path}" in lines
+    assert f"in {tmp_path}: checkpoints, pictures" in lines
     assert [line.split(" generator=")[0] for line in lines[-2:]] == [
         "next: python -m bigr.sample",
         "next: python -m bigr.evaluate evaluation=digits_fidelity",

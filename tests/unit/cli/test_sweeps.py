@@ -55,6 +55,17 @@ def test_the_best_job_is_repeated(tmp_path: Path, commands: list[list[str]]) -> 
     assert mode == "hydra.mode=RUN"
 
 
+def test_the_printed_table_is_narrow(
+    tmp_path: Path, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its headings have words instead of keys, and its numbers four digits."""
+    finish(sweep(tmp_path, finished=3))
+    heading = next(line for line in capsys.readouterr().out.splitlines() if "job" in line)
+    assert "scale" in heading
+    assert "sampler." not in heading
+    assert "sampler.scale" in (tmp_path / "sweep.csv").read_text()
+
+
 def test_not_finished(
     tmp_path: Path, commands: list[list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:

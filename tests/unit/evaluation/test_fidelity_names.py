@@ -58,5 +58,5 @@ def test_explanations() -> None:
     assert explanations({"fid": 1.0, "kid": 0.0}, INCEPTION, 2049, 2048) == []  # type: ignore[arg-type]
     negative, few = explanations({"fid": 1.0, "kid": -1e-9}, OTHER, 2048, 2048)  # type: ignore[arg-type]
     assert "negative because its estimate is unbiased" in negative
-    assert "2,048 images determine the covariance of 2,048 features only in part" in few
+    assert "2,048 images are too few to determine the covariance of 2,048 features" in few
     assert "Frechet distance (digits classifier) larger" in few

@@ -209,7 +209,7 @@ def test_surprising_figures_are_explained(tmp_path: Path) -> None:
     assert report.figures["kid"] < 0
     assert report.figures["fid"] == pytest.approx(0, abs=1e-6)
     assert [note.split(" is ")[0] for note in report.notes[:1]] == ["The kernel distance"]
-    assert "12 images determine the covariance of 12 features only in part" in report.notes[1]
+    assert "12 images are too few to determine the covariance of 12 features" in report.notes[1]
     enough = bigr.score(write(tmp_path / "many", pixels(60, 3)), samples, device="cpu")
     assert all("in part" not in note for note in enough.notes)
 

@@ -198,7 +198,7 @@ class Checkpoints(Checkpoint):
         if len(set(steps)) > 1:
             raise ValueError(
                 f"the processes would resume from different steps ({sorted(set(steps))}): "
-                f"{self.folder} has to be on a file system that all nodes see."
+                f"{self.folder} must be on a file system that all nodes share."
             )
 
     def _agree(

@@ -23,7 +23,7 @@ class StopOnCollapse(Callback):
         window: number of optimiser steps after which an exceeded limit ends the run.
         won_above: limit of the difference between the mean logits of real and reconstructed
             images; the hinge loss has no gradient for logits beyond 1 and -1.
-        dead_below: limit of the absolute difference, below which nothing can be told apart.
+        dead_below: limit of the absolute difference, below which the discriminator has failed.
         every_n_steps: steps between two checks of the logits, each of which waits for the device.
 
     Raises:

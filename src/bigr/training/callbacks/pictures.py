@@ -107,7 +107,7 @@ class SampleGrid(PictureCallback):
         self._has_told = False
 
     def images(self, module: LightningModule, batch: Any) -> Tensor | None:
-        """Return samples, or None if there are none; say once why."""
+        """Return samples, or None if there are none; the reason is logged once."""
         if not isinstance(module, GeneratorModule):
             return None
         autoencoder, is_spread = module.autoencoder, is_sharded(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bigr.inference.units import duration, speed
 from bigr.schema import PositiveInt, checked
@@ -21,8 +23,8 @@ class RunProgressBar(ProgressBar):
     """Shows the optimiser steps of the run, the time left, and some metrics.
 
     These are the metrics that the module names in ``shown_metrics``, which are read every 10 steps,
-    and those that it logs with ``prog_bar=True``. Without a terminal, the callback writes log lines
-    at regular parts of the run instead.
+    and those that it logs with ``prog_bar=True``. Log lines appear above the bar. Without a
+    terminal, the callback writes log lines at regular parts of the run instead.
 
     Args:
         num_lines: number of those lines.
@@ -33,6 +35,7 @@ class RunProgressBar(ProgressBar):
         super().__init__()
         self.num_lines = num_lines
         self._bar: tqdm[Any] | None = None
+        self._opened = contextlib.ExitStack()
         self._is_enabled = True
         self._started = 0.0
         self._first = 0
@@ -52,7 +55,10 @@ class RunProgressBar(ProgressBar):
         self._started = time.monotonic()
         if self._is_enabled and sys.stderr.isatty():
             total = _total_steps(trainer)
-            self._bar = tqdm(total=total, initial=self._first, unit="step", dynamic_ncols=True)
+            self._opened.enter_context(logging_redirect_tqdm())
+            self._bar = self._opened.enter_context(
+                tqdm(total=total, initial=self._first, unit="step", dynamic_ncols=True)
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,16 +79,16 @@ class RunProgressBar(ProgressBar):
             log.info("step %d/%d, %s%s, %s", step, total, speed(rate, "steps"), left, metrics)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar, also after an exception."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Close the bar, even after an exception."""
+        self._opened.close()
+        self._bar = None
 
     def _metrics(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        metrics = self.get_metrics(trainer, pl_module)
         found = trainer.callback_metrics
         names = [name for name in getattr(pl_module, "shown_metrics", ()) if name in found]
-        metrics.update({name: float(found[name]) for name in names})
+        # Those of training come first, because a narrow terminal cuts off the last ones.
+        named = {name: float(found[name]) for name in names}
+        metrics = {**named, **self.get_metrics(trainer, pl_module), **named}
         shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
         return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 

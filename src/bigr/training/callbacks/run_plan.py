@@ -140,16 +140,14 @@ def _memory(trainer: Trainer, module: GeneratorModule, size: int, *, has_average
         num_levels=module.levels_per_token,
     )
     parts = {
+        "activations": need.activations,
         "weights, optimiser and average": need.state,
         "gradients": need.gradients,
-        "activations": need.activations,
-        "copies of weights in the precision": need.copies,
+        "copies of weights": need.copies,
         "gathered weights": need.gathered,
     }
     listed = ", ".join(f"{amount(size, 'B')} for {what}" for what, size in parts.items() if size)
-    return (
-        f"memory per device: at most about {amount(need.peak, 'B')} without compilation ({listed})"
-    )
+    return f"memory per device: at most about {amount(need.peak, 'B')} ({listed})"
 
 
 def _millions(count: int) -> str:

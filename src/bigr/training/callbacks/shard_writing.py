@@ -128,5 +128,5 @@ class TokenizeProgress(lightning.Callback):
         self._advance((batch.job.stop - batch.job.start) * trainer.world_size)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar, also after an exception."""
+        """Close the bar, even after an exception."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""The callback that writes the trained weights as a file of their own."""
+"""The callback that writes the trained weights to a separate file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bigr.training.sharding import is_sharded, whole_weights
 
 
 class ExportError(ValueError):
-    """The trained weights could not be written; the message says what is safe and what to do."""
+    """The trained weights could not be written; the message says where they are and what to do."""
 
 
 class ExportWeights(Callback):

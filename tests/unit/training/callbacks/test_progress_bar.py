@@ -1,11 +1,17 @@
-"""The lines that stand for a progress bar where there is no terminal."""
+"""The progress bar of training, and the lines that stand for it where there is no terminal."""
 
 from __future__ import annotations
 
 import functools
+import io
+import logging
 import re
+import sys
+from typing import Any
 
 import pytest
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 
 from bigr import BiGRConfig
 from bigr.training.callbacks.progress_bar import RunProgressBar
@@ -41,6 +47,48 @@ def test_metrics_that_the_module_names(caplog: pytest.LogCaptureFixture) -> None
     )
     assert line.endswith(f"train/loss {loss:.3f}, train/bit_accuracy {accuracy:.3f}")
     assert trainer.progress_bar_metrics == {}
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def lines(self) -> list[str]:
+        """What is shown in the end; text after a carriage return replaces that before it."""
+        shown = []
+        for line in self.getvalue().split("\n"):
+            row = ""
+            for part in line.split("\r"):
+                row = part + row[len(part) :]
+            shown.append(row.rstrip())
+        return shown
+
+
+class LogTwice(Callback):
+    """Logs a line before the first step, and one after the second step."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logging.getLogger("bigr").warning("the plan")
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            logging.getLogger("bigr").warning("a long line about the second step")
+
+
+def test_log_lines_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = tiny_trainer(4, RunProgressBar(), LogTwice(), enable_progress_bar=True)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    trainer.fit(LinearModule())
+    assert terminal.lines[:2] == ["the plan", "a long line about the second step"]
+    (bar,) = [line for line in terminal.lines if "/4 [" in line]
+    assert " 4/4 [" in bar
+    assert logging.root.handlers == [handler]
 
 
 def test_other_processes_write_nothing(caplog: pytest.LogCaptureFixture) -> None:

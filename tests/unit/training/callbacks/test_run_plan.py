@@ -73,4 +73,4 @@ def test_plan_of_a_generator() -> None:
     (memory,) = [line for line in lines if line.startswith("memory per device: at most about ")]
     assert f"{amount(activations, 'B')} for activations" in memory
     assert f"{amount(state, 'B')} for weights, optimiser and average" in memory
-    assert f"about {amount(state + 4 * parameters + activations, 'B')} without" in memory
+    assert f"about {amount(state + 4 * parameters + activations, 'B')} (" in memory
