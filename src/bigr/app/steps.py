@@ -46,7 +46,7 @@ class Results:
     before: Path | None = None
     """The input in the size of ``shown``, to be compared with them."""
     settings: Path | None = None
-    """A ``settings.json``, with the images that it names beside it."""
+    """A ``settings.json``, with the images that it names next to it."""
     archive: Path | None = None
     """A ZIP with the pictures, the animations, the settings, and the input image and mask."""
 

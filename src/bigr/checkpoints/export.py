@@ -35,7 +35,7 @@ def save_released_generator(model: BiGR, path: str | os.PathLike[str]) -> Path:
     settings if there are any.
 
     Raises:
-        ValueError: if the model has another noise schedule than the released code's, a softmax or
+        ValueError: if the model has a noise schedule that the released code lacks, a softmax or
             causal attention.
         SaveError: if the file cannot be written; an existing one is left as it was.
     """

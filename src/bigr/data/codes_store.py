@@ -52,7 +52,7 @@ FEATURE_TYPE = np.float16
 REPAIR = "remove it, and run the python -m bigr.tokenize command again"
 RESTORE = "restore it from a copy, or create the codes again in another folder"
 NUM_THREADS = 8
-"""Files that are verified at the same time."""
+"""Number of files that are verified at the same time."""
 PATIENCE = 1.0
 """Seconds after which a verification shows its progress."""
 

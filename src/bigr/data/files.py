@@ -75,7 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The path of the temporary file, which exists and is empty. Its name ends in ``.part``:
-        writers that choose their format by the suffix need to be told the format.
+        writers that choose their format by the suffix need the format as an argument.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

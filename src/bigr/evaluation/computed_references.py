@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 KEY = "evaluation.reference"
 NUM_POINTS = 10_000
-"""Images of a reference for precision, recall and KID, as many as ADM uses."""
+"""Number of images of a reference for precision, recall and KID, which is that of ADM."""
 CHUNK_SIZE = 512
 BATCH_SIZE = 64
 
@@ -130,7 +130,7 @@ def _cached(path: Path, identity: dict[str, Any]) -> Reference | None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of the cache, as long as another command needs it."""
+    """Hold the lock of the cache, and wait for it while another command holds it."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(only_writer(folder, wait_seconds=0))

@@ -23,7 +23,7 @@ from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 
 SHOWN_PER_CLASS = 10
 NUM_COMPARED = 64
-"""Digits that are compared with the training split for the picture of nearest images."""
+"""Number of digits that are compared with the training split for the picture ``nearest.png``."""
 TRAINING = "the training split"
 INPAINTING_VARIANTS = 5
 RECONSTRUCTION_ROWS = 4

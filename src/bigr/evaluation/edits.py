@@ -27,9 +27,9 @@ from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 Application = Literal["inpaint", "outpaint", "edit"]
 Region = Literal["center", "left", "right", "top", "bottom"]
 ROWS = 8
-"""Images in the picture."""
+"""Number of images in the picture."""
 NUM_COMPARED = 64
-"""Results that are compared with the training split for the picture of nearest images."""
+"""Number of results that are compared with the training split for the picture ``nearest.png``."""
 GREY = 0.5
 
 

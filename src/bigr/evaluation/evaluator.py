@@ -117,7 +117,7 @@ class EvaluationContext:
         """The validation split.
 
         Raises:
-            ValueError: if there is none, or its images have another size than the B-AE's.
+            ValueError: if there is none, or the size of its images is not that of the B-AE.
         """
         found: LabelledSet | None = getattr(self.data, "val_set", None)
         if found is None:
@@ -126,7 +126,7 @@ class EvaluationContext:
         return found
 
     def check_image_size(self) -> None:
-        """Raise ``ValueError`` if the data has images of another size than those of the B-AE."""
+        """Raise ``ValueError`` unless the images of the data have the size of those of the B-AE."""
         theirs = getattr(self.data, "image_size", None)
         if self.autoencoder is None or theirs is None:
             return

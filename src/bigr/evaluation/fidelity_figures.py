@@ -25,7 +25,7 @@ from bigr.metrics.statistics import FeatureStatistics, Reference, compare
 
 MEASURED = "measured"
 SHOWN = 64
-"""Images in the picture of a set."""
+"""Number of images in the picture of a set."""
 COLUMNS = (
     *(MEASURED, "minimum", SPREAD, INTERVAL),
     *("against", "difference", "p", "beyond chance"),

@@ -29,7 +29,7 @@ from bigr.metrics.resampling import StandardError
 from bigr.metrics.statistics import Reference, frechet_by_count
 
 SHORT = 12
-"""Digits of a checksum that is shown."""
+"""Number of digits of a checksum that are shown."""
 CURVE = "frechet_by_count.png"
 
 

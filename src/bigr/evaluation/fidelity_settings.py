@@ -13,7 +13,7 @@ from bigr.schema import NOT_HUGE, Check, NonNegativeInt, PositiveInt, check_fiel
 
 FULL_COUNT = 50_000
 NUM_DIVISIONS = 199
-"""Random divisions of two sets that are compared."""
+"""Number of random divisions in a comparison of two sets."""
 
 
 def _word(text: str) -> str:
@@ -45,7 +45,7 @@ class FidelitySettings:
         network: ``inception``; ``digits`` for a small classifier of digits; ``own`` for one that is
             trained on the classes of the reference or of ``training``; ``dinov2``; or a network of
             the package timm.
-        network_name: name of the classifier of ``network=own``, which its scores begin with.
+        network_name: name of the classifier of ``network=own``, with which its scores begin.
         network_steps: largest number of training steps of ``network=own``.
         weights: file of the network's weights; None looks in torch's hub cache.
         weights_sha256: beginning of the checksum that the weights of a network of timm must have.

@@ -19,7 +19,7 @@ from bigr.metrics.features import FeatureNetwork
 from bigr.sampling.sampler import Sampler
 
 NETWORK_BATCH = 32
-"""Images that pass through a network at a time, always the same ones."""
+"""Number of images that pass through a network at a time."""
 
 
 class ImageSupply(Protocol):

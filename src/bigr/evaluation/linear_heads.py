@@ -2,7 +2,7 @@
 
 A BatchNorm without parameters precedes a linear layer (He et al., arXiv 2111.06377, appendix A).
 All heads see the same batches. Their losses are added, so that each gets the gradients that it
-would get alone. Shapes: n samples, D features, C classes, G learning rates.
+would get on its own. Shapes: n samples, D features, C classes, G learning rates.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ NUM_SHOWN = 16
 NUM_COLUMNS = 8
 """Samples in the picture, and in each of its rows."""
 MAX_SEARCHED = 20_000
-"""Training images that are searched pixel by pixel."""
+"""Largest number of training images that are compared in their pixels."""
 CHUNK_SIZE = 4096
 BATCH_SIZE = 64
 FILE = "nearest.png"

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 MAX_IMAGES = 60_000
 VERSION = 2
-"""Changes with the network and its training, so that older files in the cache are not used."""
+"""Version of the network and its training. Files of other versions in the cache are not used."""
 TRAINING = "evaluation.training"
 
 

@@ -11,7 +11,7 @@ from bigr.sampling.sampler_config import SamplerConfig
 
 SPREAD = "spread"
 INTERVAL = "95% interval"
-"""Headings of columns that the scores for a paper are completed with."""
+"""Headings of the columns that are added to the scores for a paper."""
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 MAIN_SETTINGS = ("guidance_scale", "num_iterations", "num_denoise_steps", "gumbel_temperature")

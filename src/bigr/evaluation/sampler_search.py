@@ -39,9 +39,9 @@ from bigr.schema import NonNegativeInt, PositiveInt, check_fields
 log = logging.getLogger(__name__)
 
 COST_IMAGES = 16
-"""Images whose sampling tells the arithmetic of one image."""
+"""Number of images that are sampled to measure the arithmetic of one image."""
 QUICK_SHARE = 4
-"""A trial is first scored with this part of its images: one in four."""
+"""A trial is first scored with one in this many of its images."""
 MARGIN = 1.2
 """A trial ends early if a cheaper one was better than it by this factor after the first images."""
 
@@ -61,7 +61,7 @@ class SamplerSearch:
         candidates: number of settings within each budget that are scored again.
         confirm_count: images for that, each time.
         confirm_repeats: how often, with other seeds than the trials.
-        seed: of the proposals.
+        seed: seed of the proposals.
     """
 
     is_shared = True

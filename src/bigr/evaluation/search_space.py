@@ -50,7 +50,7 @@ def propose(space: Space, finished: Sequence[Trial], seed: int) -> Settings:
         space: see :data:`Space`.
         finished: all trials so far. Those that ended early count with the score of their first
             images, or with the worst of these scores.
-        seed: of the proposal.
+        seed: seed of the proposal.
     """
     import optuna
 

@@ -15,7 +15,7 @@ from bigr.metrics.features import FeatureNetwork, Features, exact_float32
 from bigr.metrics.timm_network import TimmNetwork
 
 SPATIAL_CHANNELS = 7
-"""Channels of TensorFlow's ``mixed_6/conv`` that ADM's sFID uses."""
+"""Number of channels of TensorFlow's ``mixed_6/conv`` that ADM's sFID uses."""
 
 
 class InceptionNetwork:

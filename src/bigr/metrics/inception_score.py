@@ -10,7 +10,7 @@ from torch import Tensor
 from bigr.metrics.features import check_finite
 
 SPLIT_SIZE = 5000
-"""Images per split in ADM's evaluation suite."""
+"""Number of images per split in ADM's evaluation suite."""
 
 
 class InceptionScore:

@@ -21,7 +21,7 @@ BATCH_SIZE = 64
 MIN_STEPS, MAX_STEPS, EPOCHS = 60, 600, 20
 LEARNING_RATE = 3e-3
 NUM_TURNS = 4
-"""Rotations that are told apart without classes."""
+"""Number of rotations that are distinguished without classes."""
 HELD_OUT = 5
 """One image in this many is held out."""
 
@@ -75,8 +75,8 @@ class OwnNetwork:
             images: (n, 3, 32, 32) uint8 from :func:`small_images`.
             labels: (n,) classes; None rotates each image by a random number of quarter turns.
             tested: images and labels for the accuracy. None holds out a fifth of ``images``.
-            max_steps: largest number of training steps, of 64 images each. Fewer images are trained
-                for 20 epochs, but for 60 steps at least.
+            max_steps: largest number of training steps, of 64 images each. Training on few images
+                ends after 20 epochs, but not before 60 steps.
 
         Raises:
             ValueError: if there are fewer than ten images.

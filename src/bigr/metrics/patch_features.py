@@ -22,7 +22,7 @@ class PatchEncoder(Protocol):
     dim: int
     """Width C of the features."""
     identity: str
-    """Text that changes with the weights; codes with other features are told apart by it."""
+    """Text that changes with the weights, and distinguishes codes with different features."""
 
     def to(self, device: torch.device) -> PatchEncoder:
         """Move the network to ``device`` and return it."""

@@ -22,7 +22,7 @@ MAX_PAIRED = 5000
 NORMAL_95 = 1.959964
 """Standard deviations from the mean that enclose 95% of a normal distribution."""
 SIGNIFICANCE = 0.05
-"""Probability of a false alarm that :attr:`Comparison.is_significant` accepts."""
+"""Probability that :attr:`Comparison.is_significant` is true for two sets that do not differ."""
 
 
 class Comparison(NamedTuple):

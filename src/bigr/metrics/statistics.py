@@ -19,9 +19,9 @@ from bigr.metrics.manifold import density_coverage, precision_recall
 from bigr.metrics.moments import Moments
 
 NUM_NEIGHBOURS = 3
-"""Of precision and recall, as in ADM's evaluation suite."""
+"""The k of precision and recall, as in ADM's evaluation suite."""
 NUM_DENSITY_NEIGHBOURS = 5
-"""Of density and coverage, as in their paper."""
+"""The k of density and coverage, as in their paper."""
 MIN_SUBSET = 50
 """Smallest number of images for which :func:`frechet_by_count` computes FID."""
 SUBSET_SHARES = (1 / 8, 1 / 4, 1 / 2)

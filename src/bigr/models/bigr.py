@@ -185,8 +185,8 @@ class BiGR(nn.Module):
                 ``config.class_dropout`` is replaced by the null class.
             draws: which tokens are masked, and their noise; None calls :meth:`draw`.
             generator: passed to :meth:`draw`.
-            masked_only: whether to run the transcoder on the masked tokens alone. The loss is the
-                same and takes less arithmetic, but the shapes change from step to step, which
+            masked_only: whether to run the transcoder only on the masked tokens. The loss is the
+                same and takes less arithmetic, but the shapes change from step to step, so
                 ``torch.compile`` would have to compile again.
             returned_layer: number of the layer, from 0, whose hidden states are returned as well.
 

@@ -23,7 +23,7 @@ MULTIPLE = 16
 """Widths of the products must be multiples of this."""
 SMALLEST_SCALE = 1e-12
 MIN_CAPABILITY = (8, 9)
-"""CUDA compute capability: Ada, Hopper and later."""
+"""Smallest CUDA compute capability, that of Ada; Hopper and later GPUs have a higher one."""
 PROBE_TOLERANCE = 0.02
 
 Product = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -102,7 +102,7 @@ class CausalMemory(Memory):
 
     A pass computes the positions from the last one that is remembered to that of the last known
     token, whose output is the condition of the next token. If there are several of them, or if the
-    images or their classes are others than before, it computes all positions anew.
+    images or their classes have changed, it computes all positions again.
     """
 
     def __init__(self, num_layers: int) -> None:

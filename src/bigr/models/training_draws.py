@@ -86,13 +86,13 @@ def draw_training(
         batch_size: B.
         num_masked: tokens to hide in every image, from :func:`draw_num_masked`: one for the whole
             batch, uniformly chosen in each image.
-        num_levels: noise levels per token, L. Several ones are evenly spaced on a circle of 1..T
-            that is turned by a random angle for each token, so that each of them is uniform, and
+        num_levels: noise levels per token, L. Several levels are evenly spaced on a circle of 1..T
+            that is turned by a random angle for each token. Each level is therefore uniform, and
             together they cover low and high levels.
         flip_rate: highest share of the bits that are flipped. The share of an image is uniform in
             [0, ``flip_rate``], and each of its bits is flipped independently.
         generator: on ``device``; None uses the global one.
-        device: of the result; the host does not wait for it.
+        device: device of the result; the host does not wait for it.
     """
     size = (batch_size, config.seq_len)
     repeated = (num_levels * batch_size, config.seq_len)

@@ -18,7 +18,7 @@ from bigr.models.noise_schedule import noised_bit_probs, posterior_bit_probs
 
 POSTERIOR_CLAMP = 1e-6
 POSTERIOR_OFFSET = 1e-6
-"""In the denominators of both posteriors of the auxiliary loss, as in the released code."""
+"""Added to the denominators of both posteriors of the auxiliary loss, as in the released code."""
 
 
 class BitLoss(NamedTuple):
@@ -83,14 +83,14 @@ class BinaryTranscoder(nn.Module):
         return TokenLoss(bits.loss.mean(dim=-1), bits.is_correct.float().mean(dim=-1))
 
     def loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> BitLoss:
-        """Loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).
+        """Compute the loss of every bit: BCE(logit, y) * alpha (+ the auxiliary term).
 
         Args:
             x_0: (M, K) clean bits.
             t: (M,) noise levels in 1..T.
             x_t: (M, K) noisy bits.
-            condition: (M, D); or fewer rows, if M is a multiple of their number. Then all rows are
-                used again and again, as for several noise levels of the same tokens.
+            condition: (M, D); or fewer rows, if M is a multiple of their number. The rows are then
+                repeated, as for several noise levels of the same tokens.
 
         Returns:
             (M, K) losses in float32, and whether the un-flipped prediction equals x_0.

@@ -41,7 +41,7 @@ DIFFUSERS_NAMES = {
 }
 """What the arguments of diffusers are called in all methods except ``__call__``."""
 OTHER_NAMES = ("generator", "num_per_class", "num_variants", "on_iteration", "seed", "seeds")
-"""Arguments that are no settings of the sampler, for suggestions."""
+"""Arguments that are not settings of the sampler, for suggestions in messages."""
 
 
 class PipelineBase:

@@ -99,7 +99,7 @@ class GeneratingPipeline(RepaintingPipeline):
         """Return an iterator over the images of :meth:`generate`, which samples as it advances.
 
         Args:
-            classes: see :meth:`generate`, also for the arguments that are not listed here.
+            classes: see :meth:`generate`, which also describes the other arguments.
             share: (rank, count) of this process among those that share the work; see
                 :func:`bigr.inference.generate.generate_batches`.
         """
@@ -209,7 +209,7 @@ class GeneratingPipeline(RepaintingPipeline):
 
     @property
     def scheduler(self) -> SchedulerStandIn:
-        """An object without settings, for scripts that exchange the scheduler of a pipeline.
+        """An object without settings, for scripts that replace the scheduler of a pipeline.
 
         BiGR has no noise scheduler. Assigning one changes nothing, and logs a warning.
         """

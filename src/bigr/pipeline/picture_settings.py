@@ -119,7 +119,7 @@ class PictureSettings:
         """Read a ZIP or a PNG file of the web app, or a ``settings.json`` with images next to it.
 
         Only methods of the pipeline and their arguments are accepted, so a file of unknown origin
-        can do nothing but make pictures.
+        can only make pictures.
 
         Raises:
             ValueError: naming the file and the key that is wrong.

@@ -109,7 +109,7 @@ class RepaintingPipeline(StoredPipeline):
             image: see :meth:`inpaint`.
             keep: the part to keep, in the forms of a mask of :meth:`inpaint`; None keeps the middle
                 half of each side.
-            class_name: see :meth:`inpaint`, also for the other arguments.
+            class_name: see :meth:`inpaint`, which also describes the other arguments.
         """
         picture = read_picture(image)
         if keep is None:

@@ -91,7 +91,7 @@ class StoredPipeline(PipelineBase):
         """Load weights from the hub, from a local folder, or those of an installed model.
 
         Args:
-            name: see :func:`bigr.checkpoints.hub.find_pair`, also for the next four arguments.
+            name: see :func:`bigr.checkpoints.hub.find_pair`, which also describes the next four.
             model: size of a released model: ``l``, ``xl`` or ``xxl``.
             code: its code: ``d24`` or ``d32``.
             resolution: its resolution: 256 or 512 pixels.

@@ -21,7 +21,7 @@ class GumbelSchedule(ABC):
 
     @abstractmethod
     def temperature(self, iteration: int, num_iterations: int, gumbel_temperature: float) -> float:
-        """Return the temperature of ``iteration``; 0 orders by confidence alone."""
+        """Return the temperature of ``iteration``; 0 orders only by confidence."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class AutoencoderModule(TrainingModule):
         channels_last: memory format of images and weights; faster on most GPUs, slower on CPUs.
         gradient_clip_val: maximum norm of each network's gradient, with a discriminator; None
             does not clip. :meth:`configure_trainer` takes the trainer's value.
-        accumulate_grad_batches: batches per optimiser step, with a discriminator; likewise.
+        accumulate_grad_batches: batches per optimiser step, with a discriminator; also taken from
+            the trainer.
         lr_scheduler: see :class:`TrainingModule`; the discriminator's rate changes in proportion.
         seed: see :class:`TrainingModule`.
         max_skipped_steps: see :class:`TrainingModule`; counted for each network.

@@ -30,7 +30,7 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 class Frozen(Generic[Network]):
-    """Holds a network outside a module's submodules: not in checkpoints, gradients or the EMA.
+    """Holds a network that is not a submodule, so not in checkpoints, gradients or the EMA.
 
     Args:
         module: the network, or None.

@@ -82,11 +82,11 @@ class GeneratorModule(TrainingModule):
             uses 1. More of them make the gradient less noisy, for the price of a pass of the small
             transcoder each (MAR, arXiv 2406.11838, uses 4); the expected loss is the same.
         flip_rate: highest share of the known bits that the transformer sees flipped, while it still
-            learns the clean ones. The share is drawn for each image, and teaches it to doubt what
-            was decided, as a corrector does; validation flips none.
+            learns the clean ones. The share is drawn for each image. This teaches the transformer
+            to doubt decided tokens, as a corrector does. Validation flips no bits.
         sampler: settings with which to sample the generator; they are saved with its weights.
         init_from: name or path of a trained generator to start from, see
-            :func:`bigr.checkpoints.hub.find_model`. Its classes, grid and codes may be others.
+            :func:`bigr.checkpoints.hub.find_model`. Its classes, grid and codes may differ.
         class_rows: which rows of its class table are copied, see
             :func:`bigr.training.initialization.matching_rows`.
         reset_code_layers: whether the layers that see single bits are new although they would fit;

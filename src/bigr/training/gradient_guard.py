@@ -12,7 +12,7 @@ from bigr.schema import NonNegativeInt, checked
 from bigr.training.sharding import whole
 
 LOOK_EVERY = 25
-"""Steps between two reads of a counter on a GPU, each of which waits for the GPU."""
+"""Number of steps between two reads of a counter on a GPU, each of which waits for the GPU."""
 
 
 class GradientGuard:

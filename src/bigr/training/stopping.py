@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10
-"""Optimiser steps between two rounds of :class:`Agreement`."""
+"""Number of optimiser steps between two rounds of :class:`Agreement`."""
 
 
 class Stopped(SystemExit):
@@ -42,7 +42,7 @@ class StopSignals:
     def install(self) -> None:
         """Replace the signal handlers. Lightning restores the earlier ones after the run.
 
-        With ``nohup``, SIGHUP is ignored and stays so.
+        With ``nohup``, SIGHUP is ignored, and remains so.
         """
         if threading.current_thread() is not threading.main_thread():
             return

@@ -1,8 +1,8 @@
 """Encoding images as packed codes with Lightning's predict loop, shard by shard.
 
-A shard is a fixed range of images in fixed batches, and its bits only depend on the seed, the
-image, the view and the draw. Of R processes each one makes every R-th shard, except for those that
-exist already. The result therefore depends neither on R nor on interruptions.
+A shard is a fixed range of images in fixed batches, and its bits depend only on the seed, the
+image, the view and the draw. Each of R processes makes every R-th shard, unless it exists already.
+The result therefore depends neither on R nor on interruptions.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def plan_jobs(
 
 
 class TokenizeSet(Dataset[TokenizeBatch]):
-    """A dataset each of whose items is a whole batch.
+    """A dataset whose items are whole batches.
 
     Args:
         pictures: images by split.

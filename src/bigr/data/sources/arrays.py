@@ -24,7 +24,7 @@ IDX_NAMES = {"train": "train", "val": "t10k"}
 IDX_BYTES = 8
 """Code of unsigned bytes in the header of a file."""
 BORDER = 2
-"""Black pixels that are added on each side, which makes 28x28 pixels 32x32."""
+"""Width in pixels of the black border, which enlarges 28x28 pixels to 32x32."""
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

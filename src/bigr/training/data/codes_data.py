@@ -156,7 +156,7 @@ class CodesDataModule(ResumableDataModule):
 
 
 class _CodesSet(Dataset[Batch]):
-    """The entries of a split, with their features if asked. A whole batch is read at once."""
+    """The entries of a split, with their features if requested. Whole batches are read at once."""
 
     def __init__(self, codes: PackedCodes | ReleasedCodes, has_features: bool = False) -> None:
         self.codes = codes
