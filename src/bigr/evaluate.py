@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from bigr.cli import entry as cli
-from bigr.cli import reports, sweeps
+from bigr.cli import sweeps
 from bigr.cli.arguments import argument_parser
 from bigr.cli.evaluations import EvaluationSettings, evaluate
+from bigr.cli.tables import print_tables
 
 COMPARE = "compare"
 
@@ -57,7 +58,7 @@ def compare(arguments: list[str]) -> None:
             raise ValueError("a run is given twice: name different folders.")
         runs = [read_run(path.expanduser()) for path in options.runs]
         differences, mismatches = run_differences(runs)
-        reports.print_tables(tables_of(runs, differences), notes_of(differences, mismatches))
+        print_tables(tables_of(runs, differences), notes_of(differences, mismatches))
         print(*write_comparison(runs, options.output))  # noqa: T201
     except (ValueError, OSError) as error:
         print(f"bigr.evaluate: {error}", file=sys.stderr)  # noqa: T201

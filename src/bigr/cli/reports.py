@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from omegaconf import DictConfig
 
 from bigr.cli.configuration import ConfigError
 from bigr.cli.next_steps import after_autoencoder, after_generator
+from bigr.cli.tables import print_tables
 
 if TYPE_CHECKING:
     import torch
@@ -114,30 +113,6 @@ def show(metrics: dict[str, Any]) -> None:
     """Print the table and the notes of an evaluation from its ``metrics.json``."""
     found = metrics.get("table", {"headings": ["metric"], "rows": []})
     print_tables([(found["headings"], found["rows"])], metrics.get("notes", ()))
-
-
-def print_tables(
-    tables: Iterable[tuple[Sequence[str], Iterable[Sequence[str]]]], notes: Iterable[str]
-) -> None:
-    """Print tables, given by their headings and rows, and sentences below them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    tables = list(tables)
-    # A log file can have longer lines than a terminal.
-    columns = shutil.get_terminal_size().columns
-    needed = max((14 * len(headings) for headings, _ in tables), default=0)
-    width = columns if sys.stdout.isatty() else max(100, columns, needed)
-    console = Console(width=width, markup=False)
-    for headings, rows in tables:
-        table = Table(headings[0])
-        for name in headings[1:]:
-            table.add_column(name, justify="right", overflow="fold")
-        for cells in rows:
-            table.add_row(*cells)
-        console.print(table)
-    for note in notes:
-        console.print(note, highlight=False)
 
 
 def log_to(config: DictConfig, settings: dict[str, Any], report: Report, output: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigr.cli.reports import print_tables
+from bigr.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,7 +24,7 @@ def finish(config: DictConfig) -> None:
     Args:
         config: the configuration that the jobs share.
     """
-    from bigr.evaluation.sweep_table import read_jobs, summarise, table
+    from bigr.evaluation.sweep_table import read_jobs, summarise, swept_keys, table
 
     folder = Path(str(config.hydra.sweep.dir))
     try:
@@ -36,7 +36,7 @@ def finish(config: DictConfig) -> None:
     headings, rows = table(jobs)
     # Terminals are narrow: the headings can be wrapped between words, and the numbers are short.
     words = [heading.rsplit(".", 1)[-1].replace("_", " ") for heading in headings]
-    print_tables([(words, table(jobs, digits=4)[1])], ())
+    print_tables([(words, table(jobs, digits=4)[1])], lead=1 + len(swept_keys(jobs)))
     log.info("table and plots in %s: %s", folder, ", ".join(path.name for path in files))
     unfinished = [row[0] for row in rows if row[-1] != "done"]
     if unfinished:
