@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def write_images(
     waiting: deque[Future[Path]] = deque()
     # A list is complete already, so only the images of an iterator are counted.
     is_complete = isinstance(pictures, list)
+    counting: AbstractContextManager[Callable[[int], object]]
     counting = nullcontext(lambda _: None) if is_complete else progress(None, "images")
     with counting as advance, ThreadPoolExecutor(WRITERS) as writers:
         for index, found in enumerate(pictures):

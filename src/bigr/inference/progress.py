@@ -31,10 +31,10 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
         unit: what is counted, in the plural.
     """
     if sys.stderr.isatty():
-        options = {"bar_format": COUNTER if total is None else BAR, "dynamic_ncols": True}
+        shape = COUNTER if total is None else BAR
         with (
             logging_redirect_tqdm(),  # log lines appear above the bar
-            tqdm(total=total, unit=f" {unit}", **options) as bar,
+            tqdm(total=total, unit=f" {unit}", bar_format=shape, dynamic_ncols=True) as bar,
         ):
             yield bar.update
         return
