@@ -28,7 +28,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_SECONDS = 300  # on a busy machine
+START_SECONDS = 300  # on a busy machine, which also takes long to stop
 
 
 def require_chromium() -> None:
@@ -89,4 +89,4 @@ def serving(cwd: Path, *overrides: str) -> Iterator[Served]:
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(START_SECONDS)

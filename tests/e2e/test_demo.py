@@ -1,19 +1,12 @@
-"""The web app in a real browser: what people click, and what they upload.
-
-With ``BIGR_SCREENSHOTS=docs/images BIGR_DEMO=outputs/demo`` the pictures of the documentation are
-made on the way.
-"""
+"""The web app in a real browser: what people click, and what they upload."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
 import re
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +17,19 @@ from PIL import Image
 from bigr import BiGRPipeline, SamplerConfig
 from bigr.data.digits import load_digits
 from bigr.data.image_arrays import to_pil
-from tests.browser import browser, serving
-from tests.models import tiny_autoencoder, tiny_generator
+from tests.e2e.app_page import (
+    OVERRIDES,
+    App,
+    RefusedError,
+    app_of,
+    choose,
+    enter,
+    eventually,
+    painted_share,
+    screenshot,
+    take_example,
+    tiny_model,
+)
 
 # A test that fails is tried twice more, on a fresh page: on a busy machine, a click can reach the
 # page while Gradio replaces the button, and it is lost. A fault of the app fails all three times.
@@ -35,159 +39,18 @@ SAMPLER = SamplerConfig(
     guidance_scale=1.5, num_iterations=5, num_denoise_steps=4, mask_schedule="linear",
     gumbel_temperature=0.3,
 )  # fmt: skip
-OVERRIDES = (
-    "sampler.num_iterations=5",
-    "sampler.num_denoise_steps=4",
-    "sampler.guidance_scale=1.5",
-    "sampler.order=confidence",
-)
-TIMEOUT = 180_000
-BRUSH = np.array((255, 61, 113))
 MOST_STROKES = 10
-
-
-class RefusedError(Exception):
-    """The app has answered with an error message."""
-
-
-class App:
-    """The page, and what happened on it."""
-
-    def __init__(self, page: Any, address: str, folder: Path) -> None:
-        self.page = page
-        self.address = address
-        self.folder = folder
-        self.requests: list[str] = []
-        self.refused: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("response", self._note)
-        page.set_default_timeout(TIMEOUT)
-
-    def _note(self, response: Any) -> None:
-        if response.status >= 400:
-            self.refused.append(f"{response.status} {response.request.method} {response.url}")
-
-    def open(self, tab: str) -> Any:
-        """A fresh page at ``tab``; gives the tab's panel."""
-        self.page.goto(self.address)
-        self.page.get_by_role("tab", name=tab).click()
-        panel = self.page.get_by_role("tabpanel").filter(visible=True)
-        panel.wait_for()
-        return panel
-
-    def run(self) -> list[str]:
-        """Press Run and wait for the end: all messages that were to be read meanwhile.
-
-        Raises:
-            RefusedError: with the error message of the app.
-        """
-        self.page.evaluate(
-            """() => {
-                const read = () => [...document.querySelectorAll('[role=status]')]
-                    .map((node) => node.innerText.trim()).join('');
-                const before = read();
-                window.messages = [];
-                const note = () => {
-                    const text = read();
-                    if (text && text !== (window.messages.at(-1) ?? before))
-                        window.messages.push(text);
-                };
-                window.observer?.disconnect();
-                window.observer = new MutationObserver(note);
-                window.observer.observe(
-                    document.body, {subtree: true, childList: true, characterData: true});
-            }"""
-        )
-        self.button("Run").click()
-        is_finished = "() => /pictures? in|decoded/.test(window.messages.at(-1))"
-        before = len(self.refused)
-        assert eventually(
-            lambda: (
-                self.page.evaluate(is_finished)
-                or self.toast.is_visible()
-                or len(self.refused) > before
-            )
-        ), self.page.evaluate("window.messages")
-        assert self.refused[before:] == []
-        if self.toast.is_visible():
-            text = self.toast.inner_text()
-            self.page.get_by_test_id("toast-close").last.click()
-            self.toast.wait_for(state="hidden")
-            raise RefusedError(text)
-        messages: list[str] = self.page.evaluate("window.messages")
-        return messages
-
-    def button(self, name: str) -> Any:
-        """One of the buttons of the page, of which there is only one with this name."""
-        return self.page.get_by_role("button", name=name, exact=True)
-
-    def results(self) -> tuple[dict[str, Image.Image], dict[str, Any]]:
-        """What "Download all" gives: pictures by name, and the settings."""
-        with self.page.expect_download() as download:
-            self.page.get_by_text("Download all").click()
-        with zipfile.ZipFile(download.value.path()) as file:
-            pictures = {
-                name: Image.open(io.BytesIO(file.read(name)))
-                for name in file.namelist()
-                if not name.endswith(".json")
-            }
-            return pictures, json.loads(file.read("settings.json"))
-
-    def picture(self, name: str) -> None:
-        """A screenshot, where they are wanted."""
-        if "BIGR_SCREENSHOTS" in os.environ:
-            self.page.wait_for_timeout(1500)
-            target = Path(os.environ["BIGR_SCREENSHOTS"]) / f"{name}.png"
-            shot = Image.open(io.BytesIO(self.page.screenshot()))
-            shot.convert("RGB").quantize(128).save(target, optimize=True)
-
-    @property
-    def toast(self) -> Any:
-        """The error message on the page."""
-        return self.page.get_by_test_id("toast-body").last
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model of ten classes in the size of the digits; or the demo's, for pictures."""
-    if "BIGR_DEMO" in os.environ:
-        return Path(os.environ["BIGR_DEMO"]).absolute()
-    folder = tmp_path_factory.mktemp("pretrained")
-    pipeline = BiGRPipeline(
-        tiny_generator(num_classes=10),
-        tiny_autoencoder(image_size=16, channel_multipliers=(1, 1, 1)),
-        device="cpu",
-    )
-    return pipeline.save_pretrained(folder)
+    return tiny_model(tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture(scope="module")
 def app(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("app")
-    overrides = () if "BIGR_DEMO" in os.environ else OVERRIDES
-    with browser() as chromium, serving(folder, f"pretrained={pretrained}", *overrides) as served:
-        context = chromium.new_context(viewport={"width": 1300, "height": 1000})
-        yield App(context.new_page(), served[0], folder)
-
-
-def choose(panel: Any, label: str, text: str) -> None:
-    """Type into a menu's search and take what is found."""
-    box = panel.get_by_label(label, exact=True)
-    box.click()
-    box.fill(text)
-    panel.get_by_role("option").filter(visible=True).first.wait_for()
-    box.press("Enter")
-
-
-def enter(box: Any, text: str) -> None:
-    """Type into a field; one that has just appeared may take its first value once more."""
-
-    def has_text() -> bool:
-        box.fill(text)
-        box.press("Tab")
-        return bool(box.input_value() == text)
-
-    assert eventually(has_text)
+    with app_of(pretrained, tmp_path_factory.mktemp("app"), *OVERRIDES) as app:
+        yield app
 
 
 def digit(label: int) -> Image.Image:
@@ -196,53 +59,22 @@ def digit(label: int) -> Image.Image:
     return to_pil(digits.images[(digits.labels == label).nonzero()[0, 0]])
 
 
-def screenshot(locator: Any) -> np.ndarray:
-    """The pixels of an element, (H, W, 3)."""
-    return np.array(Image.open(io.BytesIO(locator.screenshot())).convert("RGB")).astype(int)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether ``condition`` becomes true; it may look at screenshots."""
-    deadline = time.monotonic() + TIMEOUT / 1000
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return holds
-
-
-def take_example(app: App, panel: Any) -> Any:
-    """Put the first example, a bright digit on black, on the canvas; gives the canvas."""
-    canvas = panel.locator(".canvas canvas").first
-    canvas.scroll_into_view_if_needed()
-    panel.locator(".examples button").first.click()
-    canvas.scroll_into_view_if_needed()
-    # The canvas is empty, and white, until the picture has been downloaded and drawn.
-    assert eventually(lambda: (screenshot(canvas).max(axis=-1) < 50).mean() > 0.2)
-    return canvas
-
-
-def painted_share(canvas: Any) -> float:
-    """How much of the canvas has the colour of the brush."""
-    return float((abs(screenshot(canvas) - BRUSH).max(axis=-1) < 10).mean())
-
-
-def paint(app: App, canvas: Any, start: float, strokes: int) -> None:
-    """Paint a stroke from top to bottom at ``start`` of the canvas's width, or several."""
-
+def paint(app: App, canvas: Any) -> None:
+    """Paint a stroke from top to bottom in the left half of the canvas."""
     canvas.scroll_into_view_if_needed()
     before, mouse = painted_share(canvas), app.page.mouse
     box = canvas.bounding_box()
+    across = box["x"] + 0.25 * box["width"]
     top, bottom = box["y"] + 0.1 * box["height"], box["y"] + 0.9 * box["height"]
-    mouse.move(box["x"] + start * box["width"], top)
+    mouse.move(across, top)
     mouse.down()
-    for share in (start, start + 0.1, start + 0.2)[:strokes]:
-        mouse.move(box["x"] + share * box["width"], top, steps=2)
-        mouse.move(box["x"] + share * box["width"], bottom, steps=4)
+    mouse.move(across, bottom, steps=4)
     mouse.up()
     # Repeated strokes, at the same place, show nothing new.
     assert before > 0.05 or eventually(lambda: painted_share(canvas) > 0.05)
 
 
-def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None:
+def repaint(app: App, panel: Any) -> None:
     """Paint over a part of the canvas, and repaint it.
 
     Gradio's editor forgets a stroke that ends before it has loaded the picture a second time, for
@@ -250,7 +82,7 @@ def repaint(app: App, panel: Any, start: float = 0.25, strokes: int = 1) -> None
     """
     canvas = panel.locator(".canvas canvas").first
     for _ in range(MOST_STROKES):
-        paint(app, canvas, start, strokes)
+        paint(app, canvas)
         try:
             app.run()
         except RefusedError as error:
@@ -265,7 +97,6 @@ def test_generate(app: App, pretrained: Path) -> None:
     panel = app.open("Generate")
     choose(panel, "Classes", "8")
     messages = app.run()
-    app.picture("app_generate")
     pictures, settings = app.results()
     iterations = [text for text in messages if text.startswith("iteration")]
     total = settings["sampler"]["num_iterations"]
@@ -332,9 +163,7 @@ def test_edit_into_a_class(app: App) -> None:
     app.page.set_viewport_size({"width": 1300, "height": 1200})
     take_example(app, panel)
     choose(panel, "Class to paint", "8")
-    repaint(app, panel, start=0.2, strokes=3 if "BIGR_SCREENSHOTS" in os.environ else 1)
-    app.page.evaluate("window.scrollTo(0, 0)")
-    app.picture("app_edit")
+    repaint(app, panel)
     _, settings = app.results()
     assert settings["application"] == "edit"
     assert settings["arguments"]["class_name"] == 8
@@ -356,7 +185,6 @@ def test_outpaint_keeps_what_was_painted(app: App) -> None:
 def test_interpolate_and_enrich(app: App) -> None:
     app.open("Interpolate")
     app.run()
-    app.picture("app_interpolate")
     pictures, settings = app.results()
     assert pictures["interpolation.gif"].n_frames == 16  # type: ignore[attr-defined]
     assert (settings["arguments"]["first"], settings["arguments"]["second"]) == (0, 9)
@@ -463,7 +291,6 @@ def test_bad_uploads(app: App) -> None:
         panel = app.open("Edit")
         panel.locator("input[type=file]").first.set_input_files(path)
         app.page.get_by_text(re.compile(message)).first.wait_for()
-        app.picture("app_refused") if name == "large.png" else None
     good = app.folder / "good.png"
     digit(3).save(good)
     panel = app.open("Edit")

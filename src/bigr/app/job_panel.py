@@ -36,30 +36,36 @@ class JobPanel:
             self.run = gr.Button("Run", variant="primary", scale=3, elem_id="run")
             self.stop = gr.Button("Stop", variant="stop", min_width=80)
         self.status = gr.HTML(_status(HINT), elem_classes="status", padding=False)
-        self.frame = gr.Image(
-            label="In progress", interactive=False, format="png", visible=False,
-            elem_classes=["tiny", "frame"], buttons=["fullscreen"],
-        )  # fmt: skip
-        self.pictures = gr.Gallery(
-            label="Results", columns=4, height="auto", format="png", visible=False,
-            elem_classes="results", interactive=False, buttons=["download", "fullscreen"],
-        )  # fmt: skip
-        self.comparison = gr.ImageSlider(
-            label="Before and after", interactive=False, format="png", visible=False,
-            elem_classes=["tiny", "comparison"], buttons=["fullscreen"],
-        )  # fmt: skip
+        # On wide screens, the second column is beside the first one.
         with gr.Row():
-            self.archive = gr.DownloadButton("Download all", visible=False)
-            self.send = gr.Button("Send to Edit", visible=False)
-        self.inside = gr.Gallery(
-            label="Inside the first one", columns=2, height="auto", format="png", visible=False,
-            elem_classes="inside", interactive=False, buttons=["download", "fullscreen"],
-        )  # fmt: skip
-        self.earlier = gr.Gallery(
-            label="History of this page", columns=KEPT_RUNS, height="auto", format="png",
-            visible=False, allow_preview=False, interactive=False, buttons=[], fit_columns=False,
-            elem_classes=["tiny", "history"],
-        )  # fmt: skip
+            with gr.Column(scale=3, min_width=440):
+                self.frame = gr.Image(
+                    label="In progress", interactive=False, format="png", visible=False,
+                    elem_classes=["picture", "frame"], buttons=["fullscreen"],
+                )  # fmt: skip
+                self.pictures = gr.Gallery(
+                    label="Results", columns=4, format="png", visible=False,
+                    elem_classes=["gallery", "results"], interactive=False,
+                    buttons=["download", "fullscreen"],
+                )  # fmt: skip
+                self.comparison = gr.ImageSlider(
+                    label="Before and after", interactive=False, format="png", visible=False,
+                    elem_classes=["picture", "comparison"], buttons=["fullscreen"],
+                )  # fmt: skip
+                with gr.Row(equal_height=True):
+                    self.archive = gr.DownloadButton("Download all", visible=False)
+                    self.send = gr.Button("Send to Edit", visible=False)
+            with gr.Column(scale=2, min_width=300, elem_classes="side"):
+                self.inside = gr.Gallery(
+                    label="Inside the first picture", columns=2, format="png", visible=False,
+                    elem_classes=["gallery", "inside"], interactive=False,
+                    buttons=["download", "fullscreen"],
+                )  # fmt: skip
+                self.earlier = gr.Gallery(
+                    label="History", columns=KEPT_RUNS, format="png", visible=False,
+                    allow_preview=False, interactive=False, buttons=[], fit_columns=False,
+                    elem_classes=["gallery", "history"],
+                )  # fmt: skip
         self.view = [
             self.status, self.frame, self.pictures, self.comparison, self.archive, self.send,
             self.inside, self.current,
@@ -139,9 +145,8 @@ class JobPanel:
         values[0] = _status(message, step.share if step is not None and is_running else None)
         if step is not None and step.frame is not None:
             values[1] = gr.Image(str(step.frame), visible=True, label="In progress")
-            for hidden, kind in enumerate((gr.Gallery, gr.ImageSlider, None, None, gr.Gallery), 2):
-                if kind is not None:
-                    values[hidden] = kind(visible=False)
+            hidden = (gr.Gallery, gr.ImageSlider, gr.DownloadButton, gr.Button, gr.Gallery)
+            values[2 : 2 + len(hidden)] = [kind(visible=False) for kind in hidden]
         return values
 
     def _history(self, earlier: list[Results]) -> list[Any]:

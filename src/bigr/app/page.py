@@ -40,42 +40,19 @@ THEME = gr.themes.Default(
     button_cancel_background_fill="#b91c1c",
     button_cancel_background_fill_hover="#991b1b",
     button_cancel_text_color="white",
+    checkbox_border_color="*neutral_400",
+    checkbox_border_color_dark="*neutral_400",
 )
 """Installed fonts, because the page loads nothing from other servers, and readable contrasts."""
-CSS = """
-.gradio-container {max-width: 1500px !important; width: 100% !important; margin: 0 auto !important}
-.tiny img, .results img {image-rendering: pixelated}
-button[role=tab][aria-selected=true] {color: var(--primary-700) !important}
-.dark button[role=tab][aria-selected=true] {color: var(--primary-300) !important}
-.examples .grid-container {grid-template-columns: repeat(auto-fit, minmax(50px, 1fr)) !important}
-.status progress {width: 100%; height: 0.8rem; accent-color: var(--primary-600)}
-.results .grid-wrap, .inside .grid-wrap, .history .grid-wrap {
-  height: auto !important; min-height: 0 !important
-}
-@media (min-width: 900px) {
-  .panel {position: sticky; top: 1rem; align-self: flex-start}
-}
-@media (max-width: 600px) {
-  .results .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
-}
-"""
-HEAD = """<script>
-// The labels that Gradio gives to thumbnails and upload areas do not contain their visible text, so
-// voice control does not find them by this text. Without the label, the text is the name.
-const repair = () => {
-  for (const button of document.querySelectorAll("button[aria-label]")) {
-    const words = (text) => text.replace(/\\s+/g, " ").trim().toLowerCase();
-    if (words(button.textContent) && !words(button.ariaLabel).includes(words(button.textContent)))
-      button.removeAttribute("aria-label");
-  }
-};
-new MutationObserver(repair).observe(document, {childList: true, subtree: true});
-</script>"""
-"""A script for the head of the page, which uses only public attributes."""
+STYLE = Path(__file__).with_name("page.css")
+HEAD = Path(__file__).with_name("head.html")
+"""A script that completes what Gradio's markup lacks for screen readers and voice control."""
+SHOW_TABS = "() => document.querySelector('[role=tablist]').scrollIntoView({block: 'nearest'})"
+"""On a phone, the tabs are far above the button that sends a picture there."""
 TITLE = "BiGR"
-HEADER = """# BiGR
-Generate and edit pictures with one model over binary latent codes
-([paper](https://arxiv.org/abs/2410.14672))."""
+HEADER = """<h1>BiGR</h1>
+<p>Generate and edit pictures with one model over binary latent codes
+(<a href="https://arxiv.org/abs/2410.14672">paper</a>).<br>{}</p>"""
 
 
 def build(actions: Actions, folder: Path) -> gr.Blocks:
@@ -86,15 +63,14 @@ def build(actions: Actions, folder: Path) -> gr.Blocks:
         folder: keeps the example images while the app runs.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(HEADER)
-        gr.HTML(f"<p>{html.escape(actions.description)}</p>", padding=False)
+        gr.HTML(HEADER.format(html.escape(actions.description)), elem_classes="header")
         chosen = gr.Textbox("generate", label="Task", visible=False)
         with gr.Row():
-            with gr.Column(min_width=320):
+            with gr.Column(scale=2, min_width=340):
                 with gr.Tabs(overflow_behavior="wrap") as tabs:
                     tasks = _tabs(actions, chosen, folder)
                 knobs = KnobSliders(actions)
-            with gr.Column(min_width=320, elem_classes="panel"):
+            with gr.Column(scale=3, min_width=340, elem_classes="panel"):
                 panel = JobPanel()
         _connect(tasks, chosen, tabs, knobs, panel)
     return page
@@ -175,7 +151,7 @@ def _connect(
     panel.send.click(
         sent, panel.current, [chosen, tabs, edit.path, edit.editor], show_progress="hidden",
         **PRIVATE,
-    )  # fmt: skip
+    ).success(None, js=SHOW_TABS, api_visibility="private")  # fmt: skip
 
 
 def _take(values: Iterator[Any], count: int) -> list[Any]:

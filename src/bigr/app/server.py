@@ -22,7 +22,7 @@ from bigr.app.actions import Actions
 from bigr.app.addresses import Address
 from bigr.app.calls import CallCheck
 from bigr.app.gate import Gate
-from bigr.app.page import CSS, HEAD, THEME, build
+from bigr.app.page import HEAD, STYLE, THEME, build
 from bigr.app.visitors import Visitors
 
 log = logging.getLogger(__name__)
@@ -129,8 +129,8 @@ def create(
         mcp_server=False,
         pwa=False,
         theme=THEME,
-        css=CSS,
-        head=HEAD,
+        css_paths=STYLE,
+        head_paths=HEAD,
     )
     return Gate(
         app,

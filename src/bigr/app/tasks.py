@@ -113,7 +113,10 @@ class ReproduceTask:
     def __init__(self, actions: Actions) -> None:
         self.actions = actions
         self.file = gr.File(
-            label="A ZIP, PNG or settings.json of this app", height=110, type="filepath"
+            label="A ZIP, PNG or settings.json of this app",
+            height=60,
+            type="filepath",
+            elem_classes="upload",
         )
         gr.Markdown(REPRODUCE_HELP)
         self.components = [self.file]
@@ -137,11 +140,15 @@ class EditTask:
         self.grid_size = actions.pipeline.grid_size
         self.path = gr.State(None)
         file = gr.File(
-            label=f"Picture, up to {actions.limits.upload_mb:g} MB", height=110, type="filepath"
+            label=f"Picture, up to {actions.limits.upload_mb:g} MB",
+            height=60,
+            type="filepath",
+            elem_classes="upload",
         )
         shown = gr.Gallery(
-            examples, label="Examples", columns=len(examples), height=125,
-            allow_preview=False, interactive=False, buttons=[], elem_classes=["tiny", "examples"],
+            examples, label="Examples", columns=len(examples),
+            allow_preview=False, interactive=False, buttons=[],
+            elem_classes=["gallery", "examples"],
         )  # fmt: skip
         color = "#{:02x}{:02x}{:02x}".format(*PAINT)
         self.editor = gr.ImageEditor(
@@ -154,10 +161,10 @@ class EditTask:
         self.grid = gr.Checkbox(True, label=f"Show the {self.grid_size}x{self.grid_size} tokens")
         with gr.Accordion("Paint a rectangle, in tokens", open=False):
             sides = ("Left", "Top", "Width", "Height")
-            with gr.Row():
+            with gr.Row(elem_classes="box"):
                 self.box = [
                     gr.Number(int(index > 1), precision=0, minimum=int(index > 1),
-                              maximum=self.grid_size - int(index < 2), label=side, min_width=80)
+                              maximum=self.grid_size - int(index < 2), label=side, min_width=50)
                     for index, side in enumerate(sides)
                 ]  # fmt: skip
             with gr.Row():
@@ -171,7 +178,8 @@ class EditTask:
         blend = gr.Dropdown(
             [(text, name) for name, text in BLENDS.items()], value="paste", label="Result"
         )
-        gr.Markdown(EDIT_HELP.format(grid=self.grid_size))
+        with gr.Accordion("How a picture is edited", open=False):
+            gr.Markdown(EDIT_HELP.format(grid=self.grid_size))
         self.components = [self.path, self.editor, mode, label, count, blend]
         self._listen(file, shown, examples, add, clear)
 

@@ -50,9 +50,9 @@ class KnobSliders:
     def __init__(self, actions: Actions) -> None:
         self.actions = actions
         sampler = actions.sampler
-        with gr.Row():
+        with gr.Row(elem_classes="seed"):
             seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed")
-            other = gr.Button("Another seed", size="sm")
+            other = gr.Button("Another seed", size="md", min_width=160, scale=0)
         with gr.Accordion("Sampler", open=False):
             preset = gr.Dropdown(
                 list(actions.presets), value=MODEL_PRESET, label="Preset",

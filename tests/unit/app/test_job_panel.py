@@ -37,7 +37,7 @@ def test_history_and_further_editing(page: PageClient) -> None:
     first = run(page, Classes=[2], Pictures_of_each_class=2, Iterations=2, Preset="paper_l")
     run(page, Task="interpolate", To=1, Pictures=3)
     # 1. The first entry of the history brings back its pictures and all its settings.
-    listener = page.listener("History of this page", "select")
+    listener = page.listener("History", "select")
     message = page.call(listener, page.values(listener), event_data={"index": 0})
     shown = outputs(page, listener, message)
     assert paths(shown["Results"]) == paths(first["Results"])
@@ -64,7 +64,7 @@ def test_history_and_further_editing(page: PageClient) -> None:
 
 
 def test_an_empty_history(page: PageClient) -> None:
-    for label, event in (("History of this page", "select"), ("Send to Edit", "click")):
+    for label, event in (("History", "select"), ("Send to Edit", "click")):
         listener = page.listener(label, event)
         message = page.call(listener, page.values(listener), event_data={"index": 0})
         assert not message["success"]
