@@ -34,15 +34,6 @@ WIDTHS = {390: 844, 1280: 900, 1920: 1080}
 """Width and height of a phone, of a laptop and of a large screen, in pixels."""
 TABS = ("Generate", "Edit", "Interpolate", "Reproduce")
 PICTURES = os.environ.get("BIGR_SCREENSHOTS")
-PICTURED = {
-    ("results", 390, "light"),
-    ("edited", 390, "dark"),
-    ("results", 1280, "dark"),
-    ("edited", 1280, "light"),
-    ("animation", 1920, "light"),
-    ("running", 1920, "dark"),
-}
-"""The states whose pictures are in the documentation; each layout is there once."""
 MAX_HEIGHT = 2000
 CUT_OFF = """() => {
     const box = document.documentElement, found = [];
@@ -107,23 +98,24 @@ class Layout:
         self.page.set_viewport_size({"width": width, "height": WIDTHS[width]})
 
     def check(self, state: str, *, is_still: bool = True) -> None:
-        """Look at a state of the page; or only take its picture, if pictures are wanted."""
-        if PICTURES:
-            if (state, self.width, self.theme) in PICTURED:
-                self.page.evaluate(SETTLED)
-                self.page.evaluate("window.scrollTo(0, 0)")
-                shot = Image.open(io.BytesIO(self.page.screenshot(full_page=True)))
-                shot = shot.crop((0, 0, shot.width, min(shot.height, MAX_HEIGHT))).convert("RGB")
-                target = Path(PICTURES) / f"app_{self.width}_{self.theme}.png"
-                shot.quantize(128).save(target, optimize=True)
-            return
+        """Look for faults in a state of the page."""
         self.page.evaluate(SETTLED)
         if is_still:
             assert self.page.evaluate(CUT_OFF) == [], state
         if self.width < 1920:
             assert problems(self.page) == [], state
 
+    def picture(self) -> None:
+        """Take the picture of this layout for the documentation."""
+        self.page.evaluate(SETTLED)
+        self.page.evaluate("window.scrollTo(0, 0)")
+        shot = Image.open(io.BytesIO(self.page.screenshot(full_page=True)))
+        shot = shot.crop((0, 0, shot.width, min(shot.height, MAX_HEIGHT))).convert("RGB")
+        target = Path(str(PICTURES)) / f"app_{self.width}_{self.theme}.png"
+        shot.quantize(256).save(target, optimize=True)
 
+
+@pytest.mark.skipif(PICTURES is not None, reason="only pictures are wanted")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_layout(app: App, width: int, theme: str) -> None:
@@ -168,8 +160,14 @@ def test_layout(app: App, width: int, theme: str) -> None:
     app.run()
     layout.check("animation")
     # 6. A result is edited.
+    edit(app)
+    layout.check("edited")
+
+
+def edit(app: App) -> None:
+    """Repaint the middle of the first result."""
     app.button("Send picture 1 to Edit").click()
-    panel = page.get_by_role("tabpanel").filter(has=page.locator(".canvas canvas"))
+    panel = app.page.get_by_role("tabpanel").filter(has=app.page.locator(".canvas canvas"))
     panel.wait_for()
     panel.get_by_role("button", name="Paint a rectangle, in tokens").click()
     for label, tokens in (("Left", 1), ("Top", 1), ("Width", 2), ("Height", 2)):
@@ -178,8 +176,28 @@ def test_layout(app: App, width: int, theme: str) -> None:
     canvas = panel.locator(".canvas canvas").first
     assert eventually(lambda: painted_share(canvas) > 0.02)
     app.run()
-    page.locator(".comparison img").first.wait_for()
-    layout.check("edited")
+    app.page.locator(".comparison img").first.wait_for()
+
+
+@pytest.mark.skipif(PICTURES is None, reason="no pictures are wanted: BIGR_SCREENSHOTS is not set")
+def test_pictures(app: App) -> None:
+    """Each layout once, in four states of the page."""
+    panel = app.open("Generate")
+    choose(panel, "Classes", "8")
+    app.run()
+    Layout(app, 390, "light").picture()
+    Layout(app, 1280, "dark").picture()
+    running = Layout(app, 1920, "dark")
+    app.page.get_by_role("tab", name="Interpolate").click()
+    app.button("Run").click()
+    app.page.locator(".frame img").wait_for()
+    running.picture()
+    app.page.get_by_role("status").get_by_text("9 pictures in").wait_for()
+    Layout(app, 1920, "light").picture()
+    edited = Layout(app, 1280, "light")
+    edit(app)
+    edited.picture()
+    Layout(app, 390, "dark").picture()
 
 
 def test_what_is_wrong_is_found(app: App) -> None:
