@@ -21,7 +21,7 @@ from bigr.data.user_pictures import read_picture
 from bigr.inference.preview import Film
 from bigr.pipeline import BiGRPipeline, Blend, ClassName
 from bigr.pipeline.picture_settings import AppName, PictureSettings, model_digests
-from bigr.presets import preset_names
+from bigr.presets import load_preset, preset_names
 from bigr.sampling.conditioning import CELL, ENRICHMENT, INPAINTING, INTERPOLATION_RATIOS
 from bigr.sampling.sampler import ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
@@ -35,6 +35,8 @@ MaskScheduleName = Literal["cosine", "linear"]
 ClassChoice = Annotated[int, Ge(WHATEVER)]
 MODEL_PRESET = "model"
 """Name of the preset with the settings that the app was started with, by default the model's."""
+RELATIVE_PRESETS = ("fast", "draft")
+"""Presets that change some of the model's own settings."""
 OTHER_PRESETS = ("model", "inpaint", "interpolate", "enrich", "claims")
 """Presets that are not offered: those of applications, which are incomplete, and ``claims``."""
 
@@ -68,8 +70,11 @@ class Actions:
     @functools.cached_property
     def presets(self) -> dict[str, SamplerConfig]:
         """The presets that the limits allow, by name, beginning with that of the model."""
-        others = (name for name in preset_names("sampler") if name not in OTHER_PRESETS)
+        not_whole = (*RELATIVE_PRESETS, *OTHER_PRESETS)
+        others = (name for name in preset_names("sampler") if name not in not_whole)
         found = {MODEL_PRESET: self.sampler}
+        for name in RELATIVE_PRESETS:
+            found[name] = dataclasses.replace(self.sampler, **load_preset("sampler", name))
         found |= {name: SamplerConfig.preset(name) for name in others}
         most = self.limits.iterations
         return {name: one for name, one in found.items() if one.num_iterations <= most}

@@ -20,6 +20,7 @@ from bigr.app.canvas import draw_canvas, layer_of
 from bigr.app.limits import Knobs, Limits
 from bigr.app.steps import PictureJob, Results, visible
 from bigr.data.image_arrays import to_pil
+from bigr.presets import load_preset
 from bigr.sampling.sampler import Sampler
 from tests.models import tiny_autoencoder, tiny_generator
 
@@ -285,6 +286,10 @@ def test_presets(actions: Actions) -> None:
     generous = Actions(actions.pipeline, SAMPLER, Limits())
     assert {"model", "demo", "digits", "paper_l", "paper_xl"} <= generous.presets.keys()
     assert not {"inpaint", "enrich"} & generous.presets.keys()
+    # These keep the guidance of the model.
+    fast = dataclasses.replace(SAMPLER, **load_preset("sampler", "fast"))
+    assert generous.presets["fast"] == fast
+    assert fast.guidance_scale == SAMPLER.guidance_scale
     digits = generous.presets["digits"]
     knobs = Knobs(1.5, 4, 0.2, 3, base=digits)
     sampler = generous.generate([0], 1, knobs).describe().sampler
