@@ -77,6 +77,29 @@ CHANGED = (
         r"(.*\b)?sampler\.gumbel_temperature",
         0.0,
     ),
+    # The demo has a smaller B-AE and a smaller generator, which are trained in less time.
+    (
+        r"train .*code=digits.*|train experiment=digits_(autoencoder|generator).*",
+        r"(.*\b)?autoencoder\.base_channels",
+        16,
+    ),
+    (
+        r"train .*code=digits.*|train experiment=digits_(autoencoder|generator).*",
+        r"(.*\b)?autoencoder\.norm_groups",
+        4,
+    ),
+    (r"train experiment=digits_autoencoder", r"task\.quantizer_gain", 20.0),
+    (r"train experiment=digits_autoencoder", r"task\.optimizer\.lr", 4.0e-3),
+    (
+        r"train experiment=digits_autoencoder",
+        r"trainer\.max_steps|task\.lr_scheduler\.total_steps",
+        400,
+    ),
+    (r"train experiment=digits_autoencoder", r"trainer\.val_check_interval", 200),
+    (r"train experiment=digits_generator.*", r"data\.batch_size", 48),
+    (r"train experiment=digits_generator.*", r"(.*\b)?model\.(denoiser_)?dim", 96),
+    (r"train experiment=digits_generator.*", r"(.*\b)?model\.init_std", 0.1),
+    (r"train experiment=digits_generator.*", r"task\.levels_per_token", 4),
 )
 """Commands, keys, and values that are others today."""
 
