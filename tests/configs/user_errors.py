@@ -164,6 +164,22 @@ OTHERS = [
         f"application=enrich application.image=x.png application.num_rounds=1e8 {MODELS}",
         "application.num_rounds must be a positive integer, got 100000000.0",
     ),
+    (
+        "sample",
+        f"application=enrich application.image=x.png application.num_rounds=abc {MODELS}",
+        "application.num_rounds must be a positive integer, got 'abc'",
+    ),
+    *(
+        (
+            "sample",
+            f"application=interpolate application.first=0 application.second=1 {words} {MODELS}",
+            message,
+        )
+        for words, message in (
+            ("application.ratios=abc", "application.ratios must be"),
+            ("application.ratios=5", "application.ratios must be"),
+        )
+    ),
     ("sample", f"application.classes=[true] {MODELS}", "an integer, a string or null, got [true]"),
     ("sample", f"seed=null {MODELS}", "seed must be an integer of at least 0, got null"),
     ("sample", f"sampler.guidance_scale=nan {MODELS}", "guidance_scale must be a number of at "),
