@@ -151,8 +151,11 @@ def choose(panel: Any, label: str, text: str) -> None:
     box = panel.get_by_label(label, exact=True)
     box.click()
     box.fill(text)
-    panel.get_by_role("option").filter(visible=True).first.wait_for()
+    options = panel.get_by_role("option").filter(visible=True)
+    options.first.wait_for()
     box.press("Enter")
+    box.press("Tab")  # closes the list, which covers the button Run on a phone
+    options.first.wait_for(state="hidden")
 
 
 def enter(box: Any, text: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,15 @@ def problems(page: Any) -> list[str]:
     ]
 
 
+def lasting(find: Callable[[], list[str]]) -> list[str]:
+    """What is found three times in two seconds: a message that fades in is too pale at first."""
+    for seconds in (0, 1, 1):
+        time.sleep(seconds)
+        if not (found := find()):
+            break
+    return found
+
+
 class Layout:
     """The page at one width, in one theme."""
 
@@ -101,9 +111,9 @@ class Layout:
         """Look for faults in a state of the page."""
         self.page.evaluate(SETTLED)
         if is_still:
-            assert self.page.evaluate(CUT_OFF) == [], state
+            assert lasting(lambda: self.page.evaluate(CUT_OFF)) == [], state
         if self.width < 1920:
-            assert problems(self.page) == [], state
+            assert lasting(lambda: problems(self.page)) == [], state
 
     def picture(self) -> None:
         """Take the picture of this layout for the documentation."""
