@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains a B-AE and a generator on handwritten digits, samples 1,000 digits and scores them. Takes about
-# 7 minutes of CPU time. After an interruption, the same command continues where it stopped; to start
+# 5 minutes on 2 CPU cores. After an interruption, the same command continues where it stopped; to start
 # over, remove the folder.
 #
 #   scripts/demo_digits.sh [folder, by default outputs/demo]
