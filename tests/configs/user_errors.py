@@ -79,8 +79,8 @@ OTHERS = [
     ("train", "experiment=digits_generator", "set task.autoencoder to the checkpoint of a B-AE"),
     (
         "train",
-        "experiment=digits_generator model.num_heads=3",
-        "dim=128 and num_heads=3 do not fit",
+        "experiment=digits_generator model.num_heads=5",
+        "dim=96 and num_heads=5 do not fit",
     ),
     (
         "train",
