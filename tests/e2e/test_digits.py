@@ -182,7 +182,8 @@ def test_probe(trained: Path, devices: str) -> None:
         regression = LogisticRegression(max_iter=1000).fit((x - mean) / std, labels)
         theirs = regression.score((y - mean) / std, expected)
         assert theirs > 0.3
-        assert max(metrics["layers"][str(layer)]["top1"]) >= theirs - 0.01
+        # The probe does not run to convergence: a few of the 360 images may differ.
+        assert max(metrics["layers"][str(layer)]["top1"]) >= theirs - 0.025
     assert Image.open(run / "layers.png").size[0] > 400
     assert Image.open(run / "tsne.png").size[0] > 400
     # The features are those of the model's own function.
