@@ -87,7 +87,7 @@ def test_starting_from_trained_models(tmp_path: Path) -> None:
         load_autoencoder("digits")
     )
     assert generator.task.init_from == "digits"
-    assert (generator.model.dim, generator.model.num_layers) == (128, 4)
+    assert (generator.model.dim, generator.model.num_layers) == (96, 4)
     assert generator.trainer.accelerator == "cpu"
     assert composed(steps["scores"]).evaluation.image_size == 16
     with pytest.raises(ValueError, match=r"brings its own B-AE.*leave out autoencoder_steps"):
