@@ -182,6 +182,7 @@ OTHERS = [
     ),
     ("sample", f"application.classes=[true] {MODELS}", "an integer, a string or null, got [true]"),
     ("sample", f"seed=null {MODELS}", "seed must be an integer of at least 0, got null"),
+    ("sample", f"sampler._target_=null {MODELS}", "sampler._target_ must be a string, got null"),
     ("sample", f"sampler.guidance_scale=nan {MODELS}", "guidance_scale must be a number of at "),
     ("sample", f"sampler.num_iterations=1e12 {MODELS}", "num_iterations must be a positive integ"),
     *(
@@ -392,6 +393,11 @@ OTHERS = [
         "evaluate",
         "evaluation=digits_fidelity samples=digits evaluation.count=null evaluation.repeats=2",
         "evaluation.repeats needs a generator",
+    ),
+    (
+        "evaluate",
+        "evaluation=digits_fidelity evaluation.repeats=2147483648",
+        "evaluation.repeats must be an integer between 1 and 1000, got 2147483648",
     ),
     (
         "evaluate",

@@ -106,7 +106,8 @@ def _files(config: DictConfig) -> list[str]:
 
 def _unset(sampler: Any) -> list[str]:
     """Return the keys of the sampler whose values follow from the model."""
-    return [str(key) for key in sampler if sampler._get_node(key)._is_none()]
+    names = [str(key) for key in sampler if sampler._get_node(key)._is_none()]
+    return [name for name in names if name != "_target_"]
 
 
 def _sampled_model(config: DictConfig) -> str | None:

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from bigr.evaluation.fidelity_names import TITLES
 from bigr.schema import NOT_HUGE, Check, NonNegativeInt, PositiveInt, check_fields
 
 FULL_COUNT = 50_000
 NUM_DIVISIONS = 199
+MAX_REPEATS = 1000
 """Number of random divisions in a comparison of two sets."""
 
 
@@ -56,7 +57,7 @@ class FidelitySettings:
         chunk_size: images per file of features; an interruption loses at most this many.
         seed: seed of the first image; image i uses ``seed + i``.
         repeats: number of times that ``count`` images are generated and compared, with new seeds
-            each time.
+            each time; at most 1,000.
         resamples: random parts from which it is estimated how much the figures vary by chance; 0
             omits this, and None takes 199 to compare ``samples`` with ``against``, else 0.
         save_images: write ``samples.npz`` for ADM's own evaluation suite.
@@ -84,7 +85,7 @@ class FidelitySettings:
     batch_size: PositiveInt = 64
     chunk_size: PositiveInt = 256
     seed: NonNegativeInt = 0
-    repeats: PositiveInt = 1
+    repeats: Annotated[int, Ge(1), Le(MAX_REPEATS)] = 1
     resamples: NonNegativeInt | None = None
     save_images: bool = False
     keep_features: bool = False
