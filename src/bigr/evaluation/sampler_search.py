@@ -101,7 +101,7 @@ class SamplerSearch:
         """Run the trials that no process has finished, and confirm the best ones.
 
         Raises:
-            ValueError: if the folder holds another search, or no trial is within a budget.
+            ValueError: if the folder holds another search, or no trial is within any budget.
         """
         processes = context.processes
         folder = context.output / "trials"
@@ -121,17 +121,21 @@ class SamplerSearch:
             return None
         # 2. The best ones within each budget, with more images and other seeds.
         found = self._finished(folder, identity)
-        confirmed = {}
+        confirmed, missing = {}, list[str]()
         for name, share in self.budgets.items():
             within = [t for t in found if t.score is not None and t.cost <= share * paper]
             if not within:
-                raise ValueError(
+                missing.append(
                     f"evaluation.budgets.{name}={share}: none of the {len(found)} trials takes so "
                     "little arithmetic: give larger budgets, or a space with cheaper settings."
                 )
+                log.warning("%s", missing[-1])
+                continue
             best = sorted(within, key=lambda trial: trial.score or 0.0)[: self.candidates]
             scored = [(trial, self._confirm(context, trial, on_batch)) for trial in best]
             confirmed[name] = min(scored, key=lambda pair: self._mean(pair[1]))
+        if not confirmed:
+            raise ValueError(missing[-1])
         return self._report(context, found, confirmed, paper)
 
     def _identity(self, context: EvaluationContext) -> str:

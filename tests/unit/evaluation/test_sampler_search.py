@@ -134,6 +134,15 @@ def test_mistakes(context: EvaluationContext) -> None:
         search(metric="kid", trials=1)(context, lambda _: None)
     with pytest.raises(ValueError, match=r"budgets\.draft=1e-09: none of the 1 trials"):
         search(trials=1, budgets={"draft": 1e-9})(context, lambda _: None)
+
+
+def test_a_budget_without_trials_is_left_out(
+    context: EvaluationContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = search(trials=1, budgets={"best": 10.0, "draft": 1e-9})(context, lambda _: None)
+    assert report is not None
+    assert set(report.metrics["presets"]) == {"best"}
+    assert "evaluation.budgets.draft=1e-09: none of the 1 trials" in caplog.text
     path = context.output / "trials" / "00000.json"
     path.write_bytes(seal({**read_sealed(path), "search": "another"}))
     with pytest.raises(ValueError, match="holds another search"):
