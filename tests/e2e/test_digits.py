@@ -161,7 +161,7 @@ def test_probe(trained: Path, devices: str) -> None:
         trained,
         "probe",
         *("experiment=digits_probe", "generator=generator", "autoencoder=autoencoder"),
-        *("probe.chunk_size=200", "device=cpu"),
+        *("probe.chunk_size=200", "probe.head.epochs=400", "device=cpu"),  # until it has converged
         *(f"devices={devices}", f"hydra.run.dir=probe{devices}"),
     )
     assert "layer 1" in output
@@ -182,8 +182,7 @@ def test_probe(trained: Path, devices: str) -> None:
         regression = LogisticRegression(max_iter=1000).fit((x - mean) / std, labels)
         theirs = regression.score((y - mean) / std, expected)
         assert theirs > 0.3
-        # The probe does not run to convergence: a few of the 360 images may differ.
-        assert max(metrics["layers"][str(layer)]["top1"]) >= theirs - 0.025
+        assert max(metrics["layers"][str(layer)]["top1"]) >= theirs - 0.01
     assert Image.open(run / "layers.png").size[0] > 400
     assert Image.open(run / "tsne.png").size[0] > 400
     # The features are those of the model's own function.
