@@ -213,10 +213,11 @@ def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path, strategy: str) -> N
     """50 steps: the same losses to 1e-5, images encoded on the fly; stopped on one node alone."""
     alike = [
         *("model.dropout=0", "trainer.max_steps=50", "global_batch_size=128"),
-        "task.lr_scheduler.warmup_steps=5",
+        # One process accumulates four batches, and each of two processes accumulates two.
+        *("task.lr_scheduler.warmup_steps=5", "data.batch_size=32"),
     ]
     one = tmp_path / "one"
-    finish(one, overrides(codes, one, *alike, "data.batch_size=32"))  # 4 accumulated
+    finish(one, overrides(codes, one, *alike))
     run = tmp_path / "two"
     # In no hurry, so that the signal comes before the end.
     alike.append("callbacks.checkpoint.every_n_steps=10")
@@ -238,7 +239,7 @@ def test_two_nodes_learn_as_one(codes: Path, tmp_path: Path, strategy: str) -> N
         outputs = [node.communicate(timeout=200)[0] for node in again]
         assert [node.returncode for node in again] == [0, 0], outputs
     else:  # on one device, and in other portions
-        finish(run, overrides(codes, run, *alike, "data.batch_size=32", "resume=auto"))
+        finish(run, overrides(codes, run, *alike, "data.batch_size=64", "resume=auto"))
     ours, theirs = losses(run), losses(one)
     assert ours.keys() == theirs.keys() == set(range(50))
     assert max(abs(ours[step] / theirs[step] - 1) for step in ours) < 1e-5

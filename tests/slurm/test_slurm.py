@@ -117,7 +117,7 @@ def test_preempted_and_requeued(tmp_path: Path) -> None:
         left_alone, preempted = tmp_path / "left_alone", tmp_path / "preempted"
         job = slurm.submit(left_alone, codes)
         slurm.wait(job, "COMPLETED 0")
-        assert "batch: 128 images per step (64 on each of 2 devices)" in slurm.log(job)
+        assert "(32 on each of 2 devices, accumulated 2 times)" in slurm.log(job)
 
         job = slurm.submit(preempted, codes)
         deadline = time.monotonic() + 400

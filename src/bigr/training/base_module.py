@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -117,6 +118,15 @@ class TrainingModule(LightningModule):
         Raises:
             ValueError: if the module cannot be trained with them.
         """
+        strategy = settings.get("strategy")
+        is_static = isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("static_graph")
+        if is_static and settings.get("accumulate_grad_batches", 1) > 1:
+            # PyTorch issue 143580: the first backward pass fails, or gradients are not averaged.
+            raise ValueError(
+                "strategy.static_graph=true does not work with accumulated batches in PyTorch: "
+                "remove it, or choose global_batch_size and data.batch_size so that a step has "
+                "one batch per device."
+            )
         return settings
 
     def check(self, data: Any) -> None:

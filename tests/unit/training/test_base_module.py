@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from bigr import BiGRConfig
@@ -46,6 +47,17 @@ def test_places_cover_the_global_batch(world_size: int, accumulated: int) -> Non
             assert (place.step, place.total) == (5, 8)
             rows += list(range(8))[place.rows]
     assert sorted(rows) == list(range(8))
+
+
+def test_a_static_graph_needs_one_batch_per_step() -> None:
+    """PyTorch issue 143580: with ``no_sync``, it fails or does not average gradients."""
+    module = GeneratorModule(BiGRConfig(**TINY), functools.partial(adamw, lr=1e-3))
+    static = {"strategy": DDPStrategy(static_graph=True), "accumulate_grad_batches": 1}
+    assert module.configure_trainer(static, 2) == static
+    with pytest.raises(ValueError, match=r"strategy\.static_graph=true does not work with"):
+        module.configure_trainer({**static, "accumulate_grad_batches": 2}, 2)
+    ordinary = {"strategy": DDPStrategy(), "accumulate_grad_batches": 2}
+    assert module.configure_trainer(ordinary, 2) == ordinary
 
 
 def test_the_generator_of_a_place_depends_on_seed_and_step_alone() -> None:
