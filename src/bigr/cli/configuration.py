@@ -40,6 +40,7 @@ def register_resolvers() -> None:
         "bigr.of_codes": _of_codes,
         "bigr.of_generator": _of_generator,
         "bigr.num_classes": _num_classes,
+        "bigr.native_precision": _native_precision,
         "bigr.own_model": _own_model,
         "bigr.product": lambda a, b: float(a) * float(b),
         "bigr.run_id": lambda folder: hashlib.sha256(str(folder).encode()).hexdigest()[:12],
@@ -48,6 +49,19 @@ def register_resolvers() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def _native_precision() -> str:
+    """Return ``bf16-mixed`` where products of bfloat16 are fast, and ``32-true`` elsewhere.
+
+    Processors without such products emulate them, several times slower than float32.
+    """
+    import torch
+
+    from bigr.sampling.networks import multiplies_bfloat16
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16-mixed" if multiplies_bfloat16(device) else "32-true"
 
 
 def _own_model(generator: str | None) -> str | None:

@@ -176,20 +176,21 @@ def compute_dtype(precision: str, device: torch.device, dim: int) -> torch.dtype
     if precision == "float8" and (missing := float8_missing(device)):
         raise ValueError(f"execution.precision=float8: {missing}; use bfloat16 or auto.")
     if precision == "auto":
-        if device.type == "cuda":
-            is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            is_fast = device.type == "cpu" and dim >= MIN_BFLOAT16_DIM and multiplies_bfloat16()
-        return torch.bfloat16 if is_fast else torch.float32
+        is_wide = device.type == "cuda" or dim >= MIN_BFLOAT16_DIM
+        return torch.bfloat16 if is_wide and multiplies_bfloat16(device) else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16
 
 
-def multiplies_bfloat16() -> bool:
-    """Return whether this processor has products of bfloat16, and PyTorch a library that uses them.
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has products of bfloat16, and PyTorch a library that uses them.
 
-    All other processors emulate these products, which is slower than float32. ARM processors count
+    All other devices emulate these products, which is slower than float32. ARM processors count
     as such, because nothing was measured on one.
     """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
     # Releases of PyTorch that cannot tell count as processors without these products.
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     is_native = any(capabilities.get(name, False) for name in BFLOAT16_PRODUCTS)

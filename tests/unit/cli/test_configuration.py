@@ -73,3 +73,12 @@ def test_sizes_of_codes_follow_the_store_then_the_autoencoder(tmp_path: Path) ->
     assert sizes("null", f"{file}.missing") == (99, 99)
     save_autoencoder(tiny_autoencoder(code_dim=12), tmp_path / "a.safetensors")
     assert sizes("null", file) == (12, 4)  # another file of the same name
+
+
+@pytest.mark.parametrize(("is_native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_training_is_never_slowed_down_by_emulated_products(
+    is_native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_resolvers()
+    monkeypatch.setattr("bigr.sampling.networks.multiplies_bfloat16", lambda device: is_native)
+    assert OmegaConf.create({"precision": "${bigr.native_precision:}"}).precision == expected

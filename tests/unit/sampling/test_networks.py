@@ -103,7 +103,7 @@ def test_automatic_type_on_gpus(
 
 def test_the_width_of_each_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide generator and its narrow guide compute in different types."""
-    monkeypatch.setattr("bigr.sampling.networks.multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("bigr.sampling.networks.multiplies_bfloat16", lambda device: True)
     wide = tiny_generator(dim=256, num_heads=4, num_layers=1)
     networks = prepare(wide, CONFIG, ExecutionConfig(), None, tiny_generator())
     assert networks.dtype == torch.bfloat16
