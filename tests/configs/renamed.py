@@ -98,6 +98,22 @@ CHANGED = (
         400,
     ),
     (r"train experiment=digits_autoencoder", r"trainer\.val_check_interval", 200),
+    (
+        r".*sampler=digits.*|train experiment=digits_generator.*",
+        r"(.*\b)?sampler\.guidance_scale",
+        1.5,
+    ),
+    (
+        r".*sampler=digits.*|train experiment=digits_generator.*",
+        r"(.*\b)?sampler\.guidance_interval",
+        [0.0, 0.1],
+    ),
+    (
+        r"train experiment=digits_generator.*",
+        r"trainer\.max_steps|task\.lr_scheduler\.total_steps",
+        2000,
+    ),
+    (r"train experiment=digits_generator.*", r"trainer\.val_check_interval", 500),
     (r"train experiment=digits_generator.*", r"data\.batch_size", 48),
     (r"train experiment=digits_generator.*", r"(.*\b)?model\.(denoiser_)?dim", 96),
     (r"train experiment=digits_generator.*", r"(.*\b)?model\.init_std", 0.1),

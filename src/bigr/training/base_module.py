@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,27 @@ class Frozen(Generic[Network]):
 
     def on(self, device: torch.device) -> Network | None:
         """Return the network on a device, or None if there is none."""
-        return None if self.module is None else self.module.to(device)
+        if self.module is None:
+            return None
+        # Module.to visits every module, which takes milliseconds even if nothing has to be moved.
+        first = next(itertools.chain(self.module.parameters(), self.module.buffers()), None)
+        if first is not None and first.device != device:
+            self.module.to(device)
+        return self.module
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Frozen[Network]:
         return self
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the default generators of the CPU and of the GPUs in use.
+
+    ``torch.manual_seed`` does the same, but also queues a call, with a stack trace, for each kind
+    of device that is not in use. In a training step, this would take time and more and more memory.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -154,13 +172,13 @@ class TrainingModule(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step, so that a resumed run draws the numbers of the uninterrupted one."""
-        torch.manual_seed(step_seed(self.seed, batch_counter(self), self.global_rank))
+        seed_generators(step_seed(self.seed, batch_counter(self), self.global_rank))
 
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Seed each batch, so that the losses of different validation runs are comparable."""
-        torch.manual_seed(step_seed(self.seed, -1 - batch_idx, self.global_rank))
+        seed_generators(step_seed(self.seed, -1 - batch_idx, self.global_rank))
 
     def configure_gradient_clipping(
         self,

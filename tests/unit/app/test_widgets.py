@@ -32,7 +32,7 @@ def test_knobs() -> None:
     )  # fmt: skip
     guidance, iterations, gumbel, seed, menu, restored = knobs.restore(settings)
     assert knobs.read((guidance, iterations, gumbel, seed, menu.value, restored)) == Knobs(
-        1.15, 16, 0.3, 9, digits
+        1.5, 16, 0.3, 9, digits
     )
 
 

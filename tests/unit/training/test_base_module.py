@@ -18,6 +18,7 @@ from bigr.training.base_module import (
     batch_place,
     batches_per_step,
     is_logged,
+    seed_generators,
 )
 from bigr.training.generator_module import GeneratorModule
 from bigr.training.optimizers import adamw
@@ -82,6 +83,18 @@ def test_frozen_networks_are_no_part_of_the_module() -> None:
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert Frozen(None).on(torch.device("cpu")) is None
+    assert next(holder.frozen.on(torch.device("meta")).parameters()).is_meta
+
+
+def test_seeding_leaves_nothing_behind() -> None:
+    """``torch.manual_seed`` would keep a stack trace of every step for devices not in use."""
+    queues = [torch.cuda._queued_calls, torch.mtia._queued_calls, torch.xpu._queued_calls]
+    before = [len(queue) for queue in queues]
+    seed_generators(5)
+    first = torch.rand(3)
+    assert [len(queue) for queue in queues] == before
+    torch.manual_seed(5)
+    assert torch.equal(first, torch.rand(3))
 
 
 def test_unknown_arguments_of_a_factory() -> None:
