@@ -206,11 +206,12 @@ class TrainingModule(LightningModule):
         """
         norms = guard.apply(optimizer, parts, limit)
         whole = norms.pop("all")
-        for part, norm in norms.items():
-            self.log(f"train/grad_norm/{part}", norm)
-        if len(norms) > 1:
-            self.log("train/grad_norm", whole)
-            self.log("train/skipped_steps", guard.skipped_tensor)
+        if not self.automatic_optimization or is_shown(self.trainer, self.global_step + 1):
+            for part, norm in norms.items():
+                self.log(f"train/grad_norm/{part}", norm)
+            if len(norms) > 1:
+                self.log("train/grad_norm", whole)
+                self.log("train/skipped_steps", guard.skipped_tensor)
         if guard.is_too_much():
             raise CollapseError(
                 f"the gradient wasn't finite in {guard.in_a_row} steps in a row, up to step "
@@ -286,6 +287,14 @@ def batches_per_step(trainer: Trainer, module: LightningModule) -> int:
     """
     ours: int = getattr(module, "accumulate_grad_batches", 1)
     return max(trainer.accumulate_grad_batches, ours)
+
+
+def is_shown(trainer: Trainer, step: int) -> bool:
+    """Return whether metrics of the step that ends with ``step`` are logged, or shown in a bar.
+
+    Lightning takes a millisecond to receive a metric, which is much for small models.
+    """
+    return is_logged(trainer, step) or step % 10 == 0 or step == trainer.max_steps
 
 
 def is_logged(trainer: Trainer, step: int) -> bool:

@@ -40,6 +40,7 @@ from bigr.training.base_module import (
     TrainingModule,
     batch_place,
     is_logged,
+    is_shown,
     step_seed,
 )
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
@@ -393,6 +394,8 @@ class GeneratorModule(TrainingModule):
         if (batch_counter(self) + 1) % parts:
             return
         figures, self._figures = self._figures / parts, None
+        if not is_shown(trainer, self.global_step + 1):
+            return
         if dist.is_initialized() and is_logged(trainer, self.global_step + 1):
             # Lightning's own reduction would run, and wait for the device, at every step.
             dist.all_reduce(figures)
