@@ -113,7 +113,7 @@ CHANGED = (
         r"trainer\.max_steps|task\.lr_scheduler\.total_steps",
         2000,
     ),
-    (r"train experiment=digits_generator.*", r"trainer\.val_check_interval", 500),
+    (r"train experiment=digits_generator.*", r"trainer\.val_check_interval", 1000),
     (r"train experiment=digits_generator.*", r"data\.batch_size", 48),
     (r"train experiment=digits_generator.*", r"(.*\b)?model\.(denoiser_)?dim", 96),
     (r"train experiment=digits_generator.*", r"(.*\b)?model\.init_std", 0.1),
