@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", type=Parts, default=Parts("1000"), help="parts to compute now")
     parser.add_argument("--count", type=int, default=500, help="samples per score")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1.15, 1.5, 2.0])
+    parser.add_argument("--scales", type=float, nargs="+", default=[1.5, 2.5])
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--finetune-lr", type=float, default=6e-3)
     parser.add_argument("--lora-lr", type=float, default=2e-2)
