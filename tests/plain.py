@@ -225,7 +225,7 @@ def token_probs(
                 joint = joint * (is_one == bits[:, None])
         return probs
     if config.objective == "direct":  # one call, at level T, without any bits to look at
-        blank = torch.full((len(conditional), config.code_dim), 0.5, dtype=conditional.dtype)
+        blank = torch.ones(len(conditional), config.code_dim, dtype=conditional.dtype)
         times = torch.full((len(blank),), num_steps)
         with_class = denoiser(weights, config, blank, times, conditional) / sampler.temperature
         without = denoiser(*other, blank, times, unconditional) / sampler.temperature

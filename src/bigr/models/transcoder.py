@@ -45,9 +45,13 @@ class BinaryTranscoder(nn.Module):
         self.denoiser = Denoiser(config)
 
     def signed_input(self, x_t: Tensor) -> Tensor:
-        """Return the denoiser's input 2 x_t - 1, or zeros with the objective ``direct``."""
+        """Return the denoiser's input 2 x_t - 1, or ones with the objective ``direct``.
+
+        With zeros, all layers but the last bias would start without a gradient, and never learn:
+        the biases and the last layer are zero at first, so that all products would be zero.
+        """
         if self.config.objective == "direct":
-            return torch.zeros_like(x_t)
+            return torch.ones_like(x_t)
         return 2.0 * x_t - 1.0
 
     def clean_logits(self, bit_logits: Tensor, signs: Tensor) -> Tensor:

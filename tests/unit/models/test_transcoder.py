@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from bigr.models.transcoder import BinaryTranscoder
 from tests import plain
 from tests.models import tiny_generator
 from tests.numbers import relative_error
@@ -64,7 +65,7 @@ def test_loss_of_every_bit(objective: str, weighted_loss: bool, auxiliary_weight
     condition = torch.randn(10, model.config.dim, generator=generator)
     bits = model.transcoder.loss(x_0, t, x_t, condition)
     weights = {name: tensor.double() for name, tensor in model.state_dict().items()}
-    seen = torch.full_like(x_t, 0.5) if objective == "direct" else x_t
+    seen = torch.ones_like(x_t) if objective == "direct" else x_t
     logits = plain.denoiser(weights, model.config, seen.double(), t, condition.double())
     for row, column in itertools.product(range(10), range(6)):
         clean, noisy = int(x_0[row, column]), int(x_t[row, column])
@@ -99,8 +100,32 @@ def test_noisy_bits_have_the_probabilities_of_the_chain() -> None:
 
 def test_direct_prediction_sees_no_bits() -> None:
     transcoder = tiny_generator(objective="direct").transcoder
-    assert torch.equal(transcoder.signed_input(torch.ones(2, 6)), torch.zeros(2, 6))
+    assert torch.equal(transcoder.signed_input(torch.zeros(2, 6)), torch.ones(2, 6))
     logits = torch.randn(2, 6)
     assert torch.equal(transcoder.clean_logits(logits, torch.ones(2, 6)), logits)
     flip = tiny_generator().transcoder
     assert relative_error(flip.clean_logits(logits, -torch.ones(2, 6)), logits) == 0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_learns_from_its_initial_weights(objective: str) -> None:
+    """The layers that start at zero must not keep all others without a gradient for ever.
+
+    The bits are the signs of the condition, so that their entropy given the condition is zero.
+    """
+    torch.manual_seed(0)
+    transcoder = BinaryTranscoder(tiny_generator(objective=objective).config)
+    dim, bits = transcoder.config.dim, transcoder.config.code_dim
+    levels = transcoder.config.num_diffusion_steps
+    optimizer = torch.optim.Adam(transcoder.parameters(), lr=1e-2)
+    for _ in range(200):
+        condition = torch.randn(128, dim)
+        x_0 = (condition[:, :bits] > 0).float()
+        t = torch.randint(1, levels + 1, (128,))
+        x_t = transcoder.noised(x_0, t, torch.rand(128, bits))
+        found = transcoder.loss(x_0, t, x_t, condition)
+        optimizer.zero_grad()
+        found.loss.mean().backward()
+        optimizer.step()
+    assert all(parameter.grad is not None for parameter in transcoder.parameters())
+    assert found.is_correct.float().mean() > 0.8, "a coin flip is right in half of the cases"
