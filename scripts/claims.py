@@ -45,7 +45,7 @@ MAIN = ("s3", "s1", "s2", "s0")
 TRAINED = (*MAIN, "direct", "x0", "unconditional", "likelier")
 ROWS = (*TRAINED, "sampling")
 """The last row samples the generator of S3 in other ways."""
-GUIDANCE = (1.5,)
+GUIDANCE = (1.0, 1.5)
 """Every row is sampled with each of these scales."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "random order": {"order": "random"},

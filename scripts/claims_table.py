@@ -55,15 +55,19 @@ def write_tables(results: Path, page: Path) -> None:
         raise ValueError(f"{page} has no place for the results of {name}.")
     new = re.sub(pattern, lambda _: text, old, flags=re.DOTALL)
     write_atomically(page, new.encode())
-    for what in ("iterations", "denoising steps"):
-        curves = collections.defaultdict(dict)
+    for what, key in (("iterations", "num_iterations"), ("denoising steps", "num_denoise_steps")):
+        curves: dict[str, dict[int, float]] = collections.defaultdict(dict)
+        for result in found.get("s3", []) if "sampling" in found else []:
+            usual = result["samples"][preset_setting(result)]
+            curves[f"seed {result['seed']}"][result["sampler"][key]] = usual["frechet"]
         for result in found.get("sampling", []):
             for variant, scores in result["samples"].items():
                 if variant.endswith(f" {what}"):
                     curves[f"seed {result['seed']}"][int(variant.split()[0])] = scores["frechet"]
         if curves:
             file = results / f"{what.replace(' ', '_')}.png"
-            lines(file, curves, x=what, y="Fréchet distance", log_x=True)
+            ordered = {name: dict(sorted(curve.items())) for name, curve in curves.items()}
+            lines(file, ordered, x=what, y="Fréchet distance", log_x=True)
 
 
 def load_results(results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -110,6 +114,11 @@ def best_setting(runs: Sequence[dict[str, Any]]) -> str:
     return min(runs[0]["samples"], key=distance)
 
 
+def preset_setting(run: dict[str, Any]) -> str:
+    """Return the name of the setting with the guidance scale of conf/sampler/claims.yaml."""
+    return f"guidance {run['sampler']['guidance_scale']:g}"
+
+
 def main_table(found: dict[str, list[dict[str, Any]]], references: dict[str, Any]) -> str:
     """Return the table of S0 to S3, each at its best guidance scale."""
     rows = []
@@ -152,8 +161,7 @@ def sampling_table(found: dict[str, list[dict[str, Any]]]) -> str:
     runs, usual = found.get("sampling", []), found.get("s3", [])
     rows = []
     if usual:
-        best = best_setting(usual)
-        samples = [run["samples"][best] for run in usual]
+        samples = [run["samples"][preset_setting(run)] for run in usual]
         cost = f"{statistics.fmean(one['gflop'] for one in samples):.3f}"
         name = "by confidence, 8 iterations, 25 denoising steps"
         rows.append([name, str(len(samples)), *score_cells(samples), cost])

@@ -73,6 +73,7 @@ def write(folder: Path, row: str, seed: int, distances: dict[str, float], steps:
     result = {
         **{"row": row, "seed": seed, "steps": steps, "parameters": 12345, "samples": scores},
         "probe": [0.5 + seed / 10, 0.25],
+        "sampler": {"num_iterations": 8, "num_denoise_steps": 25, "guidance_scale": 2.0},
     }
     (folder / f"{row}-{seed}.json").write_text(json.dumps(result))
 
