@@ -47,7 +47,7 @@ PAGE = ROOT / "docs" / "recipes.md"
 COUNTS = {"digits": 250, "fashion": 100}
 """Images of one result."""
 FASHION = "/usr/share/datasets/fashion-mnist"
-EXECUTION = ExecutionConfig(precision="bfloat16")
+EXECUTION = ExecutionConfig()
 BATCH_SIZE = 125
 COST_IMAGES = 16
 NUM_CLASSES = 10
