@@ -89,7 +89,8 @@ def trainer_of(module: Any) -> Any:
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     return SimpleNamespace(
         fit_loop=loop, accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=1,
-        training=True, sanity_checking=False, log_every_n_steps=50, max_steps=2, lightning_module=module,
+        training=True, sanity_checking=False, log_every_n_steps=50, max_steps=2,
+        lightning_module=module,
     )  # fmt: skip
 
 
