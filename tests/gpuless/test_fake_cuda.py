@@ -90,7 +90,7 @@ def trainer_of(module: Any) -> Any:
     return SimpleNamespace(
         fit_loop=loop, accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=1,
         training=True, sanity_checking=False, log_every_n_steps=50, max_steps=2,
-        lightning_module=module,
+        is_last_batch=False, lightning_module=module,
     )  # fmt: skip
 
 

@@ -292,9 +292,11 @@ def batches_per_step(trainer: Trainer, module: LightningModule) -> int:
 def is_shown(trainer: Trainer, step: int) -> bool:
     """Return whether metrics of the step that ends with ``step`` are logged, or shown in a bar.
 
-    Lightning takes a millisecond to receive a metric, which is much for small models.
+    The last ones of an epoch and of the run are always shown. Lightning takes a millisecond to
+    receive a metric, which is much for small models.
     """
-    return is_logged(trainer, step) or step % 10 == 0 or step == trainer.max_steps
+    is_last = trainer.is_last_batch or step == trainer.max_steps
+    return is_logged(trainer, step) or step % 10 == 0 or is_last
 
 
 def is_logged(trainer: Trainer, step: int) -> bool:
