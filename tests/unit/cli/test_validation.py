@@ -37,6 +37,7 @@ OPTIONS = [
 def _hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("NODE_RANK", "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     register_resolvers()
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield

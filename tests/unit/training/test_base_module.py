@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,7 +89,8 @@ def test_frozen_networks_are_no_part_of_the_module() -> None:
 
 def test_seeding_leaves_nothing_behind() -> None:
     """``torch.manual_seed`` would keep a stack trace of every step for devices not in use."""
-    queues = [torch.cuda._queued_calls, torch.mtia._queued_calls, torch.xpu._queued_calls]
+    queue_of = operator.attrgetter("_queued_calls")
+    queues = [queue_of(kind) for kind in (torch.cuda, torch.mtia, torch.xpu)]
     before = [len(queue) for queue in queues]
     seed_generators(5)
     first = torch.rand(3)
