@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from bigr.data.seeds import mixed_seed
 from bigr.training.callbacks.collapse import CollapseError
 from bigr.training.gradient_guard import GradientGuard
-from bigr.training.lightning_private import batch_counter, rescale_batch_counters
+from bigr.training.lightning_private import (
+    batch_counter,
+    has_static_graph,
+    rescale_batch_counters,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -136,8 +139,7 @@ class TrainingModule(LightningModule):
         Raises:
             ValueError: if the module cannot be trained with them.
         """
-        strategy = settings.get("strategy")
-        is_static = isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("static_graph")
+        is_static = has_static_graph(settings.get("strategy"))
         if is_static and settings.get("accumulate_grad_batches", 1) > 1:
             # PyTorch issue 143580: the first backward pass fails, or gradients are not averaged.
             raise ValueError(
@@ -293,7 +295,7 @@ def is_shown(trainer: Trainer, step: int) -> bool:
     """Return whether metrics of the step that ends with ``step`` are logged, or shown in a bar.
 
     The last ones of an epoch and of the run are always shown. Lightning takes a millisecond to
-    receive a metric, which is much for small models.
+    receive a metric, which is noticeable for small models.
     """
     is_last = trainer.is_last_batch or step == trainer.max_steps
     return is_logged(trainer, step) or step % 10 == 0 or is_last

@@ -11,6 +11,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loops.fit_loop import RestartStage
+from lightning.pytorch.strategies import DDPStrategy
+
+
+def has_static_graph(strategy: Any) -> bool:
+    """Return whether a strategy is DDP with ``static_graph=True``."""
+    return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("static_graph"))
 
 
 def batch_counter(module: LightningModule) -> int:
