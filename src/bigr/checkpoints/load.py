@@ -26,6 +26,7 @@ from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig, BinaryAutoencoderConfig
 from bigr.models.discriminator import PatchDiscriminator
 from bigr.models.noise_schedule import UnknownScheduleError
+from bigr.models.without_values import without_values
 from bigr.schema import from_dict
 
 Path = str | os.PathLike[str]
@@ -206,7 +207,7 @@ def _build(
     problem = _too_large(config, weights)
     if problem is None:
         try:
-            with torch.device("meta"):
+            with without_values():
                 model = cls(config)
             problem = _differences(model.state_dict(), weights)
         except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond 64 bits

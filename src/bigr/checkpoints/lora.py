@@ -12,10 +12,10 @@ import fnmatch
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from bigr.models.bigr import BiGR
+from bigr.models.without_values import without_values
 from bigr.schema import Fraction, PositiveInt, check_fields
 
 WRAPPED = ".base_layer."
@@ -137,7 +137,7 @@ def merged(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
 
 def without_adapter(model: BiGR, scale: float) -> BiGR:
     """Return a plain copy of a generator, to whose weights its adapters have been added."""
-    with torch.device("meta"):
+    with without_values():
         copy = BiGR(model.config)
     copy.to_empty(device=model.device)
     copy.load_state_dict(merged(model.state_dict(), scale))

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from bigr.cli.command_words import command_line, override
 from bigr.cli.fit_images import Images
 from bigr.cli.fitting import FitStep
 from bigr.data.files import write_atomically
-from bigr.data.image_arrays import save_grid
+from bigr.data.image_arrays import pil_to_tensor, save_grid
 from bigr.data.image_dataset import ImageSet
 from bigr.data.sources.find import find_splits
 from bigr.evaluation.nearest import nearest_in_pixels

@@ -204,7 +204,6 @@ def log_speed(
         num_processes: number of processes, each with a device of its own.
     """
     import torch
-    from lightning.fabric.utilities.throughput import get_available_flops
 
     from bigr.inference.devices import device_name
     from bigr.inference.units import amount, duration, speed
@@ -218,8 +217,11 @@ def log_speed(
         "processes": num_processes,
         "torch": torch.__version__,
     }
-    share = ""
-    peak = get_available_flops(device, torch.bfloat16) if device.type == "cuda" else None
+    share, peak = "", None
+    if device.type == "cuda":
+        from lightning.fabric.utilities.throughput import get_available_flops  # takes seconds
+
+        peak = get_available_flops(device, torch.bfloat16)
     if peak:
         figures["share_of_peak"] = flops / took / peak / num_processes
         share = f" ({figures['share_of_peak']:.0%} of the GPU's bfloat16 peak)"

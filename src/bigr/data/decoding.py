@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.transforms.v2.functional import pil_to_tensor
+
+from bigr.data.image_arrays import pil_to_tensor
 
 Decoder = Literal["torchvision", "pil"]
 JPEG_START = b"\xff\xd8\xff"
@@ -67,6 +67,8 @@ def keep_upper_bits(picture: Image.Image) -> Image.Image:
 
 def _decode_jpeg(data: bytes, honour_exif: bool) -> Tensor | None:
     """Decode a JPEG file, or return None if its number of components needs Pillow."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # takes two seconds at first
+
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     pixels = decode_jpeg(encoded, mode=ImageReadMode.UNCHANGED, apply_exif_orientation=honour_exif)
     if pixels.shape[0] == 1:

@@ -1,6 +1,7 @@
 """Image tensors, PIL images and picture files, converted into each other.
 
-Image tensors are (3, H, W), uint8 or floats in [0, 1].
+Image tensors are (3, H, W), uint8 or floats in [0, 1]. Torchvision has some of these functions, but
+importing it takes several seconds, which is most of the time of a command that draws one image.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
-from torchvision.utils import make_grid
 
 from bigr.data.files import replacing
 
 MIN_VISIBLE_SIDE = 64
 LABEL_HEIGHT = 14
+GRID_GAP = 2
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -39,9 +40,8 @@ def to_pil(image: Tensor) -> Image.Image:
         image: (3, H, W) for mode "RGB" or (H, W) for mode "L", on any device: uint8, floats in
             [0, 1], or bool (False becomes black, True white).
     """
-    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
-    picture: Image.Image = to_pil_image(pixels.cpu())
-    return picture
+    pixels = (image if image.dtype == torch.uint8 else to_uint8(image)).cpu()
+    return Image.fromarray((pixels if pixels.ndim == 2 else pixels.permute(1, 2, 0)).numpy())
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
@@ -49,10 +49,15 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return to_float(pil_to_tensor(picture.convert("RGB")))
 
 
-def grid_image(images: Tensor, columns: int) -> Image.Image:
-    """Arrange images in a grid, row by row, on a white background.
+def pil_to_tensor(picture: Image.Image) -> Tensor:
+    """Convert a PIL image of mode "RGB" to (3, H, W) uint8."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
-    Images of less than 64 pixels are enlarged by repeating pixels.
+
+def grid_image(images: Tensor, columns: int) -> Image.Image:
+    """Arrange images in a grid, row by row, on a white background with lines of 2 pixels.
+
+    Images of less than 64 pixels are enlarged by repeating pixels. A single image has no frame.
 
     Args:
         images: (n, 3, H, W) in [0, 1].
@@ -61,7 +66,17 @@ def grid_image(images: Tensor, columns: int) -> Image.Image:
     scale = max(1, MIN_VISIBLE_SIDE // images.shape[-1])
     visible = to_uint8(images).cpu()
     visible = visible.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    grid = make_grid(visible, nrow=columns, padding=2, pad_value=255)
+    count, channels, height, width = visible.shape
+    if count == 1:
+        return to_pil(visible[0])
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    size = (rows * (height + GRID_GAP) + GRID_GAP, columns * (width + GRID_GAP) + GRID_GAP)
+    grid = torch.full((channels, *size), 255, dtype=torch.uint8)
+    for number, image in enumerate(visible):
+        row, column = divmod(number, columns)
+        top, left = row * (height + GRID_GAP) + GRID_GAP, column * (width + GRID_GAP) + GRID_GAP
+        grid[:, top : top + height, left : left + width] = image
     return to_pil(grid)
 
 

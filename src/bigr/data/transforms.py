@@ -8,10 +8,9 @@ from typing import Literal, cast, get_args
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from bigr.data.decoding import BrokenImageError, Decoder
-from bigr.data.image_arrays import to_pil
+from bigr.data.image_arrays import pil_to_tensor, to_pil
 
 View = Literal["center", "mirror", "ten_crop"]
 VIEWS: tuple[str, ...] = get_args(View)
@@ -74,10 +73,12 @@ def center_crop(image: Tensor, size: int, decoder: Decoder = "torchvision") -> T
             "other"
         )
     if decoder == "pil":
-        return F.pil_to_tensor(center_crop_pil(to_pil(image), size))
+        return pil_to_tensor(center_crop_pil(to_pil(image), size))
     if min(height, width) >= 2 * size:
-        image = F.pil_to_tensor(_halve(to_pil(image), size))
+        image = pil_to_tensor(_halve(to_pil(image), size))
         height, width = image.shape[-2:]
+    from torchvision.transforms.v2 import functional as F  # takes two seconds at first
+
     width, height = _scaled((width, height), size)
     image = F.resize(image, [height, width], F.InterpolationMode.BICUBIC, antialias=True)
     left, top = (width - size) // 2, (height - size) // 2
@@ -103,6 +104,8 @@ def make_views(
     pictures: list[Tensor] = []
     for view in views:
         if view == "ten_crop":
+            from torchvision.transforms.v2 import functional as F
+
             wide = center_crop(image, int(size * TEN_CROP_MARGIN), decoder)
             pictures.extend(F.ten_crop(wide, [size, size]))
         elif center is not None:

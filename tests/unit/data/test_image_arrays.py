@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from torchvision.utils import make_grid
 
 from bigr.data.image_arrays import grid_image, save_grid, save_picture, to_pil, to_tensor, to_uint8
 
@@ -28,6 +30,15 @@ def test_grid_is_row_by_row(tmp_path: Path) -> None:
     assert small.shape == grid.shape
     path = save_grid(images, tmp_path / "deep" / "grid.png", 3)
     assert np.array_equal(np.array(Image.open(path)), grid)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 4), (3, 4), (4, 4), (7, 3), (5, 1)])
+def test_grid_is_that_of_torchvision(count: int, columns: int) -> None:
+    """The same pixels as torchvision's function, which is slow to import."""
+    images = torch.rand(count, 3, 65, 70)
+    expected = make_grid(to_uint8(images), nrow=columns, padding=2, pad_value=255)
+    found = np.array(grid_image(images, columns)).transpose(2, 0, 1)
+    assert np.array_equal(found, expected.numpy())
 
 
 def test_single_image_is_saved_pixel_for_pixel(tmp_path: Path) -> None:

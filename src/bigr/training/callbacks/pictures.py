@@ -11,9 +11,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
-from bigr.data.image_arrays import grid_image, save_grid
+from bigr.data.image_arrays import grid_image, pil_to_tensor, save_grid
 from bigr.models.codes import tokens_to_grid
 from bigr.sampling.sampler import Sampler
 from bigr.sampling.sampler_config import DEFAULT_EXECUTION, ExecutionConfig, SamplerConfig

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -14,6 +13,7 @@ from bigr.checkpoints.hub import ADAPTER_FOLDER
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.bigr import BiGR
+from bigr.models.without_values import without_values
 from bigr.schema import checked
 from bigr.training.checkpoint_files import saved_checkpoints, step_of
 from bigr.training.generator_module import GeneratorModule
@@ -96,7 +96,7 @@ def _gather(network: BiGR, trainer: Trainer) -> BiGR | None:
     weights: dict[str, Any] = whole_weights(trainer)
     if not trainer.is_global_zero:
         return None
-    with torch.device("meta"):
+    with without_values():
         copy = BiGR(network.config)
     copy.to_empty(device="cpu")
     copy.settings = network.settings
