@@ -142,9 +142,10 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
     place = folder / f"seed_{seed}"
     place.mkdir(parents=True, exist_ok=True)
     base = place / "zero_to_four.safetensors"
+    common = {"batch_size": options.batch_size, "levels_per_token": options.levels_per_token}
     if not base.exists():
         options.parts.take()
-        trained = train(0, options.steps, seed, options.lr, batch_size=options.batch_size)
+        trained = train(0, options.steps, seed, options.lr, **common)
         save_generator(trained.model, base)
     from_base = {"init_from": str(base), "class_rows": "new"}
     lora = LoRAConfig(rank=options.rank, alpha=options.alpha, targets=tuple(options.targets))
@@ -161,7 +162,7 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
         about = model.with_suffix(".json")
         if not about.exists():
             options.parts.take()
-            module = train(5, steps, seed + 100, lr, batch_size=options.batch_size, **settings)
+            module = train(5, steps, seed + 100, lr, **common, **settings)
             trained_sizes = [p.numel() for p in module.model.parameters() if p.requires_grad]
             save_generator(module.sampled_model(), model)
             about.write_text(json.dumps({"steps": steps, "trained": sum(trained_sizes)}))
@@ -200,7 +201,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=2400, help="steps of training from scratch")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--levels-per-token", type=int, default=4, help="as in make demo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", type=Parts, default=Parts("1000"), help="parts to compute now")
     parser.add_argument("--count", type=int, default=500, help="samples per score")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.5, 2.5])
@@ -213,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    results = [run(options.folder, seed, options) for seed in range(options.seeds)]
+    results = [run(options.folder, seed, options) for seed in options.seeds]
     print(markdown(results))
 
 

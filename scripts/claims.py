@@ -45,16 +45,10 @@ MAIN = ("s3", "s1", "s2", "s0")
 TRAINED = (*MAIN, "direct", "x0", "unconditional", "likelier")
 ROWS = (*TRAINED, "sampling")
 """The last row samples the generator of S3 in other ways."""
-GUIDANCE = (1.0, 1.5)
-"""Every row is sampled with each of these scales."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "random order": {"order": "random"},
     "raster order": {"order": "raster"},
-    "raster order, one by one": {
-        "order": "raster",
-        "num_iterations": 16,
-        "mask_schedule": "linear",
-    },
+    "raster order, one by one": {"order": "raster", "mask_schedule": "linear"},
     **{f"{n} iterations": {"num_iterations": n} for n in (2, 4, 16)},
     **{f"{n} denoising steps": {"num_denoise_steps": n} for n in (5, 10, 50)},
 }
@@ -156,11 +150,12 @@ def process(
     generator = load_generator(run / "generator.safetensors").to(device)
     models = Models(generator, load_autoencoder(data.autoencoder).to(device))
     config, scorer = SamplerConfig.preset("claims"), data.scorer()
-    samples = {f"guidance {scale:g}": {"guidance_scale": scale} for scale in GUIDANCE}
+    samples = {f"guidance {scale:g}": {"guidance_scale": scale} for scale in data.guidance}
     if row == "unconditional":  # the class has no meaning
         samples = {"guidance 1": {"guidance_scale": 1.0}}
     if row == "sampling":
-        samples = VARIANTS
+        samples = {name: dict(changes) for name, changes in VARIANTS.items()}
+        samples["raster order, one by one"]["num_iterations"] = generator.config.grid_size**2
     checkpoint = max((run / "checkpoints").glob("step_*.ckpt"))
     found = {
         "row": row,
