@@ -157,11 +157,16 @@ def cost(dataset: str, sampler: SamplerConfig) -> float:
 
 
 def score(dataset: str, sampler: SamplerConfig, count: int, seed: int) -> dict[str, float]:
+    """Return the figures of images of an installed model, see :func:`score_task`."""
+    return score_task(load(dataset), sampler, count, seed)
+
+
+def score_task(task: Task, sampler: SamplerConfig, count: int, seed: int) -> dict[str, float]:
     """Return the figures of ``count`` images, as evenly distributed over the classes as possible.
 
     ``seconds`` are those of one image, in CPU time, and ``gflop`` is its arithmetic.
     """
-    task, runner = load(dataset), Sampler(sampler, EXECUTION)
+    runner = Sampler(sampler, EXECUTION)
     labels = class_labels(count, NUM_CLASSES, "balanced", seed)
     began = time.process_time()
     batches = generate_batches(task.models, runner, labels, seed=seed, batch_size=BATCH_SIZE)
