@@ -41,7 +41,7 @@ help: ## this list
 
 setup: $(DEV) ## create .venv with everything the other targets need
 
-demo: $(RUNTIME) ## train on handwritten digits and draw some: 5 minutes on 2 cores
+demo: $(RUNTIME) ## train on handwritten digits and draw some: 2 to 5 minutes on 2 cores
 	@PYTHON="$(PY)" PATH="$(BIN):$$PATH" bash scripts/demo_digits.sh
 
 fashion: $(RUNTIME) ## train on Fashion-MNIST, draw clothes and score them: about an hour on 2 cores

@@ -49,8 +49,14 @@ def matrix_rate(dtype: torch.dtype) -> float:
     return 2 * 2048 * 1024 * 4096 / best
 
 
-def arguments(description: str | None, rounds: int) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
+def arguments(
+    description: str | None, rounds: int, flags: tuple[str, ...] = ()
+) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag in flags:
+        parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--rounds", type=int, default=rounds, help="runs of each side")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--save", type=Path, help="append the results to this file, a JSON a line")

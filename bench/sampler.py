@@ -1,8 +1,18 @@
-"""The sampler against the plain one of the tests: the same equations, the same settings."""
+"""The sampler against the plain one of the tests: the same equations, the same settings.
+
+    python bench/sampler.py           # one iteration of BiGR-L, and whole images of a smaller model
+    python bench/sampler.py --image   # a whole image of BiGR-L, about ten minutes on two cores
+    python bench/sampler.py --growth  # how the time grows from 256 to 1,024 tokens
+
+The plain sampler works as the released code does: every token passes through the whole denoising
+chain in each iteration, and both halves of guidance are separate passes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -14,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import SIZES, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
 from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig  # noqa: E402
+from bigr.presets import load_preset  # noqa: E402
 from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
 from bigr.sampling.sampler import Progress  # noqa: E402
 from tests import plain  # noqa: E402
@@ -26,7 +37,13 @@ SETTINGS = SamplerConfig(
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=2)
+    options = arguments(__doc__, rounds=2, flags=("image", "growth"))
+    if options.image:
+        whole_image_of_l()
+    if options.growth:
+        growth(options.rounds)
+    if options.image or options.growth:
+        return
     one_iteration_at_l(options.rounds)
     bench("a model as sure as a trained one", confident(SIZES).eval(), options.rounds)
     bench("a model that is sure of nothing", randomised(SIZES).eval(), options.rounds)
@@ -62,6 +79,53 @@ def one_iteration_at_l(rounds: int) -> None:
                 sampler.sample(model, classes, seeds=[0], on_iteration=stop, **known)
 
         compare(f"one iteration of L in {precision}", run_plain, run_ours, rounds)
+
+
+def whole_image_of_l() -> None:
+    """Print the seconds of one image of BiGR-L at the paper's settings, plain and ours."""
+    model, classes = confident(L).eval(), torch.zeros(1, dtype=torch.int64)
+    weights, settings = dict(model.state_dict()), SamplerConfig()
+    random = plain.RandomNoise(1, L.seq_len, L.code_dim, torch.Generator().manual_seed(0))
+    began = time.perf_counter()
+    plain.sample(weights, L, settings, classes, random)
+    released = time.perf_counter() - began
+    print(f"plain: {released:.1f} s")
+    fast = SamplerConfig(**{**settings.to_dict(), **load_preset("sampler", "fast")})
+    for name, config, precision in (
+        ("float32", settings, "float32"),
+        ("auto", settings, "auto"),
+        ("fast, auto", fast, "auto"),
+    ):
+        sampler, seconds = Sampler(config, ExecutionConfig(precision=precision)), []
+        for seed in range(2):  # the first one includes preparing the weights
+            began = time.perf_counter()
+            sampler.sample(model, classes, seeds=[seed])
+            seconds.append(time.perf_counter() - began)
+        print(
+            f"{name}: {seconds[0]:.1f} s for the first image, then {seconds[1]:.1f} s, "
+            f"{released / seconds[1]:.2f}x as fast",
+            flush=True,
+        )
+
+
+def growth(rounds: int) -> None:
+    """Print how the time grows with four times as many tokens, for one image and for eight."""
+    for batch in (1, 8):
+        medians = []
+        for grid in (16, 32):
+            config = dataclasses.replace(SIZES, dim=512, denoiser_dim=512, grid_size=grid)
+            model, seconds = confident(config).eval(), []
+            sampler = Sampler(SETTINGS, ExecutionConfig(precision="bfloat16"))
+            for _ in range(rounds + 1):
+                began = time.perf_counter()
+                sampler.sample(model, torch.arange(batch), seeds=range(batch))
+                seconds.append(time.perf_counter() - began)
+            medians.append(statistics.median(seconds[1:]))
+        print(
+            f"batch {batch}: {medians[0]:.2f} s for 256 tokens, {medians[1]:.2f} s for 1,024, "
+            f"{medians[1] / medians[0]:.2f} times as long",
+            flush=True,
+        )
 
 
 def bench(name: str, model: BiGR, rounds: int) -> None:

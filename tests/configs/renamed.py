@@ -105,6 +105,11 @@ CHANGED = (
     ),
     (
         r".*sampler=digits.*|train experiment=digits_generator.*",
+        r"(.*\b)?sampler\.temperature",
+        1.05,
+    ),
+    (
+        r".*sampler=digits.*|train experiment=digits_generator.*",
         r"(.*\b)?sampler\.guidance_interval",
         [0.0, 0.1],
     ),
