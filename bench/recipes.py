@@ -1,8 +1,8 @@
 """Sampling recipes against a constant guidance scale, on the installed models.
 
-    python bench/recipes.py run      # each recipe alone, at the arithmetic of the model's settings
-    python bench/recipes.py search   # combinations for the presets fast and draft
-    python bench/recipes.py table    # the tables of docs/recipes.md, from the results so far
+    python bench/recipes.py run       # each recipe alone, all at equal arithmetic
+    python bench/recipes.py presets   # the presets best, fast and draft
+    python bench/recipes.py table     # the tables of docs/recipes.md, from the results so far
 
 Every result is a small JSON file in ``docs/recipes``. After an interruption, the same command
 continues, and finished results are left out.
@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import math
 import re
 import statistics
 import subprocess
@@ -35,16 +34,16 @@ from bigr.data.image_arrays import to_uint8  # noqa: E402
 from bigr.evaluation.own_classifier import own_network  # noqa: E402
 from bigr.evaluation.references import cached_reference  # noqa: E402
 from bigr.evaluation.report_text import markdown_table  # noqa: E402
-from bigr.evaluation.search_space import Trial, propose  # noqa: E402
 from bigr.inference.generate import Models, class_labels, generate_batches  # noqa: E402
 from bigr.inference.processes import ALONE  # noqa: E402
 from bigr.metrics.feature_networks import load_network  # noqa: E402
 from bigr.metrics.features import FeatureNetwork  # noqa: E402
 from bigr.metrics.statistics import FeatureStatistics, Reference, compare  # noqa: E402
+from bigr.presets import load_preset  # noqa: E402
 
 RESULTS = ROOT / "docs" / "recipes"
 PAGE = ROOT / "docs" / "recipes.md"
-COUNTS = {"digits": 250, "fashion": 100}
+COUNTS = {"digits": 1000, "fashion": 500}
 """Images of one result."""
 FASHION = "/usr/share/datasets/fashion-mnist"
 EXECUTION = ExecutionConfig()
@@ -58,16 +57,24 @@ HEADINGS = (
     *("CPU seconds per image", "GFLOP per image"),
 )
 CONSTANT, OWN = "constant", "own"
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"guidance_scale": 1.15, "guidance_interval": (0.0, 1.0), "temperature": 1.0},
+    "fashion": {"guidance_scale": 3.0, "guidance_schedule": "constant"},
+}
+"""Changes of the models' settings that give the constant scale of earlier versions."""
 PAPER = SamplerConfig()
 """Budgets are shares of the arithmetic of these settings."""
 SHORT: dict[str, Any] = {"num_iterations": 8, "num_denoise_steps": 20}
 """Recipes alone are compared with fewer iterations and steps, where they have more to improve."""
+EARLY: dict[str, Any] = {"guidance_interval": (0.0, 0.1)}
+"""Guidance of the first of eight iterations; the scale is then not adapted."""
 CORRECTOR = {"corrector_share": 0.1, "corrector_interval": (0.5, 1.0)}
 RECIPES: dict[str, dict[str, Any]] = {
     CONSTANT: {},
     "guidance rises linearly": {"guidance_schedule": "linear"},
     "guidance rises along a cosine": {"guidance_schedule": "cosine"},
     "power-cosine guidance, p = 3": {"guidance_schedule": "cosine", "guidance_power": 3.0},
+    "guidance of the first iteration only, with a scale of 3": {**EARLY, "guidance_scale": 3.0},
     "guidance at low noise levels, t/T in [0, 0.5]": {"guidance_levels": (0.0, 0.5)},
     "order: confidence": {"order": "confidence"},
     "order: random": {"order": "random"},
@@ -76,40 +83,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fewer tokens at first (mask_power = 1.5)": {"mask_power": 1.5},
     "more tokens at first (mask_power = 0.7)": {"mask_power": 0.7},
     "Gumbel noise falls": {"gumbel_schedule": "down"},
+    "temperature 1.1": {"temperature": 1.1},
     "temperature falls from 1.1 to 0.9": {"temperature_schedule": (1.1, 0.9)},
     "corrector, 10% of the tokens in the second half": CORRECTOR,
 }
 """Changes of the model's own settings, in addition to :data:`SHORT`."""
-SPACE: dict[str, Any] = {
-    "num_iterations": {"low": 3, "high": 8},
-    "num_denoise_steps": {"low": 2, "high": 14},
-    "order": ["confidence", "random", "halton"],
-    "mask_schedule": ["cosine", "linear"],
-    "mask_power": {"low": 0.6, "high": 1.8},
-    "temperature": {"low": 0.75, "high": 1.1},
-    "gumbel_temperature": {"low": 0.0, "high": 0.5},
-}
-"""What a search for cheap settings changes in both models at once; each keeps its own guidance."""
+PRESETS = ("best", "fast", "draft")
 BUDGETS = {"fast": 0.25, "draft": 0.05}
-CHEAP: dict[str, Any] = {
-    "num_iterations": 8, "num_denoise_steps": 10, "order": "halton", "mask_schedule": "cosine",
-    "mask_power": 1.0, "temperature": 1.0, "gumbel_temperature": 0.3,
-}  # fmt: skip
-STARTS: tuple[dict[str, Any], ...] = (
-    {},
-    CHEAP,
-    {**CHEAP, "num_iterations": 4, "num_denoise_steps": 5},
-    CORRECTOR,
-    {"num_iterations": 8, "num_denoise_steps": 20},
-    {"num_iterations": 8, "num_denoise_steps": 12},
-    {"num_iterations": 4, "num_denoise_steps": 6},
-    {"num_iterations": 3, "num_denoise_steps": 4},
-    {"num_iterations": 3, "num_denoise_steps": 3},
-)
-"""Settings of the first trials, which need not be in the space."""
-TRIAL_SHARE = 0.6
-"""Images of a trial, as a share of those of a result."""
-TRIAL_SEED, CONFIRM_SEED = 100_000, 200_000
+"""Most arithmetic of a preset, as a share of that of the paper's settings."""
+PRESET_SEED = 200_000
+"""First seed of the scores of presets; nothing was chosen by these images."""
 
 
 class Task(NamedTuple):
@@ -190,7 +173,7 @@ def recipe(dataset: str, changes: dict[str, Any]) -> SamplerConfig:
     constant scale. The number of denoising steps becomes the one with which the arithmetic is
     closest to that of the constant scale.
     """
-    base = dataclasses.replace(load(dataset).sampler, **SHORT)
+    base = dataclasses.replace(load(dataset).sampler, **DEFAULTS[dataset], **SHORT)
     changed = dataclasses.replace(base, **changes)
     if changed == base:
         return base
@@ -224,54 +207,22 @@ def run(datasets: list[str], seeds: list[int]) -> None:
         save(path, {"recipe": name, "seed": seed * 10_000, "count": count}, sampler, figures)
 
 
-def search(trials: int) -> None:
-    """Search for settings of both models at once, and score the best ones with other seeds.
-
-    The score of a trial is the mean logarithm of both Fréchet distances, and its cost the larger
-    share of the arithmetic of the paper's settings.
-    """
-    paper = {dataset: cost(dataset, PAPER) for dataset in COUNTS}
-    finished: list[Trial] = []
-    for number in range(trials):
-        path = RESULTS / "search" / f"{number:03}.json"
+def presets(datasets: list[str], seeds: list[int]) -> None:
+    """Score the presets, the models' own settings and the constant scale with each seed."""
+    for seed, dataset, name in itertools.product(seeds, datasets, (CONSTANT, OWN, *PRESETS)):
+        path = RESULTS / dataset / f"preset-{name}-{seed}.json"
         if not path.exists():
-            is_given = number < len(STARTS)
-            known = [trial for trial in finished if trial.settings.keys() == SPACE.keys()]
-            settings = STARTS[number] if is_given else propose(SPACE, known, number)
-            trial = try_settings(settings, paper, number)
-            write(path, trial._asdict())
-        finished.append(Trial(**json.loads(path.read_text())))
-    # Presets are the best trials within their budgets.
-    for name, budget in BUDGETS.items():
-        within = [t for t in finished if t.score is not None and t.cost <= budget]
-        for trial in sorted(within, key=lambda trial: trial.score or 0.0)[:1]:
-            confirm(name, trial.settings)
-    confirm(OWN, {})
+            first, count = PRESET_SEED + seed * 10_000, COUNTS[dataset]
+            sampler = preset(dataset, name)
+            figures = score(dataset, sampler, count, first)
+            save(path, {"preset": name, "seed": first, "count": count}, sampler, figures)
 
 
-def try_settings(settings: dict[str, Any], paper: dict[str, float], number: int) -> Trial:
-    """Return the trial of changed settings of both models."""
-    scores, shares = [], []
-    for dataset, count in COUNTS.items():
-        sampler = dataclasses.replace(load(dataset).sampler, **settings)
-        figures = score(dataset, sampler, round(TRIAL_SHARE * count), TRIAL_SEED)
-        scores.append(math.log(figures["frechet"]))
-        shares.append(figures["gflop"] / paper[dataset])
-    found, share = statistics.fmean(scores), max(shares)
-    print(f"trial {number}: {found:.3f} at {share:.3f} of the paper's arithmetic", flush=True)
-    return Trial(number, settings, share, None, found)
-
-
-def confirm(name: str, settings: dict[str, Any]) -> None:
-    """Score settings with three seeds that the search has not seen."""
-    for dataset, repeat in itertools.product(COUNTS, range(3)):
-        path = RESULTS / dataset / f"preset-{name}-{repeat}.json"
-        if path.exists():
-            continue
-        sampler = dataclasses.replace(load(dataset).sampler, **settings)
-        seed, count = CONFIRM_SEED + repeat * 10_000, COUNTS[dataset]
-        figures = score(dataset, sampler, count, seed)
-        save(path, {"preset": name, "seed": seed, "count": count}, sampler, figures)
+def preset(dataset: str, name: str) -> SamplerConfig:
+    """Return the settings of a model with a preset, or with a constant scale."""
+    own, changes = load(dataset).sampler, {OWN: {}, CONSTANT: DEFAULTS[dataset]}
+    values = changes[name] if name in changes else load_preset("sampler", name)
+    return SamplerConfig(**{**own.to_dict(), **values})
 
 
 def slug(name: str) -> str:
@@ -314,7 +265,8 @@ def table() -> None:
         ]
         alone = {name: [one for one in found if one.get("recipe") == name] for name in RECIPES}
         presets = {
-            name: [one for one in found if one.get("preset") == name] for name in (OWN, *BUDGETS)
+            name: [one for one in found if one.get("preset") == name]
+            for name in (CONSTANT, OWN, *PRESETS)
         }
         for kind, groups in (("recipes", alone), ("presets", presets)):
             name = f"{kind} {dataset}"
@@ -344,14 +296,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["run", "search", "table"])
+    parser.add_argument("command", choices=["run", "presets", "table"])
     parser.add_argument("--datasets", nargs="+", choices=COUNTS, default=list(COUNTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--trials", type=int, default=60)
     options = parser.parse_args()
     if options.command == "run":
         run(options.datasets, options.seeds)
-    elif options.command == "search":
-        search(options.trials)
+    elif options.command == "presets":
+        presets(options.datasets, options.seeds)
     else:
         table()

@@ -35,7 +35,7 @@ MaskScheduleName = Literal["cosine", "linear"]
 ClassChoice = Annotated[int, Ge(WHATEVER)]
 MODEL_PRESET = "model"
 """Name of the preset with the settings that the app was started with, by default the model's."""
-RELATIVE_PRESETS = ("fast", "draft")
+RELATIVE_PRESETS = ("best", "fast", "draft")
 """Presets that change some of the model's own settings."""
 OTHER_PRESETS = ("model", "inpaint", "interpolate", "enrich", "claims")
 """Presets that are not offered: those of applications, which are incomplete, and ``claims``."""

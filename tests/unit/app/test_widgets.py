@@ -24,7 +24,7 @@ def test_knobs() -> None:
     digits = actions.presets["digits"]
     assert knobs.read((2, 3, 0.5, 7, "digits", SAMPLER)).base == digits
     for name in ("nothing", FILE_PRESET, None, ["model"]):
-        with pytest.raises(ValueError, match="Preset can be model, fast, draft, demo, "):
+        with pytest.raises(ValueError, match="Preset can be model, best, fast, draft, demo, "):
             knobs.read((2, 3, 0.5, 7, name, None))
     settings = PictureSettings(
         application="generate", arguments={}, seed=9, sampler=digits.to_dict(), execution={},
