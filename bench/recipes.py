@@ -43,7 +43,7 @@ from bigr.presets import load_preset  # noqa: E402
 
 RESULTS = ROOT / "docs" / "recipes"
 PAGE = ROOT / "docs" / "recipes.md"
-COUNTS = {"digits": 1000, "fashion": 500}
+COUNTS = {"digits": 1000, "fashion": 250}
 """Images of one result."""
 FASHION = "/usr/share/datasets/fashion-mnist"
 EXECUTION = ExecutionConfig()
@@ -59,7 +59,7 @@ HEADINGS = (
 CONSTANT, OWN = "constant", "own"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"guidance_scale": 1.15, "guidance_interval": (0.0, 1.0), "temperature": 1.0},
-    "fashion": {"guidance_scale": 3.0, "guidance_schedule": "constant"},
+    "fashion": {"guidance_scale": 3.0, "guidance_schedule": "constant", "temperature": 1.0},
 }
 """Changes of the models' settings that give the constant scale of earlier versions."""
 PAPER = SamplerConfig()
