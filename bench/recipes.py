@@ -59,7 +59,12 @@ HEADINGS = (
 CONSTANT, OWN = "constant", "own"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"guidance_scale": 1.15, "guidance_interval": (0.0, 1.0), "temperature": 1.0},
-    "fashion": {"guidance_scale": 3.0, "guidance_schedule": "constant", "temperature": 1.0},
+    "fashion": {
+        "guidance_scale": 3.0,
+        "guidance_schedule": "constant",
+        "guidance_power": 1.0,
+        "temperature": 1.0,
+    },
 }
 """Changes of the models' settings that give the constant scale of earlier versions."""
 PAPER = SamplerConfig()
