@@ -83,10 +83,18 @@ class Slurm:
         return f"{fields['JobState']} {fields['Restarts']}"
 
     def wait(self, job: str, *states: str) -> None:
-        deadline = time.monotonic() + 400
+        """Wait until a job has one of these states, followed by how often it was requeued.
+
+        While SLURM requeues a job whose steps it has terminated, it may say for a moment that the
+        job has failed.
+        """
+        deadline, works_at = time.monotonic() + 400, time.monotonic()
         while (state := self.state(job)) not in states:
-            assert time.monotonic() < deadline, (state, self.log(job))
-            assert not state.startswith(("FAILED", "CANCELLED", "NODE_FAIL")), self.log(job)
+            now = time.monotonic()
+            assert now < deadline, (state, self.log(job))
+            if not state.startswith(("FAILED", "CANCELLED", "NODE_FAIL")):
+                works_at = now
+            assert now - works_at < 20, (state, self.log(job))
             time.sleep(0.2)
 
     def log(self, job: str) -> str:
