@@ -21,6 +21,7 @@ from bigr.data.files import replacing
 MIN_VISIBLE_SIDE = 64
 LABEL_HEIGHT = 14
 GRID_GAP = 2
+"""Pixels between the pictures of a grid."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -94,16 +95,15 @@ def labelled_rows(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Im
     width, height = width * scale, height * scale
     margin = 2 * LABEL_HEIGHT + math.ceil(max(font.getlength(label) for label, _ in rows))
     columns = max(len(pictures) for _, pictures in rows)
-    gap = 2
-    size = (margin + columns * (width + gap), len(rows) * (height + gap) + gap)
+    size = (margin + columns * (width + GRID_GAP), len(rows) * (height + GRID_GAP) + GRID_GAP)
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
     for number, (label, pictures) in enumerate(rows):
-        top = gap + number * (height + gap)
+        top = GRID_GAP + number * (height + GRID_GAP)
         draw.text((LABEL_HEIGHT, top + height // 2), label, "black", font, anchor="lm")
         for column, picture in enumerate(pictures):
             visible = picture.resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(visible, (margin + column * (width + gap), top))
+            canvas.paste(visible, (margin + column * (width + GRID_GAP), top))
     return canvas
 
 
