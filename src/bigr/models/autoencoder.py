@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bigr.models.attention import attend
 from bigr.models.config import BinaryAutoencoderConfig
 
 
@@ -65,7 +66,7 @@ class AttentionBlock(nn.Module):
         query = self.query(normed).flatten(2).transpose(1, 2)[:, None]
         key = self.key(normed).flatten(2).transpose(1, 2)[:, None]
         value = self.value(normed).flatten(2).transpose(1, 2)[:, None]
-        mixed = F.scaled_dot_product_attention(query, key, value)  # scaled by C^(-1/2)
+        mixed = attend(query, key, value)  # scaled by C^(-1/2)
         hidden: Tensor = self.out(mixed[:, 0].transpose(1, 2).reshape(x.shape))
         return x + hidden
 

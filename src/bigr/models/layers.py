@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigr.models.adaln import RMSNorm
+from bigr.models.attention import attend
 from bigr.models.key_value_memory import LayerMemory
 from bigr.models.rope import apply_rotary
 
@@ -51,10 +52,9 @@ class Attention(nn.Module):
         key, value = key.transpose(1, 2), value.transpose(1, 2)
         if memory is not None:
             key, value = memory.update(key, value)
-        # Without a tensor as mask, flash attention can be used. A single position is the last one
-        # and attends to all others.
-        query, is_causal = query.transpose(1, 2), self.is_causal and x.shape[1] > 1
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+        # A single position is the last one and attends to all others.
+        is_causal = self.is_causal and x.shape[1] > 1
+        mixed = attend(query.transpose(1, 2), key, value, is_causal=is_causal)
         hidden: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return self.dropout(hidden)
 

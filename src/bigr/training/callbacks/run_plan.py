@@ -167,7 +167,7 @@ def _attention(module: GeneratorModule) -> str:
     """Return which attention kernel PyTorch will choose."""
     config, device = module.model.config, module.device
     if device.type != "cuda":
-        return "attention: PyTorch's own for the CPU"
+        return "attention: products of matrices in bfloat16, else PyTorch's fused one for the CPU"
     from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 
     shape = (1, config.num_heads, config.seq_len + 1, config.dim // config.num_heads)
