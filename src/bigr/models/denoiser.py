@@ -35,8 +35,10 @@ class DenoiserLayers(NamedTuple):
     Training uses the modules themselves, sampling uses :meth:`Denoiser.prepare`.
     """
 
-    modulation: Callable[[Tensor], Sequence[Tensor]]
-    """(R, W) to (R, W) each: shift, 1 + scale and gate of each block; shift, 1 + scale at last."""
+    modulation: Callable[[Tensor], Tensor | Sequence[Tensor]]
+    """(R, W) to (R, W) each: shift, 1 + scale and gate of each block; shift, 1 + scale at last.
+
+    They may be one tensor (R, P W) with all P parts."""
     input: Product
     blocks: Sequence[tuple[Product, Product]]
     output: Product
@@ -52,6 +54,8 @@ class DenoiserLayers(NamedTuple):
             embedding: (R, W) time and condition; R = M, or 2 M for two conditions per token.
         """
         parts = self.modulation(F.silu(embedding))
+        if isinstance(parts, Tensor):
+            parts = parts.float().chunk(3 * len(self.blocks) + 2, dim=-1)
         x = self.input(signs).to(embedding.dtype)
         if len(embedding) != len(signs):
             x = torch.cat([x, x])
@@ -158,9 +162,8 @@ class Denoiser(nn.Module):
         bias = torch.cat([*biases, self.output_modulation.bias])
         parts = bias.view(-1, self.input.out_features)
         parts[1::3] += 1.0  # 1 + scale
-        combined = product(weight, bias)
         return DenoiserLayers(
-            lambda activated: combined(activated).float().chunk(len(parts), dim=-1),
+            product(weight, bias),
             product(self.input.weight, self.input.bias),
             blocks,
             product(self.output.weight, self.output.bias),

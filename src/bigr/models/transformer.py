@@ -27,6 +27,9 @@ from bigr.models.key_value_memory import Memory
 from bigr.models.layers import TransformerLayer
 from bigr.models.rope import rotary_table
 
+ROWS_PER_PART = 2048
+"""Positions that a CPU computes at once: 8 images of 16x16 tokens, or 2 of 32x32."""
+
 
 class MaskedTransformer(nn.Module):
     """A transformer like Llama over the class token and N image tokens.
@@ -179,6 +182,12 @@ class MaskedTransformer(nn.Module):
             (B, N, D) float32; with ``memory``, only the conditions of masked tokens are valid, or
             that of the next token with a causal one.
         """
+        # A CPU computes a few images at a time without gradients, whose activations fit its cache.
+        images = max(1, round(ROWS_PER_PART / (codes.shape[1] + 1)))
+        is_alone = memory is None and on_layer is None and not torch.is_grad_enabled()
+        if is_alone and codes.device.type == "cpu" and len(codes) > images:
+            inputs = [one.split(images) for one in (codes, class_ids, is_masked)]
+            return torch.cat([self(*part) for part in zip(*inputs, strict=True)])
         depth = self.config.num_layers
         hidden = self.hidden_states(
             codes, class_ids, is_masked, depth, memory=memory, on_layer=on_layer

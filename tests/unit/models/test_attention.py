@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import grad
 
-from bigr.models.attention import MAX_MULTIPLIED_KEYS, attend, multiplies_weights
+from bigr.models import attention
+from bigr.models.attention import MAX_TRAINING_KEYS, attend
 
 
 def _draw(keys: int = 17, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -29,9 +30,11 @@ def _loop(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool) -> Tens
 
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_output_and_gradients(dtype: torch.dtype, is_causal: bool) -> None:
+def test_output_and_gradients(
+    dtype: torch.dtype, is_causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs = _draw(dtype=dtype)
-    assert multiplies_weights(inputs[0], 17) == (dtype == torch.bfloat16)
+    monkeypatch.setattr(attention, "WEIGHTS_PER_PART", 2 * 2 * 17 * 17)  # two of the three images
     exact = [one.detach().double().requires_grad_() for one in inputs]
     seed = torch.randn(3, 2, 17, 8, generator=torch.Generator().manual_seed(1))
     results = []
@@ -55,19 +58,39 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool) -> Ten
 def test_autocast_gives_bfloat16() -> None:
     inputs = _draw()
     with torch.autocast("cpu", torch.bfloat16):
-        assert multiplies_weights(inputs[0], 17)
         mixed = attend(*inputs)
     assert mixed.dtype == torch.bfloat16
     expected = _loop(*[one.double() for one in inputs], is_causal=False)
     assert (mixed.double() - expected).abs().max() < 0.03
 
 
-def test_the_way_depends_on_what_is_faster() -> None:
-    query = _draw(dtype=torch.bfloat16)[0]
-    assert multiplies_weights(query, MAX_MULTIPLIED_KEYS)
-    assert not multiplies_weights(query, MAX_MULTIPLIED_KEYS + 1)  # memory
-    assert not multiplies_weights(query.detach(), 17)
-    assert not multiplies_weights(query.float(), 17)
-    assert not multiplies_weights(query.to("meta"), 17)
+def test_fewer_queries_than_keys() -> None:
+    query, key, value = [one.detach() for one in _draw(dtype=torch.bfloat16)]
+    whole, last = attend(query, key, value), attend(query[:, :, -1:], key, value)
+    assert torch.allclose(whole[:, :, -1:].float(), last.float(), atol=0.02)
+
+
+def test_the_way_depends_on_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = F.scaled_dot_product_attention
+    calls: list[torch.Size] = []
+
+    def spy(query: Tensor, *others: Tensor, is_causal: bool) -> Tensor:
+        calls.append(query.shape)
+        return fused(query, *others, is_causal=is_causal)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+
+    def is_fused(keys: int, dtype: torch.dtype) -> bool:
+        calls.clear()
+        query, key, value = _draw(keys, dtype)
+        attend(query[:, :, :1], key, value)
+        return bool(calls)
+
+    assert is_fused(17, torch.float32)
+    assert not is_fused(17, torch.bfloat16)
+    assert not is_fused(MAX_TRAINING_KEYS, torch.bfloat16)
+    assert is_fused(MAX_TRAINING_KEYS + 1, torch.bfloat16)  # memory of the backward pass
     with torch.no_grad():
-        assert not multiplies_weights(query, 17)
+        assert not is_fused(MAX_TRAINING_KEYS + 1, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not is_fused(17, torch.float32)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bigr import BiGR
+from bigr.models import transformer
 from tests import plain
 from tests.models import tiny_generator
 from tests.numbers import relative_error
@@ -81,3 +82,16 @@ def test_a_fresh_transformer_has_the_documented_scales() -> None:
     assert transformer.layers[0].modulation_offset.std().item() == pytest.approx(1 / 8, rel=0.2)
     assert transformer.modulation.weight.abs().max() == 0
     assert transformer.token_embedding.bias.abs().max() == 0
+
+
+def test_many_images_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_generator().transformer
+    codes, classes, is_masked = (one[[0, 1, 2, 1, 0]] for one in inputs(tiny_generator()))
+    sizes: list[int] = []
+    model.token_embedding.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    whole = model(codes, classes, is_masked)  # with gradients
+    monkeypatch.setattr(transformer, "ROWS_PER_PART", 2 * (model.config.seq_len + 1))
+    with torch.no_grad():
+        parts = model(codes, classes, is_masked)
+    assert sizes == [5, 2, 2, 1]
+    assert relative_error(parts, whole) < 1e-5
