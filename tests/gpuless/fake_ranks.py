@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bigr import BiGR, BiGRConfig
+from bigr.models.layers import Attention
 from bigr.models.training_draws import draw_training
 from bigr.training.optimizers import adamw
 from bigr.training.sharding import local, shard
@@ -129,6 +130,9 @@ def training_usage(
         with FakeTensorMode():
             model = BiGR(config).train()
             model.transformer.recomputes = recomputes
+            for module in model.modules():
+                if isinstance(module, Attention):
+                    module.is_fused = True  # as on a GPU
             if mesh is not None:
                 shard(model, mesh)
             optimizer = adamw(model, lr=1e-4)

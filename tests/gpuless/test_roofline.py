@@ -41,6 +41,7 @@ from bench.step_work import (
     training_step,
 )
 from bigr import BiGR, BiGRConfig
+from bigr.models import attention
 from bigr.models.adaln import RMSNorm
 from bigr.models.layers import FeedForward
 from bigr.models.rope import apply_rotary, rotary_table
@@ -130,7 +131,7 @@ class CudaNorm(torch.autograd.Function):
 
 @contextmanager
 def like_cuda() -> Iterator[None]:
-    """Use fake tensors of the CPU, and let norms and dropout be like those on CUDA."""
+    """Use fake tensors of the CPU, and let norms, dropout and attention be like those on CUDA."""
     layer_norm = F.layer_norm
 
     def full(x: Tensor, shape: Any, eps: float) -> Tensor:
@@ -144,6 +145,7 @@ def like_cuda() -> Iterator[None]:
         return torch.native_dropout(x, p, training)[0]
 
     with FakeTensorMode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "MAX_TRAINING_KEYS", 0)  # always fused
         patch.setattr(F, "layer_norm", full)
         patch.setattr(F, "rms_norm", rms_norm)
         patch.setattr(F, "dropout", dropout)

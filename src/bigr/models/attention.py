@@ -15,7 +15,9 @@ MAX_TRAINING_KEYS = 512
 """With more keys, the weights that training has to keep would take too much memory."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False, is_fused: bool = False
+) -> Tensor:
     """Compute softmax(query key^T / sqrt(C)) value.
 
     In bfloat16 on a CPU, the attention weights are computed by products of matrices, because
@@ -27,6 +29,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False
         key: (B, H, K, C).
         value: (B, H, K, C).
         is_causal: whether query i only attends to the keys 0 to i. Then Q must be K.
+        is_fused: use PyTorch's fused attention in any case.
 
     Returns:
         (B, H, Q, C).
@@ -35,7 +38,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
     is_kept = torch.is_grad_enabled() and query.requires_grad and key.shape[2] > MAX_TRAINING_KEYS
-    if query.device.type != "cpu" or not is_bfloat16 or is_kept:
+    if is_fused or query.device.type != "cpu" or not is_bfloat16 or is_kept:
         # Without a tensor as mask, flash attention can be used.
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
     # The weights of a few images at a time, without autocast, which would make them float32.

@@ -42,6 +42,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.is_causal = is_causal
+        self.is_fused = False
+        """Whether the attention is fused even where products of matrices are faster."""
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
@@ -54,7 +56,8 @@ class Attention(nn.Module):
             key, value = memory.update(key, value)
         # A single position is the last one and attends to all others.
         is_causal = self.is_causal and x.shape[1] > 1
-        mixed = attend(query.transpose(1, 2), key, value, is_causal=is_causal)
+        query = query.transpose(1, 2)
+        mixed = attend(query, key, value, is_causal=is_causal, is_fused=self.is_fused)
         hidden: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return self.dropout(hidden)
 

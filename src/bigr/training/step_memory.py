@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
+from bigr.models.layers import TransformerLayer
 from bigr.models.training_draws import draw_training
 
 WEIGHT = GRADIENT = AVERAGE = 4
@@ -69,6 +70,7 @@ def kept_bytes(
     *,
     recomputes: bool = False,
     num_levels: int = 1,
+    is_cpu: bool = False,
 ) -> KeptBytes:
     """Measure what autograd keeps, with fake tensors, which have no values.
 
@@ -79,21 +81,28 @@ def kept_bytes(
         dtype: type of the matrix products; all but float32 is autocast.
         recomputes: whether transformer layers keep their inputs only.
         num_levels: noise levels per token.
+        is_cpu: whether the device is a CPU, where attention in bfloat16 keeps its weights.
     """
 
     def measured(num_layers: int, batch_size: int) -> int:
         small = dataclasses.replace(config, num_layers=num_layers)
-        return _kept(small, batch_size, dtype, recomputes, num_levels)
+        return _kept(small, batch_size, dtype, recomputes, num_levels, is_cpu)
 
-    one, two = measured(1, 1), measured(2, 1)
-    image, image_of_two = measured(1, 2) - one, measured(2, 2) - two
+    # From two and three images, because some copies are not needed for a single one.
+    one, two = measured(1, 2), measured(2, 2)
+    image, image_of_two = measured(1, 3) - one, measured(2, 3) - two
     layer, more = image_of_two - image, config.num_layers - 1
-    copies = (one - image) + more * ((two - image_of_two) - (one - image))
+    copies = (one - 2 * image) + more * ((two - 2 * image_of_two) - (one - 2 * image))
     return KeptBytes(copies, image + more * layer, layer)
 
 
 def _kept(
-    config: BiGRConfig, batch_size: int, dtype: torch.dtype, recomputes: bool, num_levels: int
+    config: BiGRConfig,
+    batch_size: int,
+    dtype: torch.dtype,
+    recomputes: bool,
+    num_levels: int,
+    is_cpu: bool,
 ) -> int:
     seen: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no other storage gets the same address
@@ -108,6 +117,8 @@ def _kept(
     with FakeTensorMode(), torch.device("cpu"):
         model = BiGR(config)
         model.transformer.recomputes = recomputes
+        for layer in model.transformer.layers:
+            cast(TransformerLayer, layer).attention.is_fused = not is_cpu
         weights = {p.untyped_storage()._cdata for p in model.parameters()}
         codes = torch.zeros(batch_size, config.seq_len, config.code_dim)
         labels = torch.zeros(batch_size, dtype=torch.int64)
@@ -134,6 +145,7 @@ def step_memory(
     accumulates: bool = False,
     recomputes: bool = False,
     num_levels: int = 1,
+    is_cpu: bool = False,
 ) -> StepMemory:
     """Return the memory of one device during a training step.
 
@@ -150,12 +162,13 @@ def step_memory(
         accumulates: whether an optimiser step has several batches.
         recomputes: whether the activations of transformer layers are recomputed.
         num_levels: noise levels per token.
+        is_cpu: whether the device is a CPU.
     """
     trained = num_weights if num_trained is None else num_trained
-    kept = kept_bytes(config, dtype, num_levels=num_levels)
+    kept = kept_bytes(config, dtype, num_levels=num_levels, is_cpu=is_cpu)
     activations = batch_size * kept.per_image
     if recomputes:
-        less = kept_bytes(config, dtype, recomputes=True, num_levels=num_levels)
+        less = kept_bytes(config, dtype, recomputes=True, num_levels=num_levels, is_cpu=is_cpu)
         activations = batch_size * (less.per_image + kept.layer)  # one layer at a time
     shares = num_devices if is_sharded else 1
     gathered = 0.0

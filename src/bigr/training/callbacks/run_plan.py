@@ -138,6 +138,7 @@ def _memory(trainer: Trainer, module: GeneratorModule, size: int, *, has_average
         accumulates=trainer.accumulate_grad_batches > 1,
         recomputes=model.transformer.recomputes,
         num_levels=module.levels_per_token,
+        is_cpu=module.device.type == "cpu",
     )
     parts = {
         "activations": need.activations,
