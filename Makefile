@@ -68,9 +68,10 @@ lint: $(DEV) ## style, spelling, who may import whom
 types: $(DEV) ## static types
 	"$(PY)" -m mypy
 
-bench: $(DEV) ## sampler, training step, data layer and scoring against plain ones, on this machine
+bench: $(DEV) ## sampler, training step, attention, data and scores against plain ones, on this machine
 	"$(PY)" bench/sampler.py
 	"$(PY)" bench/training_step.py
+	"$(PY)" bench/attention.py
 	"$(PY)" bench/data.py
 	"$(PY)" bench/evaluation.py
 
