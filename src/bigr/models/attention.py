@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, in the way that is fastest on each device.
+"""Scaled dot-product attention, with the fastest implementation for each device and type.
 
 Shapes: B batch, H heads, Q queries, K keys, C width of a head.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 WEIGHTS_PER_PART = 2**20
 """Attention weights (B, H, Q, K) that are computed at once; 2 MB, which fit into a CPU's cache."""
 MAX_TRAINING_KEYS = 512
-"""With more keys, the weights that training has to keep would take too much memory."""
+"""Training with more keys uses the fused attention, which keeps no attention weights."""
 
 
 def attend(
@@ -20,9 +20,9 @@ def attend(
 ) -> Tensor:
     """Compute softmax(query key^T / sqrt(C)) value.
 
-    In bfloat16 on a CPU, the attention weights are computed by products of matrices, because
-    PyTorch's fused attention is slow there, above all its backward pass: for heads of 32 values, it
-    takes 5 to 10 times as long. In float32, the fused one is as fast or faster, and more exact.
+    In bfloat16 on a CPU, it is computed with two matrix products and a softmax, because the
+    backward pass of PyTorch's fused attention is slow there: for heads of width 32, it takes 5 to
+    10 times as long. In float32, the fused attention is as fast or faster, and more exact.
 
     Args:
         query: (B, H, Q, C).
@@ -37,8 +37,11 @@ def attend(
     is_bfloat16 = query.dtype == torch.bfloat16 or (
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
-    is_kept = torch.is_grad_enabled() and query.requires_grad and key.shape[2] > MAX_TRAINING_KEYS
-    if is_fused or query.device.type != "cpu" or not is_bfloat16 or is_kept:
+    # Training keeps the weights for the backward pass.
+    needs_memory = (
+        torch.is_grad_enabled() and query.requires_grad and key.shape[2] > MAX_TRAINING_KEYS
+    )
+    if is_fused or query.device.type != "cpu" or not is_bfloat16 or needs_memory:
         # Without a tensor as mask, flash attention can be used.
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
     # The weights of a few images at a time, without autocast, which would make them float32.

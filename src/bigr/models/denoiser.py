@@ -38,7 +38,8 @@ class DenoiserLayers(NamedTuple):
     modulation: Callable[[Tensor], Tensor | Sequence[Tensor]]
     """(R, W) to (R, W) each: shift, 1 + scale and gate of each block; shift, 1 + scale at last.
 
-    They may be one tensor (R, P W) with all P parts."""
+    They may also be concatenated in one tensor (R, (3 n + 2) W), for n blocks.
+    """
     input: Product
     blocks: Sequence[tuple[Product, Product]]
     output: Product

@@ -43,7 +43,7 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.is_causal = is_causal
         self.is_fused = False
-        """Whether the attention is fused even where products of matrices are faster."""
+        """Whether PyTorch's fused attention is used even where matrix products are faster."""
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)

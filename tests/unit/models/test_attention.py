@@ -1,4 +1,4 @@
-"""Both ways to compute attention against an explicit loop in float64, and the choice of the way."""
+"""Both implementations of attention against a loop in float64, and which one is used."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_fewer_queries_than_keys() -> None:
     assert torch.allclose(whole[:, :, -1:].float(), last.float(), atol=0.02)
 
 
-def test_the_way_depends_on_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_implementation_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     fused = F.scaled_dot_product_attention
     calls: list[torch.Size] = []
 

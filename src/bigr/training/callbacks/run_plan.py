@@ -165,10 +165,10 @@ def _devices(device: torch.device, count: int) -> str:
 
 
 def _attention(module: GeneratorModule) -> str:
-    """Return which attention kernel PyTorch will choose."""
+    """Return which implementation of attention is used."""
     config, device = module.model.config, module.device
     if device.type != "cuda":
-        return "attention: products of matrices in bfloat16, else PyTorch's fused one for the CPU"
+        return "attention: matrix products in bfloat16, PyTorch's fused kernel in float32"
     from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 
     shape = (1, config.num_heads, config.seq_len + 1, config.dim // config.num_heads)
