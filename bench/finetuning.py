@@ -1,11 +1,14 @@
-"""Fine-tuning against training from scratch, on digits: ``python bench/finetuning.py FOLDER``.
+"""Fine-tuning against training from scratch, on digits and on clothes.
 
-A generator is trained on the digits 0 to 4. Then, the digits 5 to 9 are learnt in three ways: from
-scratch, by fine-tuning all weights in a third of the steps, and by LoRA in half of the steps. The
-new classes start as the null class. Samples are scored as in ``evaluation=digits``, with the
-held-out digits 5 to 9 as the reference, for several guidance scales, because a higher scale raises
-the accuracy and lowers the recall. Trained models and scores are kept in FOLDER, so that the
-command can be repeated after an interruption.
+    python bench/finetuning.py FOLDER
+    python bench/finetuning.py FOLDER --dataset fashion
+
+A generator is trained on the classes 0 to 4. Then, the classes 5 to 9 are learnt in three ways:
+from scratch, by fine-tuning all weights in a third of the steps, and by LoRA in half of the steps.
+The new classes start as the null class. Samples are scored as in ``evaluation=digits`` and
+``evaluation=fashion``, with the held-out images of the classes 5 to 9 as the reference, for several
+guidance scales, because a higher scale raises the accuracy and lowers the recall. Trained models
+and scores are kept in FOLDER, so that the command can be repeated after an interruption.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import torch
@@ -33,10 +36,15 @@ from bigr import BiGR, SamplerConfig, load_autoencoder, load_generator  # noqa: 
 from bigr.checkpoints.lora import LoRAConfig  # noqa: E402
 from bigr.checkpoints.native import save_generator  # noqa: E402
 from bigr.data.digits import load_digits  # noqa: E402
+from bigr.data.image_arrays import to_uint8  # noqa: E402
+from bigr.evaluation.own_classifier import own_network  # noqa: E402
+from bigr.evaluation.stored_images import find_images  # noqa: E402
 from bigr.inference.generate import Models, generate  # noqa: E402
+from bigr.inference.processes import ALONE  # noqa: E402
 from bigr.metrics.digit_classifier import DigitClassifier  # noqa: E402
 from bigr.metrics.digit_scores import NUM_NEIGHBOURS, pixel_features, reconstruct  # noqa: E402
 from bigr.metrics.manifold import precision_recall  # noqa: E402
+from bigr.metrics.own_network import OwnNetwork  # noqa: E402
 from bigr.models.codes import grid_to_tokens  # noqa: E402
 from bigr.training.callbacks.ema import EMA  # noqa: E402
 from bigr.training.generator_module import GeneratorModule  # noqa: E402
@@ -44,18 +52,122 @@ from bigr.training.optimizers import adamw, warmup_cosine  # noqa: E402
 
 NUM_CLASSES = 5
 IMAGE_SIZE = 16
+FASHION = "/usr/share/datasets/fashion-mnist"
 
 
-class DigitCodes(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of codes of five of the digits, whose bits are drawn anew each time."""
+class Data(Protocol):
+    """Images of ten classes with an installed B-AE and generator, and how samples are scored."""
 
-    def __init__(self, first: int, seed: int, batch_size: int) -> None:
+    @property
+    def name(self) -> str:
+        """Name of the installed models, and of the settings of the sampler."""
+
+    def bit_probs(self) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the bits of all training images, and their labels."""
+
+    def score(self, images: Tensor, labels: Tensor, first: int) -> dict[str, float]:
+        """Return accuracy, precision and recall of samples of the classes from ``first`` on.
+
+        Args:
+            images: (n, 3, H, W) in [-1, 1].
+            labels: (n,) classes of the samples, from 0 on.
+            first: class of the images that the label 0 stands for.
+        """
+
+
+class Digits:
+    """Digits at 16x16 pixels, with features and a classifier of pixels."""
+
+    name = "digits"
+
+    def bit_probs(self) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the bits of all training images, and their labels."""
         digits = load_digits("train", IMAGE_SIZE)
-        chosen = (digits.labels >= first) & (digits.labels < first + NUM_CLASSES)
-        self.labels = digits.labels[chosen] - first
         with torch.inference_mode():
-            probs = load_autoencoder("digits").encode(digits.images[chosen])
-        self.bit_probs = grid_to_tokens(probs).clone()
+            probs = load_autoencoder("digits").encode(digits.images)
+        return grid_to_tokens(probs).clone(), digits.labels
+
+    def score(self, images: Tensor, labels: Tensor, first: int) -> dict[str, float]:
+        """Compare samples with the reconstructions of held-out digits."""
+        test = load_digits("test", IMAGE_SIZE)
+        chosen = (test.labels >= first) & (test.labels < first + NUM_CLASSES)
+        reference = reconstruct(load_autoencoder("digits"), test.images[chosen])
+        manifold = precision_recall(
+            pixel_features(images), pixel_features(reference), NUM_NEIGHBOURS
+        )
+        classifier = DigitClassifier(load_digits("train", IMAGE_SIZE))
+        return {
+            "accuracy": classifier.accuracy(images, labels + first),
+            "precision": manifold.precision,
+            "recall": manifold.recall,
+        }
+
+
+class Clothes:
+    """Fashion-MNIST at 32x32 pixels, with a classifier that is trained once and cached."""
+
+    name = "fashion"
+
+    def bit_probs(self) -> tuple[Tensor, Tensor]:
+        """Return the more likely bits of all training images, and their labels."""
+        images = find_images(FASHION, "root", image_size=32, split="train")
+        autoencoder = load_autoencoder("fashion")
+        codes = []
+        with torch.inference_mode():
+            for part in torch.arange(len(images)).split(500):
+                pixels = images.batch(part.tolist()).float() / 127.5 - 1
+                codes.append(grid_to_tokens(autoencoder.encode(pixels)) > 0.5)
+        labels = images.labels()
+        assert labels is not None
+        return torch.cat(codes).float(), labels
+
+    @functools.cached_property
+    def network(self) -> OwnNetwork:
+        """The classifier of ``evaluation=fashion``."""
+        return own_network(
+            FASHION,
+            32,
+            split="val",
+            processes=ALONE,
+            training=FASHION,
+            name="fashion",
+            max_steps=6000,
+        )
+
+    def score(self, images: Tensor, labels: Tensor, first: int) -> dict[str, float]:
+        """Compare samples with held-out images, in the features of the classifier."""
+        test = find_images(FASHION, "root", image_size=32, split="val")
+        known = test.labels()
+        assert known is not None
+        chosen = ((known >= first) & (known < first + NUM_CLASSES)).nonzero().flatten()
+        reference = self.network(test.batch(chosen.tolist()))
+        found = self.network(to_uint8(images))
+        assert found.logits is not None
+        manifold = precision_recall(found.pool, reference.pool, NUM_NEIGHBOURS)
+        return {
+            "accuracy": float((found.logits.argmax(dim=1) == labels + first).double().mean()),
+            "precision": manifold.precision,
+            "recall": manifold.recall,
+        }
+
+
+DATA: dict[str, Data] = {"digits": Digits(), "fashion": Clothes()}
+
+
+@functools.cache
+def bit_probs(dataset: str) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of the bits of all training images, computed once."""
+    return DATA[dataset].bit_probs()
+
+
+class Codes(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches of codes of five of the classes, whose bits are drawn anew each time."""
+
+    def __init__(self, dataset: str, first: int, seed: int, batch_size: int) -> None:
+        probs, labels = bit_probs(dataset)
+        chosen = (labels >= first) & (labels < first + NUM_CLASSES)
+        self.labels = labels[chosen] - first
+        self.bit_probs = probs[chosen]
         self.seed = seed
         self.batch_size = batch_size
 
@@ -68,13 +180,20 @@ class DigitCodes(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def train(
-    first: int, steps: int, seed: int, lr: float, *, batch_size: int = 64, **settings: Any
+    dataset: str,
+    first: int,
+    steps: int,
+    seed: int,
+    lr: float,
+    *,
+    batch_size: int = 64,
+    precision: Any = "32-true",
+    **settings: Any,
 ) -> GeneratorModule:
-    """Train a generator on five digits, and return the module with its averaged weights."""
+    """Train a generator on five classes, and return the module with its averaged weights."""
     torch.manual_seed(seed)
-    sizes = {"num_classes": NUM_CLASSES, "dropout": 0.0}
-    config = type(load_generator("digits").config)(
-        **{**vars(load_generator("digits").config), **sizes}
+    config = dataclasses.replace(
+        load_generator(dataset).config, num_classes=NUM_CLASSES, dropout=0.0
     )
     schedule = functools.partial(
         warmup_cosine, total_steps=steps, warmup_steps=min(50, steps // 4), final_factor=0.05
@@ -91,6 +210,7 @@ def train(
         devices=1,
         max_steps=steps,
         max_epochs=-1,
+        precision=precision,
         callbacks=[EMA(decay=0.99)],
         gradient_clip_val=1.0,
         logger=False,
@@ -98,30 +218,21 @@ def train(
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    loader: Any = torch.utils.data.DataLoader(DigitCodes(first, seed, batch_size), batch_size=None)
+    loader: Any = torch.utils.data.DataLoader(
+        Codes(dataset, first, seed, batch_size), batch_size=None
+    )
     trainer.fit(module, loader)
     return module
 
 
-def score(model: BiGR, first: int, count: int, scale: float) -> dict[str, float]:
-    """Return accuracy, precision and recall of samples of a generator of five digits."""
-    autoencoder = load_autoencoder("digits")
+def score(dataset: str, model: BiGR, first: int, count: int, scale: float) -> dict[str, float]:
+    """Return accuracy, precision and recall of samples of a generator of five classes."""
     labels = torch.arange(count) % NUM_CLASSES
-    sampler = dataclasses.replace(SamplerConfig.preset("digits"), guidance_scale=scale)
+    sampler = dataclasses.replace(SamplerConfig.preset(dataset), guidance_scale=scale)
     with torch.inference_mode():
-        images = generate(
-            Models(model.eval(), autoencoder), sampler, labels, seed=0, batch_size=100
-        )
-    test = load_digits("test", IMAGE_SIZE)
-    chosen = (test.labels >= first) & (test.labels < first + NUM_CLASSES)
-    reference = reconstruct(autoencoder, test.images[chosen])
-    manifold = precision_recall(pixel_features(images), pixel_features(reference), NUM_NEIGHBOURS)
-    classifier = DigitClassifier(load_digits("train", IMAGE_SIZE))
-    return {
-        "accuracy": classifier.accuracy(images, labels + first),
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-    }
+        models = Models(model.eval(), load_autoencoder(dataset))
+        images = generate(models, sampler, labels, seed=0, batch_size=100)
+    return DATA[dataset].score(images, labels, first)
 
 
 class Parts:
@@ -142,10 +253,15 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
     place = folder / f"seed_{seed}"
     place.mkdir(parents=True, exist_ok=True)
     base = place / "zero_to_four.safetensors"
-    common = {"batch_size": options.batch_size, "levels_per_token": options.levels_per_token}
+    common = {
+        "batch_size": options.batch_size,
+        "precision": options.precision,
+        "levels_per_token": options.levels_per_token,
+    }
+    dataset = options.dataset
     if not base.exists():
         options.parts.take()
-        trained = train(0, options.steps, seed, options.lr, **common)
+        trained = train(dataset, 0, options.base_steps or options.steps, seed, options.lr, **common)
         save_generator(trained.model, base)
     from_base = {"init_from": str(base), "class_rows": "new"}
     lora = LoRAConfig(rank=options.rank, alpha=options.alpha, targets=tuple(options.targets))
@@ -162,7 +278,7 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
         about = model.with_suffix(".json")
         if not about.exists():
             options.parts.take()
-            module = train(5, steps, seed + 100, lr, **common, **settings)
+            module = train(dataset, 5, steps, seed + 100, lr, **common, **settings)
             trained_sizes = [p.numel() for p in module.model.parameters() if p.requires_grad]
             save_generator(module.sampled_model(), model)
             about.write_text(json.dumps({"steps": steps, "trained": sum(trained_sizes)}))
@@ -171,7 +287,7 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
             file = model.with_name(f"{model.stem}_{scale:g}_{options.count}.json")
             if not file.exists():
                 options.parts.take()
-                found = score(load_generator(model), 5, options.count, scale)
+                found = score(dataset, load_generator(model), 5, options.count, scale)
                 file.write_text(json.dumps(found))
             results[name, scale] = {**json.loads(file.read_text()), **json.loads(about.read_text())}
             print(seed, name, scale, results[name, scale], flush=True)
@@ -199,7 +315,10 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--dataset", choices=list(DATA), default="digits")
     parser.add_argument("--steps", type=int, default=2400, help="steps of training from scratch")
+    parser.add_argument("--base-steps", type=int, help="steps of the first training, if others")
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster on some CPUs")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--levels-per-token", type=int, default=4, help="as in make demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

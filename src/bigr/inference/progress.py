@@ -26,6 +26,10 @@ LINES_APART = 10.0
 def progress(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
     """Yield a function that advances the bar; without a terminal it writes log lines instead.
 
+    Log lines estimate the speed from the units after those that are reported first, because these
+    may include preparations, such as the training of a classifier, or earlier work after an
+    interruption.
+
     Args:
         total: number of units, or None if it is not known.
         unit: what is counted, in the plural.
@@ -38,20 +42,27 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
         ):
             yield bar.update
         return
-    done = 0
+    done = skipped = 0
     start = last = time.monotonic()
 
     def advance(count: int) -> None:
-        nonlocal done, last
+        nonlocal done, skipped, start, last
         now = time.monotonic()
+        is_first = done == 0
         done = done + count if total is None else min(done + count, total)
-        if count and (now - last >= LINES_APART or done == total):
+        is_complete = done == total
+        if count and (now - last >= LINES_APART or is_complete):
             last = now
-            rate = done / max(now - start, 1e-9)
-            counted = f"{done}/{total} {unit}"
+            text = f"{done}/{total} {unit}"
             if total is None:
-                counted = f"{done} {unit.removesuffix('s') if done == 1 else unit}"
-            left = f", {duration((total - done) / rate)} left" if total and done < total else ""
-            log.info("%s, %s%s", counted, speed(rate, unit), left)
+                text = f"{done} {unit.removesuffix('s') if done == 1 else unit}"
+            if is_complete or not is_first:
+                rate = (done - skipped) / max(now - start, 1e-9)
+                text += f", {speed(rate, unit)}"
+                if total and not is_complete:
+                    text += f", {duration((total - done) / rate)} left"
+            log.info("%s", text)
+        if is_first:
+            skipped, start = done, now
 
     yield advance
