@@ -1,4 +1,7 @@
-"""Attention in a training step in bfloat16 on a CPU: ours against the fused one of PyTorch."""
+"""Attention in bfloat16 on a CPU: ours against PyTorch's fused one, with and without gradients.
+
+Without gradients, ours is the fused one on processors with AMX.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +25,37 @@ CASES = {  # images, heads, positions, width of a head
     "256 tokens": (4, 8, 257, 64),
     "BiGR-L": (2, 16, 257, 64),
 }
+WITHOUT_GRADIENTS = {**CASES, "1,024 tokens": (2, 8, 1025, 64)}
 
 
 def main() -> None:
     options = arguments(__doc__, rounds=20)
-    for name, shape in CASES.items():
-        compare(
-            f"attention, {name}, {'x'.join(map(str, shape))}",
-            _step(F.scaled_dot_product_attention, shape),
-            _step(attend, shape),
-            options.rounds,
-        )
+    for trained, cases in ((True, CASES), (False, WITHOUT_GRADIENTS)):
+        for name, shape in cases.items():
+            compare(
+                f"attention {'with' if trained else 'without'} gradients, {name}, "
+                f"{'x'.join(map(str, shape))}",
+                _step(F.scaled_dot_product_attention, shape, trained),
+                _step(attend, shape, trained),
+                options.rounds,
+            )
 
 
-def _step(function: Callable[..., Tensor], shape: tuple[int, ...]) -> Callable[[], None]:
+def _step(
+    function: Callable[..., Tensor], shape: tuple[int, ...], is_trained: bool
+) -> Callable[[], None]:
     images, heads, positions, width = shape
     # As the transformer lays them out: positions before heads.
     query, key, value, gradient = (
         torch.randn(images, positions, heads, width, dtype=torch.bfloat16).transpose(1, 2)
         for _ in range(4)
     )
-    inputs = [one.requires_grad_() for one in (query, key, value)]
+    inputs = [one.requires_grad_(is_trained) for one in (query, key, value)]
 
     def step() -> None:
+        if not is_trained:
+            function(*inputs)
+            return
         torch.autograd.grad(function(*inputs), inputs, gradient)
 
     return step

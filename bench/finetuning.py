@@ -36,7 +36,7 @@ from bigr import BiGR, SamplerConfig, load_autoencoder, load_generator  # noqa: 
 from bigr.checkpoints.lora import LoRAConfig  # noqa: E402
 from bigr.checkpoints.native import save_generator  # noqa: E402
 from bigr.data.digits import load_digits  # noqa: E402
-from bigr.data.image_arrays import to_uint8  # noqa: E402
+from bigr.data.image_arrays import to_float, to_uint8  # noqa: E402
 from bigr.evaluation.own_classifier import own_network  # noqa: E402
 from bigr.evaluation.stored_images import find_images  # noqa: E402
 from bigr.inference.generate import Models, generate  # noqa: E402
@@ -69,7 +69,7 @@ class Data(Protocol):
         """Return accuracy, precision and recall of samples of the classes from ``first`` on.
 
         Args:
-            images: (n, 3, H, W) in [-1, 1].
+            images: (n, 3, H, W) in [0, 1].
             labels: (n,) classes of the samples, from 0 on.
             first: class of the images that the label 0 stands for.
         """
@@ -115,7 +115,7 @@ class Clothes:
         codes = []
         with torch.inference_mode():
             for part in torch.arange(len(images)).split(500):
-                pixels = images.batch(part.tolist()).float() / 127.5 - 1
+                pixels = to_float(images.batch(part.tolist()))
                 codes.append(grid_to_tokens(autoencoder.encode(pixels)) > 0.5)
         labels = images.labels()
         assert labels is not None

@@ -9,10 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigr.models.cpu import cpu_supports
+
 WEIGHTS_PER_PART = 2**20
-"""Attention weights (B, H, Q, K) that are computed at once; 2 MB, which fit into a CPU's cache."""
+"""Attention weights (heads, Q, K) that are computed at once; 2 MB, which fit into a CPU's cache."""
 MAX_TRAINING_KEYS = 512
 """Training with more keys uses the fused attention, which keeps no attention weights."""
+HAS_MATRIX_UNIT = cpu_supports("amx_bf16")
+"""Whether the processor has AMX, which PyTorch's fused attention in bfloat16 uses."""
 
 
 def attend(
@@ -20,9 +24,10 @@ def attend(
 ) -> Tensor:
     """Compute softmax(query key^T / sqrt(C)) value.
 
-    In bfloat16 on a CPU, it is computed with two matrix products and a softmax, because the
-    backward pass of PyTorch's fused attention is slow there: for heads of width 32, it takes 5 to
-    10 times as long. In float32, the fused attention is as fast or faster, and more exact.
+    In bfloat16 on a CPU, it is computed with two matrix products and a softmax where these are
+    faster than PyTorch's fused attention, whose backward pass takes 5 to 10 times as long for heads
+    of width 32. Without gradients, this only holds for processors without AMX. In float32, the
+    fused attention is as fast or faster, and more exact.
 
     Args:
         query: (B, H, Q, C).
@@ -38,15 +43,14 @@ def attend(
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
     # Training keeps the weights for the backward pass.
-    needs_memory = (
-        torch.is_grad_enabled() and query.requires_grad and key.shape[2] > MAX_TRAINING_KEYS
-    )
-    if is_fused or query.device.type != "cpu" or not is_bfloat16 or needs_memory:
+    is_trained = torch.is_grad_enabled() and query.requires_grad
+    is_fused_better = key.shape[2] > MAX_TRAINING_KEYS if is_trained else HAS_MATRIX_UNIT
+    if is_fused or query.device.type != "cpu" or not is_bfloat16 or is_fused_better:
         # Without a tensor as mask, flash attention can be used.
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
-    # The weights of a few images at a time, without autocast, which would make them float32.
-    images = max(1, WEIGHTS_PER_PART // (query.shape[1] * query.shape[2] * key.shape[2]))
-    inputs = [one.to(torch.bfloat16).split(images) for one in (query, key, value)]
+    # The weights of a few heads at a time, without autocast, which would make them float32.
+    heads = max(1, WEIGHTS_PER_PART // (query.shape[2] * key.shape[2]))
+    inputs = [one.to(torch.bfloat16).flatten(0, 1).split(heads) for one in (query, key, value)]
     mixed = []
     with torch.autocast("cpu", enabled=False):
         for queries, keys, values in zip(*inputs, strict=True):
@@ -55,4 +59,5 @@ def attend(
                 seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
                 scores = scores.masked_fill(~seen, -torch.inf)
             mixed.append(scores.softmax(-1) @ values)
-    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    return whole.unflatten(0, query.shape[:2])

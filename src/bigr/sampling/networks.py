@@ -6,7 +6,7 @@ Shapes: B images, N tokens per image, K bits, D width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
+from bigr.models.cpu import cpu_supports
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.key_value_memory import Memory
 from bigr.models.transcoder import BinaryTranscoder
@@ -191,7 +192,4 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    # Releases of PyTorch that cannot tell count as processors without these products.
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    is_native = any(capabilities.get(name, False) for name in BFLOAT16_PRODUCTS)
-    return is_native and torch.backends.mkldnn.is_available()
+    return cpu_supports(*BFLOAT16_PRODUCTS) and torch.backends.mkldnn.is_available()

@@ -34,7 +34,7 @@ def test_output_and_gradients(
     dtype: torch.dtype, is_causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = _draw(dtype=dtype)
-    monkeypatch.setattr(attention, "WEIGHTS_PER_PART", 2 * 2 * 17 * 17)  # two of the three images
+    monkeypatch.setattr(attention, "WEIGHTS_PER_PART", 4 * 17 * 17)  # four of the six heads
     exact = [one.detach().double().requires_grad_() for one in inputs]
     seed = torch.randn(3, 2, 17, 8, generator=torch.Generator().manual_seed(1))
     results = []
@@ -64,13 +64,19 @@ def test_autocast_gives_bfloat16() -> None:
     assert (mixed.double() - expected).abs().max() < 0.03
 
 
-def test_fewer_queries_than_keys() -> None:
+@pytest.mark.parametrize("has_matrix_unit", [False, True])
+def test_fewer_queries_than_keys(has_matrix_unit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "HAS_MATRIX_UNIT", has_matrix_unit)
     query, key, value = [one.detach() for one in _draw(dtype=torch.bfloat16)]
     whole, last = attend(query, key, value), attend(query[:, :, -1:], key, value)
     assert torch.allclose(whole[:, :, -1:].float(), last.float(), atol=0.02)
 
 
-def test_which_implementation_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_matrix_unit", [False, True])
+def test_which_implementation_is_used(
+    has_matrix_unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "HAS_MATRIX_UNIT", has_matrix_unit)
     fused = F.scaled_dot_product_attention
     calls: list[torch.Size] = []
 
@@ -91,6 +97,7 @@ def test_which_implementation_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_fused(MAX_TRAINING_KEYS, torch.bfloat16)
     assert is_fused(MAX_TRAINING_KEYS + 1, torch.bfloat16)  # memory of the backward pass
     with torch.no_grad():
-        assert not is_fused(MAX_TRAINING_KEYS + 1, torch.bfloat16)
+        assert is_fused(17, torch.bfloat16) == has_matrix_unit
+        assert is_fused(MAX_TRAINING_KEYS + 1, torch.bfloat16) == has_matrix_unit
     with torch.autocast("cpu", torch.bfloat16):
         assert not is_fused(17, torch.float32)
