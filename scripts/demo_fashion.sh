@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains a B-AE and a generator on Fashion-MNIST, and scores 5,000 samples next to reconstructions and real
-# images. After an interruption, the same command continues where it stopped; to start over, remove the folder.
+# Trains a B-AE and a generator on Fashion-MNIST, and scores 5,000 samples next to real test images and their
+# reconstructions. After an interruption, the same command continues where it stopped; to start over, remove the folder.
 #
 #   scripts/demo_fashion.sh [folder, by default outputs/fashion] [folder of Fashion-MNIST]
 #
@@ -38,12 +38,12 @@ say "3/6 train the generator on the codes"
   task.autoencoder="$folder/autoencoder/autoencoder.safetensors" \
   hydra.run.dir="$folder/generator" resume=auto
 
-say "4/6 score training images, reconstructions of the test set, and samples"
+say "4/6 score one half of the test set, its reconstructions, and samples against the other half"
 "$python" -m bigr.evaluate evaluation=reconstruction data=fashion "data.root=$images" data.num_workers=0 \
   evaluation.deterministic=true evaluation.save_images=true \
   autoencoder="$folder/autoencoder" hydra.run.dir="$folder/scores/errors"
-score real samples="$images" evaluation.samples_split=train
-score reconstructions samples="$folder/scores/errors/reconstructions.npz"
+score real samples="$images" evaluation.samples_split=val_even
+score reconstructions samples="$folder/scores/errors/reconstructions.npz" evaluation.samples_split=val_even
 score samples pretrained="$folder"
 "$python" -m bigr.evaluate compare "$folder"/scores/{real,reconstructions,samples} --output "$folder/scores"
 

@@ -39,7 +39,7 @@ from bigr.evaluation.references import cached_reference, check_count, reference_
 from bigr.evaluation.report import Report
 from bigr.evaluation.report_text import sampler_text
 from bigr.evaluation.sample_archive import write_samples
-from bigr.evaluation.stored_images import StoredImages, find_images
+from bigr.evaluation.stored_images import StoredImages, find_images, whole_split
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.features import FeatureNetwork
 from bigr.metrics.own_network import OwnNetwork
@@ -269,7 +269,7 @@ class FidelityEvaluation(FidelitySettings):
         return own_network(
             self.reference,
             supply.image_size,
-            split=self.reference_split,
+            split=whole_split(self.reference_split),
             processes=context.processes,
             labels=supply.labels,
             training=self.training,

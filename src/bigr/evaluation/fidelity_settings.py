@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from bigr.evaluation.fidelity_names import TITLES
+from bigr.evaluation.stored_images import Split
 from bigr.schema import NOT_HUGE, Check, NonNegativeInt, PositiveInt, check_fields
 
 FULL_COUNT = 50_000
@@ -31,11 +32,12 @@ class FidelitySettings:
     Args:
         reference: ADM's ``.npz``, one that was written here, or images: a folder, an ``.npz`` with
             an array ``arr_0``, or ``digits``.
-        reference_split: split of a folder that has several.
+        reference_split: split of a folder that has several, or its images with even or odd numbers,
+            see :data:`bigr.evaluation.stored_images.Split`.
         reference_count: number of images that the reference must be made of; None accepts any.
         samples: images to compare, in any form of ``reference`` except statistics; None generates
             them.
-        samples_split: split of a folder of samples that has several.
+        samples_split: the same for a folder of samples.
         training: images that the generator was trained on, in any form of ``samples``: the report
             shows samples next to the nearest of them, and ``network=own`` learns their classes.
             None takes the images of the reference for both.
@@ -67,10 +69,10 @@ class FidelitySettings:
     """
 
     reference: str | None = None
-    reference_split: Literal["train", "val"] = "val"
+    reference_split: Split = "val"
     reference_count: PositiveInt | None = None
     samples: str | None = None
-    samples_split: Literal["train", "val"] = "val"
+    samples_split: Split = "val"
     training: str | None = None
     against: str | None = None
     image_size: PositiveInt | None = None

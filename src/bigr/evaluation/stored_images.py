@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,10 @@ from bigr.data.sources.folder import FolderSource
 from bigr.data.sources.source import ImageSource
 
 DIGITS = "digits"
+Split = Literal["train", "val", "train_even", "train_odd", "val_even", "val_odd"]
+"""A split of a dataset, or a half of it: its images with even or odd numbers, from 0 on."""
+HALVES = {"even": 0, "odd": 1}
+"""Number of the first image of each half."""
 
 
 class DatasetImages:
@@ -133,18 +138,65 @@ class ArchivedImages:
         size = int(np.prod(self.shape[1:]))
         with naming(self.path):
             self.file.seek(self.start + indices.start * size)
-            data = self.file.read(len(indices) * size)
-        pixels = np.frombuffer(data, np.uint8).reshape(-1, *self.shape[1:])
+            data = self.file.read((indices[-1] + 1 - indices.start) * size)
+        pixels = np.frombuffer(data, np.uint8).reshape(-1, *self.shape[1:])[:: indices.step]
         return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous()
 
 
-StoredImages = DatasetImages | ArchivedImages
+class HalfOfImages:
+    """Every second image of a set, so that it can be compared with the others.
+
+    Reconstructions of a test set are closer to their own originals than other images can be.
+    Comparing those of one half with the originals of the other half avoids this.
+
+    Args:
+        images: the set.
+        half: ``even`` or ``odd`` numbers.
+    """
+
+    def __init__(self, images: DatasetImages | ArchivedImages, half: str) -> None:
+        self.images = images
+        self.half = half
+        self.numbers = range(HALVES[half], len(images), 2)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.images.image_size
+
+    def labels(self) -> Tensor | None:
+        """Return the classes (n,) int64 of the images; None if there are fewer than two."""
+        found = self.images.labels()
+        return None if found is None else found[self.numbers.start :: 2]
+
+    def name(self, index: int) -> str:
+        """Return the name under which users find an image."""
+        return self.images.name(self.numbers[index])
+
+    def fingerprint(self) -> str:
+        """Return the checksum of the set with the name of the half."""
+        return f"{self.images.fingerprint()} {self.half}"
+
+    def batch(self, indices: range) -> Tensor:
+        """Return some of the images, (B, 3, H, W) uint8."""
+        return self.images.batch(self.numbers[indices.start : indices.stop : indices.step])
+
+
+StoredImages = DatasetImages | ArchivedImages | HalfOfImages
+
+
+def whole_split(split: str) -> str:
+    """Return the split that a half belongs to; other splits are returned unchanged."""
+    return split.split("_", maxsplit=1)[0]
 
 
 def find_images(
     where: str, key: str, *, image_size: int | None = None, split: str = "val"
 ) -> StoredImages:
-    """Find the images of a folder, a file or a built-in dataset.
+    """Find the images of a folder, a file or a built-in dataset, or half of them.
 
     Args:
         where: an ``.npz`` with images ``arr_0``, ``digits``, or a folder that
@@ -152,11 +204,19 @@ def find_images(
         key: name of the setting, for messages.
         image_size: side of the square to which images of a folder are cropped, as ADM does. None
             expects squares of one size. The images of an ``.npz`` are never resized.
-        split: split of a folder that has several, and of the digits.
+        split: split of a folder that has several, and of the digits; see :data:`Split`.
 
     Raises:
         ValueError: if there are no such images, or they have other sizes.
     """
+    found = _find_whole(where, key, image_size, whole_split(split))
+    half = split.removeprefix(f"{whole_split(split)}_")
+    return HalfOfImages(found, half) if half in HALVES else found
+
+
+def _find_whole(
+    where: str, key: str, image_size: int | None, split: str
+) -> DatasetImages | ArchivedImages:
     path = Path(where).expanduser()
     if where == DIGITS and not path.exists():
         size = image_size or NATIVE_SIZE

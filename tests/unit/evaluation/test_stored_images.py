@@ -39,6 +39,41 @@ def test_archive(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
     assert ArchivedImages(tmp_path / "b.npz").fingerprint() != images.fingerprint()
 
 
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+@pytest.mark.parametrize("count", [10, 11])
+def test_halves(tmp_path: Path, kind: str, count: int) -> None:
+    """The even and the odd images, with their classes and names, are all images together."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    labels = np.arange(count) % 3
+    where = tmp_path / "images.npz"
+    if kind == "archive":
+        np.savez(where, arr_0=pixels, arr_1=labels)
+    else:
+        where = tmp_path / "images"
+        for number, image in enumerate(pixels):
+            path = where / "val" / f"class{labels[number]}" / f"{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    whole = find_images(str(where), "samples")
+    found_labels = whole.labels()
+    assert found_labels is not None
+    for start, half in enumerate(("val_even", "val_odd")):
+        images = find_images(str(where), "samples", split=half)
+        numbers = range(start, count, 2)
+        assert len(images) == len(numbers)
+        assert images.image_size == 4
+        assert images.fingerprint() != whole.fingerprint()
+        assert [images.name(i) for i in range(len(images))] == [whole.name(i) for i in numbers]
+        part = images.labels()
+        assert part is not None
+        assert part.tolist() == found_labels[start::2].tolist()
+        for chosen in (range(len(images)), range(1, 4)):
+            expected = torch.cat(
+                [whole.batch(range(n, n + 1)) for n in numbers[chosen.start : chosen.stop]]
+            )
+            assert torch.equal(images.batch(chosen), expected)
+
+
 @pytest.mark.parametrize("bad", [np.zeros((2, 4, 4, 3)), np.zeros((2, 4, 4), np.uint8)])
 def test_arrays_that_are_no_images(tmp_path: Path, bad: np.ndarray[Any, Any]) -> None:
     np.savez(tmp_path / "a.npz", arr_0=bad)
