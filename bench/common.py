@@ -36,6 +36,8 @@ SIZES = BiGRConfig(
 
 L = BiGRConfig.preset("l", grid_size=16, code_dim=24, num_classes=1000)
 """BiGR-L-d24 at 256x256."""
+XL = BiGRConfig.preset("xl", grid_size=16, code_dim=24, num_classes=1000)
+"""BiGR-XL-d24 at 256x256."""
 
 
 def matrix_rate(dtype: torch.dtype) -> float:

@@ -3,6 +3,7 @@
     python bench/sampler.py           # one iteration of BiGR-L, and whole images of a smaller model
     python bench/sampler.py --image   # a whole image of BiGR-L, about ten minutes on two cores
     python bench/sampler.py --growth  # how the time grows from 256 to 1,024 tokens
+    python bench/sampler.py --guide   # BiGR-XL guided by itself and by BiGR-L, about ten minutes
 
 The plain sampler works as the released code does: every token passes through the whole denoising
 chain in each iteration, and both halves of guidance are separate passes.
@@ -22,7 +23,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from bench.common import SIZES, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
+from bench.common import SIZES, XL, L, arguments, compare, confident, matrix_rate, randomised  # noqa: E402
 from bigr import BiGR, ExecutionConfig, Sampler, SamplerConfig  # noqa: E402
 from bigr.presets import load_preset  # noqa: E402
 from bigr.sampling.random_numbers import SeededNoise  # noqa: E402
@@ -37,12 +38,14 @@ SETTINGS = SamplerConfig(
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=2, flags=("image", "growth"))
+    options = arguments(__doc__, rounds=2, flags=("image", "growth", "guide"))
     if options.image:
         whole_image_of_l()
     if options.growth:
         growth(options.rounds)
-    if options.image or options.growth:
+    if options.guide:
+        xl_guided_by_l(options.rounds)
+    if options.image or options.growth or options.guide:
         return
     one_iteration_at_l(options.rounds)
     bench("a model as sure as a trained one", confident(SIZES).eval(), options.rounds)
@@ -126,6 +129,31 @@ def growth(rounds: int) -> None:
             f"{medians[1] / medians[0]:.2f} times as long",
             flush=True,
         )
+
+
+def xl_guided_by_l(rounds: int) -> None:
+    """Print the arithmetic and the seconds of an image of XL with guidance by itself and by L."""
+    model, guide = confident(XL).eval(), confident(L).eval()
+    classes, settings = torch.zeros(1, dtype=torch.int64), SamplerConfig.preset("paper_xl")
+    samplers = {
+        name: Sampler(settings, ExecutionConfig(precision="auto"), guide=guiding)
+        for name, guiding in (("itself", None), ("L", guide))
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in samplers}
+    flops: dict[str, float] = {}
+    for number in range(rounds + 1):  # the first image includes preparing the weights
+        for name, sampler in samplers.items():
+            before, began = sampler.flops, time.perf_counter()
+            sampler.sample(model, classes, seeds=[number])
+            seconds[name].append(time.perf_counter() - began)
+            flops[name] = sampler.flops - before
+    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    for name, median in medians.items():
+        print(f"XL guided by {name}: {flops[name] / 1e12:.1f} TFLOP, {median:.1f} s", flush=True)
+    print(
+        f"guided by L: {flops['L'] / flops['itself']:.2f} of the arithmetic, "
+        f"{medians['L'] / medians['itself']:.2f} of the time"
+    )
 
 
 def bench(name: str, model: BiGR, rounds: int) -> None:
