@@ -192,7 +192,9 @@ def test_any_batch_size_and_an_interruption_give_the_same_numbers(
     assert report is not None
     assert undisturbed is not None
     assert report.figures == undisturbed.figures
-    assert report.figures == pytest.approx(whole.figures, rel=1e-9)
+    # Other parts are summed in another order, and the square roots of eigenvalues close to zero, of
+    # which the distance consists, amplify its rounding.
+    assert report.figures == pytest.approx(whole.figures, rel=1e-6)
 
 
 def test_pictures_that_were_replaced_are_not_mistaken_for_the_old_ones(tmp_path: Path) -> None:
