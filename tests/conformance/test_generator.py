@@ -79,7 +79,8 @@ def test_loss(generator: BiGR, generator_io: Arrays, name: str, settings: dict[s
     transcoder.load_state_dict(generator.transcoder.state_dict())
     actual = transcoder.loss(io["dn_x0"], io["dn_t"], io["dn_xt"], io["dn_cond"]).loss
     # Without the 1e-6 in the denominators of its posteriors, aux_0.1 differs by 4e-6.
-    torch.testing.assert_close(actual, io[name], rtol=0, atol=1e-6)
+    # The relative tolerance is a few units in the last place, by which processors differ.
+    torch.testing.assert_close(actual, io[name], rtol=5e-7, atol=1e-6)
 
 
 def test_accuracy(generator: BiGR, generator_io: Arrays) -> None:
