@@ -3,7 +3,7 @@
     python bench/sampler.py           # one iteration of BiGR-L, and whole images of a smaller model
     python bench/sampler.py --image   # a whole image of BiGR-L, about ten minutes on two cores
     python bench/sampler.py --growth  # how the time grows from 256 to 1,024 tokens
-    python bench/sampler.py --guide   # BiGR-XL guided by itself and by BiGR-L, about ten minutes
+    python bench/sampler.py --guide   # BiGR-XL guided by itself and by BiGR-L, about 20 minutes
 
 The plain sampler works as the released code does: every token passes through the whole denoising
 chain in each iteration, and both halves of guidance are separate passes.
