@@ -32,19 +32,17 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from bench.recipes import FASHION, scoring_network  # noqa: E402
 from bigr import BiGR, SamplerConfig, load_autoencoder, load_generator  # noqa: E402
 from bigr.checkpoints.lora import LoRAConfig  # noqa: E402
 from bigr.checkpoints.native import save_generator  # noqa: E402
 from bigr.data.digits import load_digits  # noqa: E402
 from bigr.data.image_arrays import to_float, to_uint8  # noqa: E402
-from bigr.evaluation.own_classifier import own_network  # noqa: E402
 from bigr.evaluation.stored_images import find_images  # noqa: E402
-from bigr.inference.generate import Models, generate  # noqa: E402
-from bigr.inference.processes import ALONE  # noqa: E402
+from bigr.inference.generate import Models, encode, generate  # noqa: E402
 from bigr.metrics.digit_classifier import DigitClassifier  # noqa: E402
 from bigr.metrics.digit_scores import NUM_NEIGHBOURS, pixel_features, reconstruct  # noqa: E402
 from bigr.metrics.manifold import precision_recall  # noqa: E402
-from bigr.metrics.own_network import OwnNetwork  # noqa: E402
 from bigr.models.codes import grid_to_tokens  # noqa: E402
 from bigr.training.callbacks.ema import EMA  # noqa: E402
 from bigr.training.generator_module import GeneratorModule  # noqa: E402
@@ -52,7 +50,7 @@ from bigr.training.optimizers import adamw, warmup_cosine  # noqa: E402
 
 NUM_CLASSES = 5
 IMAGE_SIZE = 16
-FASHION = "/usr/share/datasets/fashion-mnist"
+CLOTHES_SIZE = 32
 
 
 class Data(Protocol):
@@ -110,38 +108,26 @@ class Clothes:
 
     def bit_probs(self) -> tuple[Tensor, Tensor]:
         """Return the more likely bits of all training images, and their labels."""
-        images = find_images(FASHION, "root", image_size=32, split="train")
+        images = find_images(FASHION, "root", image_size=CLOTHES_SIZE, split="train")
         autoencoder = load_autoencoder("fashion")
-        codes = []
         with torch.inference_mode():
-            for part in torch.arange(len(images)).split(500):
-                pixels = to_float(images.batch(part.tolist()))
-                codes.append(grid_to_tokens(autoencoder.encode(pixels)) > 0.5)
+            codes = [
+                encode(autoencoder, to_float(images.batch(part.tolist())), batch_size=500)
+                for part in torch.arange(len(images)).split(500)
+            ]
         labels = images.labels()
         assert labels is not None
-        return torch.cat(codes).float(), labels
-
-    @functools.cached_property
-    def network(self) -> OwnNetwork:
-        """The classifier of ``evaluation=fashion``."""
-        return own_network(
-            FASHION,
-            32,
-            split="val",
-            processes=ALONE,
-            training=FASHION,
-            name="fashion",
-            max_steps=6000,
-        )
+        return torch.cat(codes).clone(), labels
 
     def score(self, images: Tensor, labels: Tensor, first: int) -> dict[str, float]:
         """Compare samples with held-out images, in the features of the classifier."""
-        test = find_images(FASHION, "root", image_size=32, split="val")
+        test = find_images(FASHION, "root", image_size=CLOTHES_SIZE, split="val")
         known = test.labels()
         assert known is not None
         chosen = ((known >= first) & (known < first + NUM_CLASSES)).nonzero().flatten()
-        reference = self.network(test.batch(chosen.tolist()))
-        found = self.network(to_uint8(images))
+        network = scoring_network(self.name, CLOTHES_SIZE)
+        reference = network(test.batch(chosen.tolist()))
+        found = network(to_uint8(images))
         assert found.logits is not None
         manifold = precision_recall(found.pool, reference.pool, NUM_NEIGHBOURS)
         return {

@@ -110,26 +110,30 @@ class Task(NamedTuple):
 
 
 @functools.cache
-def load(dataset: str) -> Task:
-    """Return an installed model with the network and reference of its evaluation in the library.
+def scoring_network(dataset: str, image_size: int) -> FeatureNetwork:
+    """Return the network whose features and classes score images of a data set.
 
     The classifier of clothes is trained once and kept in the cache.
     """
+    if dataset == "digits":
+        return load_network("digits", None, None)
+    return own_network(
+        FASHION,
+        image_size,
+        split="val",
+        processes=ALONE,
+        training=FASHION,
+        name=dataset,
+        max_steps=6000,
+    )
+
+
+@functools.cache
+def load(dataset: str) -> Task:
+    """Return an installed model with the network and reference of its evaluation in the library."""
     pipeline = BiGRPipeline.from_pretrained(dataset, device="cpu")
     size, where = pipeline.image_size, "digits" if dataset == "digits" else FASHION
-    network: FeatureNetwork
-    if dataset == "digits":
-        network = load_network("digits", None, None)
-    else:
-        network = own_network(
-            where,
-            size,
-            split="val",
-            processes=ALONE,
-            training=where,
-            name=dataset,
-            max_steps=6000,
-        )
+    network = scoring_network(dataset, size)
     reference = cached_reference(
         where, network, size, split="val", processes=ALONE, device=torch.device("cpu")
     )
