@@ -112,8 +112,8 @@ class Clothes:
         autoencoder = load_autoencoder("fashion")
         with torch.inference_mode():
             codes = [
-                encode(autoencoder, to_float(images.batch(part.tolist())), batch_size=500)
-                for part in torch.arange(len(images)).split(500)
+                encode(autoencoder, to_float(images.batch(range(first, first + 500))), 500)
+                for first in range(0, len(images), 500)
             ]
         labels = images.labels()
         assert labels is not None
@@ -124,9 +124,9 @@ class Clothes:
         test = find_images(FASHION, "root", image_size=CLOTHES_SIZE, split="val")
         known = test.labels()
         assert known is not None
-        chosen = ((known >= first) & (known < first + NUM_CLASSES)).nonzero().flatten()
+        chosen = (known >= first) & (known < first + NUM_CLASSES)
         network = scoring_network(self.name, CLOTHES_SIZE)
-        reference = network(test.batch(chosen.tolist()))
+        reference = network(test.batch(range(len(test)))[chosen])
         found = network(to_uint8(images))
         assert found.logits is not None
         manifold = precision_recall(found.pool, reference.pool, NUM_NEIGHBOURS)
