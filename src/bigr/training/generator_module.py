@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +11,9 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
-from bigr.checkpoints.adapters import save_adapter
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import check_pair, load_autoencoder
-from bigr.checkpoints.lora import (
-    LORA_SCALE,
-    LoRAConfig,
-    add_adapter,
-    plain_name,
-    without_adapter,
-)
+from bigr.checkpoints.lora import LORA_SCALE, LoRAConfig
 from bigr.checkpoints.native import SETTINGS
 from bigr.data.seeds import mixed_seed
 from bigr.inference.model_defaults import saved_sampler
@@ -46,19 +37,10 @@ from bigr.training.base_module import (
 from bigr.training.compiling import Compiled, CompileMode, wants_compiling
 from bigr.training.data.batch import Batch
 from bigr.training.data_checks import check_equal, check_kind
-from bigr.training.initialization import (
-    COPIED,
-    AutoOrBool,
-    ClassRows,
-    Origins,
-    Pretrained,
-    select_trained,
-    table,
-)
+from bigr.training.fine_tuning import FineTuning
+from bigr.training.initialization import AutoOrBool, ClassRows
 from bigr.training.lightning_private import batch_counter
 from bigr.training.sharding import is_sharded, shard
-
-log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 DEFAULT_LORA = LoRAConfig()
@@ -86,16 +68,12 @@ class GeneratorModule(TrainingModule):
             learns the clean ones. The share is drawn for each image. This teaches the transformer
             to doubt decided tokens, as a corrector does. Validation flips no bits.
         sampler: settings with which to sample the generator; they are saved with its weights.
-        init_from: name or path of a trained generator to start from, see
-            :func:`bigr.checkpoints.hub.find_model`. Its classes, grid and codes may differ.
-        class_rows: which rows of its class table are copied, see
-            :func:`bigr.training.initialization.matching_rows`.
-        reset_code_layers: whether the layers that see single bits are new although they would fit;
-            ``auto`` decides so if the codes are known to be those of another B-AE.
-        freeze: parameters that keep their values, see
-            :func:`bigr.training.initialization.select_trained`.
-        train: the only parameters that are trained; empty trains all. What is new after
-            ``init_from`` is trained in any case, unless ``freeze`` names it.
+        init_from: name or path of a trained generator to start from; for this and the following
+            five arguments, see :class:`~bigr.training.fine_tuning.FineTuning`.
+        class_rows: which rows of its class table are copied.
+        reset_code_layers: whether the layers that see single bits are new.
+        freeze: parameters that keep their values.
+        train: the only parameters that are trained; empty trains all.
         lora: trains an adapter instead of the weights, if it has a rank.
         seed: see :class:`TrainingModule`.
         max_skipped_steps: see :class:`TrainingModule`.
@@ -131,23 +109,15 @@ class GeneratorModule(TrainingModule):
         super().__init__("generator", model, lr_scheduler, seed, max_skipped_steps)
         self.model = BiGR(model)
         self.model.transformer.recomputes = recompute_activations
-        self.lora = None if lora.rank is None else lora
-        """The settings of the adapter that is trained, or None."""
-        self.pretrained: Pretrained | None = None
-        """The generator that this one starts from; None after the start."""
-        self.init_from = init_from
-        self.origins: Origins = {}
-        """Where the initial values of the parameters come from; empty without ``init_from``."""
-        self.freeze_patterns, self.train_patterns = freeze, train
-        if init_from is not None:
-            self.pretrained = Pretrained(init_from, model, class_rows, reset_code_layers)
-        elif self.lora is not None:
-            raise ValueError(
-                f"task.lora.rank={lora.rank} changes a trained generator: set task.init_from."
-            )
-        if self.lora is not None:
-            add_adapter(self.model, self.lora)
-        self._select_trained()
+        self.fine_tuning = FineTuning(
+            self.model,
+            init_from=init_from,
+            class_rows=class_rows,
+            reset_code_layers=reset_code_layers,
+            freeze=freeze,
+            train=train,
+            lora=lora,
+        )
         self.optimizer_factory = optimizer
         self.deterministic_codes = deterministic_codes
         self.compile_mode = compile
@@ -168,8 +138,6 @@ class GeneratorModule(TrainingModule):
         """The loss of the last training step, for callbacks."""
         self.draws: TrainingDraws | None = None
         """The random draws of the last training step, for callbacks."""
-        self.base_sha256: str | None = None
-        """Checksum of the weights that an adapter changes."""
         self._figures: Tensor | None = None
 
     @property
@@ -191,7 +159,7 @@ class GeneratorModule(TrainingModule):
 
     def sampled_model(self) -> BiGR:
         """Return the generator with its present weights, to which an adapter has been added."""
-        return self.model if self.lora is None else without_adapter(self.model, self.lora.scale)
+        return self.fine_tuning.sampled_model()
 
     def configure_trainer(self, settings: dict[str, Any], world_size: int) -> dict[str, Any]:
         """Return the settings, see :class:`TrainingModule`.
@@ -199,7 +167,8 @@ class GeneratorModule(TrainingModule):
         Raises:
             ValueError: if an adapter is to be sharded.
         """
-        if self.lora is not None and isinstance(settings.get("strategy"), ModelParallelStrategy):
+        has_adapter = self.fine_tuning.lora is not None
+        if has_adapter and isinstance(settings.get("strategy"), ModelParallelStrategy):
             raise ValueError("strategy=fsdp does not work with task.lora.rank: use strategy=ddp.")
         return super().configure_trainer(settings, world_size)
 
@@ -209,28 +178,10 @@ class GeneratorModule(TrainingModule):
             self._start(getattr(self.trainer, "datamodule", None))
 
     def _start(self, data: Any) -> None:
-        """Copy the weights of the trained generator, if there is one, and log what was copied."""
-        if self.pretrained is None:
-            return
-        known = self._known(data)
-        autoencoder, names = known.get("autoencoder_sha256"), known.get("class_names")
-        origins = self.pretrained.start(self.model, names, autoencoder)
-        if origins != self.origins:
-            sizes = {plain_name(n): p.numel() for n, p in self.model.named_parameters()}
-            log.info("start from %s:", self.pretrained.name)
-            for line in table(origins, sizes):
-                log.info("  %s", line)
-        self.origins = origins
-        self._select_trained()
-
-    def _select_trained(self) -> None:
-        select_trained(
-            self.model,
-            freeze=self.freeze_patterns,
-            train=self.train_patterns,
-            always=[name for name, origin in self.origins.items() if origin != COPIED],
-            has_adapter=self.lora is not None,
-        )
+        """Copy the weights of the trained generator, if there is one."""
+        if self.fine_tuning.pretrained is not None:
+            known = self._known(data)
+            self.fine_tuning.start(known.get("class_names"), known.get("autoencoder_sha256"))
 
     def check(self, data: Any) -> None:
         """Raise ``ValueError`` if the data does not fit the generator, or the B-AE does not."""
@@ -270,38 +221,15 @@ class GeneratorModule(TrainingModule):
         self._loss = Compiled(self.model.loss, is_on=is_on)
         known = self._known(getattr(self.trainer, "datamodule", None))
         self.model.settings = dataclasses.replace(self.model.settings, **known)
-        if self.pretrained is not None:
-            self.base_sha256 = weights_sha256(self.pretrained.generator) if self.lora else None
-            self.pretrained = None  # its memory is no longer needed
-
-    def save_adapter(self, folder: Path) -> Path:
-        """Write the trained adapter, and everything else in which the generator differs.
-
-        Raises:
-            SaveError: if a file cannot be written.
-        """
-        assert self.lora is not None
-        assert self.init_from is not None
-        assert self.base_sha256 is not None
-        trained = {plain_name(n) for n, p in self.model.named_parameters() if p.requires_grad}
-        changed = {name for name, origin in self.origins.items() if origin != COPIED}
-        place = Path(self.init_from).expanduser()
-        return save_adapter(
-            self.model,
-            folder,
-            config=self.lora,
-            base=str(place.resolve()) if place.exists() else self.init_from,
-            base_sha256=self.base_sha256,
-            also=trained | changed,
-        )
+        self.fine_tuning.release()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also store the settings that are saved with the weights."""
         super().on_save_checkpoint(checkpoint)
         if self.model.settings != UNKNOWN:
             checkpoint["bigr"][SETTINGS] = self.model.settings.to_json()
-        if self.lora is not None:
-            checkpoint["bigr"][LORA_SCALE] = self.lora.scale
+        if self.fine_tuning.lora is not None:
+            checkpoint["bigr"][LORA_SCALE] = self.fine_tuning.lora.scale
 
     def _known(self, data: Any) -> dict[str, Any]:
         """Return the settings of the generator that follow from the data, B-AE and sampler."""

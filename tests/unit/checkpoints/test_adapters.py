@@ -161,9 +161,10 @@ def test_a_run_that_is_not_finished_is_found(trained: Trained, tmp_path: Path) -
     newest.write_bytes(trained.checkpoint.read_bytes())
     assert find_model(tmp_path, "generator") == newest
     again = module(tmp_path, lora=LoRAConfig(), class_rows="auto")
-    assert again.pretrained is not None
+    started_from = again.fine_tuning.pretrained
+    assert started_from is not None
     name = "transformer.layers.0.attention.qkv.weight"
-    assert torch.equal(again.pretrained.generator.state_dict()[name], trained.weights[name])
+    assert torch.equal(started_from.generator.state_dict()[name], trained.weights[name])
 
 
 def copied(trained: Trained, folder: Path) -> Path:

@@ -166,7 +166,8 @@ def test_another_autoencoder_gets_new_code_layers(saved: Path) -> None:
     for resets, is_new in (("auto", True), (False, False)):
         module = build(saved, reset_code_layers=resets)
         module.check(data)
-        changed = {name for name, origin in module.origins.items() if origin.how != "copied"}
+        origins = module.fine_tuning.origins
+        changed = {name for name, origin in origins.items() if origin.how != "copied"}
         assert changed == (CODE_LAYERS if is_new else set())
 
 
@@ -242,11 +243,12 @@ def test_the_packaged_digits() -> None:
 
     config = load_generator("digits").config
     module = GeneratorModule(config, functools.partial(adamw, lr=1e-3), init_from="digits")
-    assert module.pretrained is not None
+    pretrained = module.fine_tuning.pretrained
+    assert pretrained is not None
     autoencoder = load_autoencoder("digits")
-    assert module.pretrained.generator.settings.autoencoder_sha256 == weights_sha256(autoencoder)
+    assert pretrained.generator.settings.autoencoder_sha256 == weights_sha256(autoencoder)
     assert weights_sha256(load_generator(PACKAGED / "digits")) == weights_sha256(
-        module.pretrained.generator
+        pretrained.generator
     )
 
 

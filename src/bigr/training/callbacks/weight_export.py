@@ -55,12 +55,12 @@ class ExportWeights(Callback):
         folder = Path(self.folder or trainer.default_root_dir)
         is_generator = isinstance(network, BiGR)
         path = folder / ("generator.safetensors" if is_generator else "autoencoder.safetensors")
-        adapter = pl_module if getattr(pl_module, "lora", None) is not None else None
+        tuned = pl_module.fine_tuning if isinstance(pl_module, GeneratorModule) else None
         try:
-            if isinstance(adapter, GeneratorModule):
-                adapter.save_adapter(folder / ADAPTER_FOLDER)
+            if tuned is not None and tuned.lora is not None:
+                tuned.save_adapter(folder / ADAPTER_FOLDER)
                 if self.merge:
-                    save_generator(adapter.sampled_model(), path)
+                    save_generator(tuned.sampled_model(), path)
             elif isinstance(network, BiGR):
                 save_generator(network, path)
             else:
