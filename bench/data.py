@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import arguments, compare  # noqa: E402
-from bigr.data.codes_store import CodesStore, StoreSettings  # noqa: E402
+from bigr.data.codes_format import StoreSettings  # noqa: E402
+from bigr.data.codes_store import CodesStore  # noqa: E402
 from bigr.data.codes_writer import StoreWriter  # noqa: E402
 from bigr.data.decoding import decode  # noqa: E402
 from bigr.data.packing import pack_codes  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bigr.data.broken import BrokenImage
-from bigr.data.codes_store import StoreSettings
+from bigr.data.codes_format import StoreSettings
 from bigr.data.codes_writer import StoreWriter
 
 SETTINGS = StoreSettings(

@@ -46,7 +46,7 @@ def main() -> None:
 def job(config: DictConfig) -> None:
     """Write a store of codes, or complete an unfinished one."""
     from bigr.data.broken import TooManyBrokenError
-    from bigr.data.codes_store import StoreError
+    from bigr.data.codes_format import StoreError
     from bigr.training.stopping import Stopped
 
     cli.quieten_lightning()

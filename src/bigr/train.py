@@ -51,7 +51,7 @@ def _train(config: DictConfig, output: Path) -> float | None:
     log.info("run folder: %s", output)
     cli.quieten_lightning()
     from bigr.data.broken import TooManyBrokenError
-    from bigr.data.codes_store import StoreError
+    from bigr.data.codes_format import StoreError
     from bigr.training.callbacks.collapse import CollapseError
     from bigr.training.callbacks.weight_export import ExportError
     from bigr.training.checkpoint_files import find_checkpoint

@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.native import save_autoencoder
 from bigr.data.broken import TooManyBrokenError
-from bigr.data.codes_store import CodesStore, StoreError, StoreSettings
+from bigr.data.codes_format import StoreError, StoreSettings
+from bigr.data.codes_store import CodesStore
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.released_codes import write_released
 from bigr.models.config import BiGRConfig

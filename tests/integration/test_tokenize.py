@@ -20,7 +20,8 @@ from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import load_autoencoder
 from bigr.checkpoints.native import save_autoencoder
 from bigr.cli.configuration import config_dir, register_resolvers
-from bigr.data.codes_store import CodesStore, read_shard
+from bigr.data.codes_format import read_shard
+from bigr.data.codes_store import CodesStore
 from bigr.data.decoding import decode
 from bigr.data.packing import unpack_codes
 from bigr.data.transforms import make_views

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from bigr.cli import reports
-from bigr.data.codes_store import CodesStore, StoreError
+from bigr.data.codes_format import StoreError
+from bigr.data.codes_store import CodesStore
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.files import write_atomically
 from bigr.data.sealed_json import DamagedFileError, seal

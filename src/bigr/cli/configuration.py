@@ -169,7 +169,7 @@ def _manifest(root: Any) -> dict[str, Any]:
     """Return the settings in the manifest of a store of codes; nothing if it can't be read."""
     if root is None:
         return {}
-    from bigr.data.codes_store import read_manifest
+    from bigr.data.codes_format import read_manifest
 
     with contextlib.suppress(ValueError, TypeError):
         settings = read_manifest(Path(str(root)).expanduser())["settings"]

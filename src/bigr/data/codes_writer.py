@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigr.data.broken import BrokenImage
-from bigr.data.codes_store import (
+from bigr.data.codes_format import (
     FEATURE_TYPE,
     FEATURES,
     FORMAT,
@@ -30,12 +30,12 @@ from bigr.data.codes_store import (
     StoreSettings,
     broken_in,
     check_shard,
-    compare_checksums,
     open_shard,
     read_manifest,
     read_shards,
     shard_name,
 )
+from bigr.data.codes_store import compare_checksums
 from bigr.data.files import SpecialFileError, check_regular, is_verifying, write_atomically
 from bigr.data.locks import only_writer
 from bigr.data.sealed_json import seal

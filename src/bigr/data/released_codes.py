@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bigr.data.codes_store import CodesStore, StoreError
+from bigr.data.codes_format import StoreError
+from bigr.data.codes_store import CodesStore
 from bigr.data.files import replacing, write_atomically
 
 IDS = "{}_ids.bin"

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bigr.checkpoints.identity import weights_sha256
 from bigr.data.broken import BrokenImage
-from bigr.data.codes_store import StoreSettings
+from bigr.data.codes_format import StoreSettings
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.decoding import BrokenImageError
 from bigr.data.image_arrays import to_float

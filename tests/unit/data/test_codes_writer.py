@@ -18,7 +18,8 @@ import pytest
 
 from bigr.data import codes_writer
 from bigr.data.broken import BrokenImage
-from bigr.data.codes_store import CodesStore, StoreError, StoreSettings, shard_name
+from bigr.data.codes_format import StoreError, StoreSettings, shard_name
+from bigr.data.codes_store import CodesStore
 from bigr.data.codes_writer import StoreWriter
 from bigr.data.locks import LockedError, only_writer
 from tests.codes_stores import NUM_SHARDS, SETTINGS, fill

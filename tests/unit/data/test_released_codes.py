@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigr.data.codes_store import CodesStore, StoreError
+from bigr.data.codes_format import StoreError
+from bigr.data.codes_store import CodesStore
 from bigr.data.released_codes import ReleasedCodes, write_released
 from tests.codes_stores import BROKEN, bits
 

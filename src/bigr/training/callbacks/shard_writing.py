@@ -17,7 +17,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from bigr.data.broken import BrokenImages
-from bigr.data.codes_store import broken_in, open_shard
+from bigr.data.codes_format import broken_in, open_shard
 from bigr.data.codes_writer import StoreWriter
 from bigr.inference.progress import progress
 from bigr.training.stopping import Stopped

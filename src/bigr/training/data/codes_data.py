@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bigr.data.codes_store import CodesStore, PackedCodes, StoreError
+from bigr.data.codes_format import StoreError
+from bigr.data.codes_store import CodesStore, PackedCodes
 from bigr.data.packing import unpack_codes
 from bigr.data.released_codes import ReleasedCodes, has_released
 from bigr.schema import ExistingPath, PositiveInt, checked

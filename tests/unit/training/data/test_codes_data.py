@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigr.data.codes_store import StoreError
+from bigr.data.codes_format import StoreError
 from bigr.training.data.codes_data import CodesDataModule
 from tests.integration.test_data_modules import codes_of, make_store
 
