@@ -97,7 +97,13 @@ def _evaluate(config: DictConfig) -> float | None:
     if report is None:
         return None
     with cli.user_errors():
-        metrics = reports.write(report, output, title=context.title, settings_sha256=identity)
+        metrics = reports.write(
+            report,
+            output,
+            title=context.title,
+            settings_sha256=identity,
+            weights_sha256=context.checksums(),
+        )
         reports.log_to(config, settings, report, output)
         command = after_evaluation(config)
         if command is not None:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.load import check_pair, load_autoencoder, load_generator
 from bigr.evaluation.report import Report
 from bigr.inference.devices import pick_device
@@ -102,6 +103,13 @@ class EvaluationContext:
             raise ValueError("this evaluation needs a generator: add generator=… to the command.")
         Sampler(self.sampler, self.execution).check(self.generator)
         return Models(self.generator, self.codec)
+
+    def checksums(self) -> dict[str, str | None]:
+        """Return the checksums of the weights of both models; None for a model that is missing."""
+        models = {"generator": self.generator, "autoencoder": self.autoencoder}
+        return {
+            name: None if model is None else weights_sha256(model) for name, model in models.items()
+        }
 
     def pipeline(self, batch_size: int) -> BiGRPipeline:
         """Return a pipeline with these models."""

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bigr.checkpoints.identity import weights_sha256
 from bigr.data.image_arrays import to_uint8
 from bigr.evaluation.evaluator import EvaluationContext
 from bigr.evaluation.feature_chunks import feature_arrays
@@ -79,8 +78,7 @@ class GeneratedImages:
     def identity(self) -> dict[str, Any]:
         """Return the checksums of the models, and the settings."""
         return {
-            "generator": weights_sha256(self.models.generator),
-            "autoencoder": weights_sha256(self.models.autoencoder),
+            **self.context.checksums(),
             "sampler": self.context.sampler.to_dict(),
             "execution": dataclasses.asdict(self.context.execution),
             "labels": self.order,

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigr.checkpoints.identity import weights_sha256
 from bigr.evaluation import plots
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
 from bigr.evaluation.feature_chunks import FeatureChunks, split
@@ -160,14 +159,9 @@ class LinearProbe:
         self, context: EvaluationContext, name: str, layers: list[int], on_batch: OnBatch
     ) -> FeatureChunks:
         """Compute the features of a split that are not in files yet."""
-        generator, autoencoder, data = _generator(context), context.autoencoder, context.data
+        generator, data = _generator(context), context.data
         images = self._images(data, name)
-        settings = {
-            "generator": weights_sha256(generator),
-            "autoencoder": None if autoencoder is None else weights_sha256(autoencoder),
-            "layers": layers,
-            "of": data.num_images(name),
-        }
+        settings = {**context.checksums(), "layers": layers, "of": data.num_images(name)}
         folder = context.output / "features" / name
         chunks = FeatureChunks(folder, settings, len(images), self.chunk_size)
 

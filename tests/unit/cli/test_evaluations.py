@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.cli.entry import UserError
 from bigr.cli.evaluations import evaluate
@@ -75,6 +76,11 @@ def test_run_and_not_repeated(config: Any) -> None:
     """The same settings and weights are done once; others, or other weights, are done again."""
     assert evaluate(config) == 1.0
     assert metrics(config)["classes"] == 3
+    checksums = metrics(config)["weights_sha256"]
+    assert checksums == {
+        "generator": weights_sha256(tiny_generator()),
+        "autoencoder": weights_sha256(tiny_autoencoder()),
+    }
     assert (Path(config.paths.output) / "config.yaml").is_file()
     assert evaluate(config) == 1.0
     assert Counting.calls == 1
@@ -83,6 +89,7 @@ def test_run_and_not_repeated(config: Any) -> None:
     save_generator(tiny_generator(num_classes=5), Path(config.generator))
     assert evaluate(config) == 2.0
     assert metrics(config)["classes"] == 5
+    assert metrics(config)["weights_sha256"]["generator"] != checksums["generator"]
     assert Counting.calls == 3
 
 
