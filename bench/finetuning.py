@@ -238,7 +238,9 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
     """Return the scores of one seed, and compute those that ``folder`` does not have yet."""
     place = folder / f"seed_{seed}"
     place.mkdir(parents=True, exist_ok=True)
-    base = place / "zero_to_four.safetensors"
+    base_seed = seed if options.base_seed is None else options.base_seed
+    base = folder / f"seed_{base_seed}" / "zero_to_four.safetensors"
+    base.parent.mkdir(exist_ok=True)
     common = {
         "batch_size": options.batch_size,
         "precision": options.precision,
@@ -247,7 +249,8 @@ def run(folder: Path, seed: int, options: argparse.Namespace) -> dict[tuple[str,
     dataset = options.dataset
     if not base.exists():
         options.parts.take()
-        trained = train(dataset, 0, options.base_steps or options.steps, seed, options.lr, **common)
+        steps = options.base_steps or options.steps
+        trained = train(dataset, 0, steps, base_seed, options.lr, **common)
         save_generator(trained.model, base)
     from_base = {"init_from": str(base), "class_rows": "new"}
     lora = LoRAConfig(rank=options.rank, alpha=options.alpha, targets=tuple(options.targets))
@@ -304,6 +307,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=list(DATA), default="digits")
     parser.add_argument("--steps", type=int, default=2400, help="steps of training from scratch")
     parser.add_argument("--base-steps", type=int, help="steps of the first training, if others")
+    parser.add_argument("--base-seed", type=int, help="one first training for all seeds")
     parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster on some CPUs")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--levels-per-token", type=int, default=4, help="as in make demo")
