@@ -52,7 +52,7 @@ def job(config: DictConfig) -> None:
                 pretrained=config.pretrained,
                 seed=config.seed,
             )
-            progress = fit_progress.FitProgress(output, steps)
+            progress = fit_progress.FitProgress(output, steps, str(images))
             if not progress.finished:
                 fit_images.check_images(images, config.resolution.image_size)
         log.info("%s", images)

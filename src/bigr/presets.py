@@ -15,6 +15,7 @@ import yaml
 from bigr.schema import did_you_mean, from_dict
 
 T = TypeVar("T")
+PRESET_GROUPS = ("sampler", "model", "autoencoder")
 
 
 def config_dir() -> Path:
@@ -48,10 +49,14 @@ def load_preset(group: str, name: str) -> dict[str, Any]:
     Raises:
         ValueError: if there is no such option.
     """
-    names = preset_names(group)
+    names = preset_names(group) if group in PRESET_GROUPS else []
+    if not names:
+        raise ValueError(
+            f"{group!r} is no group of presets; the groups are {', '.join(PRESET_GROUPS)}."
+        )
     if name not in names:
         raise ValueError(
-            f"{group} has no preset {name!r}.{did_you_mean(name, names)} "
+            f"{group} has no preset {name!r}.{did_you_mean(str(name), names)} "
             f"It can be {', '.join(names)}."
         )
     values = _read(config_dir() / group / f"{name}.yaml")

@@ -62,6 +62,7 @@ def _sample(config: DictConfig) -> None:
         is_shared = "share" in inspect.signature(method).parameters
         processes = cli.processes(config, is_shared=is_shared)
         output = Path(processes.broadcast(str(config.paths.output)))
+        sampler = instantiate(config.sampler)  # its mistakes are found before weights are read
         # 2. The models, and the application.
         from bigr.pipeline import BiGRPipeline
 
@@ -78,7 +79,6 @@ def _sample(config: DictConfig) -> None:
         if given is not None:
             given.check_models(pipeline)
         application = instantiate(config.application, _convert_="all")
-        sampler = instantiate(config.sampler)
         film = None
         if config.animate and processes.is_first:
             film = image_files.make_film(pipeline, application.keywords, is_shared)

@@ -275,7 +275,7 @@ OTHERS = [
             ),
             (
                 "model=digits task.lora.rank=2",
-                "rank=2 changes a trained generator: set task.init_f",
+                "rank=2 needs a trained generator: set task.init_f",
             ),
         )
     ),

@@ -34,10 +34,9 @@ def test_from_a_folder_of_images_to_a_report(
         assert step.product.exists(), step.name
     # The command itself finds everything finished, and only writes the report.
     monkeypatch.undo()
-    progress = FitProgress(
-        tmp_path / output,
-        fitting.plan(Images("photos", ("sky", "temple"), 14, 2), output, size="small", **given),  # type: ignore[arg-type]
-    )
+    counted = Images("photos", ("sky", "temple"), 14, 2)
+    planned = fitting.plan(counted, output, size="small", **given)  # type: ignore[arg-type]
+    progress = FitProgress(tmp_path / output, planned, str(counted))
     for step in steps:
         progress.finish(step)
     words = ("images=photos", "resolution=16", "autoencoder_steps=2", "generator_steps=2")

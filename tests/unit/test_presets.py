@@ -71,6 +71,8 @@ def test_changes_take_precedence() -> None:
     ("call", "message"),
     [
         (lambda: SamplerConfig.preset("paper_x"), "no preset 'paper_x'. Did you mean paper_xl or"),
+        (lambda: SamplerConfig.preset(3), "no preset 3. It can be best, "),  # type: ignore[arg-type]
+        (lambda: load_preset("samplr", "fast"), "'samplr' is no group of presets; the groups are"),
         (lambda: SamplerConfig.preset("demo", gidance_scale=1.0), "Did you mean guidance_scale"),
         (lambda: BiGRConfig.preset("l", code_dim=24, grid_size=16), "BiGRConfig.num_classes"),
         (

@@ -126,6 +126,8 @@ def find_model(name: str | os.PathLike[str], kind: Literal["generator", "autoenc
     Raises:
         CheckpointError: if there is no such model.
     """
+    if not str(name):
+        raise CheckpointError("the name is empty: give a file, a folder or the name of a model.")
     path = Path(name).expanduser()
     if path.is_dir():
         is_adapter = kind == "generator" and adapter_in(path) is not None
@@ -135,6 +137,12 @@ def find_model(name: str | os.PathLike[str], kind: Literal["generator", "autoenc
         newest = max(checkpoints, default=None)  # their names have eight digits
         if newest is not None:
             return newest
+        if not any((path / part).exists() for part in ("gpt", "bae", kind, *OWN_RELEASED)):
+            trained = " or of an adapter" if kind == "generator" else ""
+            raise CheckpointError(
+                f"{path} contains no {kind}: give a file with its weights, or a folder with "
+                f"{kind}.safetensors, for example that of a run{trained}."
+            )
     elif path.suffix in WEIGHT_SUFFIXES:
         released = str(name).removeprefix(f"{RELEASED_REPO}/")
         is_released = released in (*GENERATORS.values(), *AUTOENCODERS.values())

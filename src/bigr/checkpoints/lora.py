@@ -11,12 +11,14 @@ import dataclasses
 import fnmatch
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from bigr.models.bigr import BiGR
 from bigr.models.without_values import without_values
-from bigr.schema import Fraction, PositiveInt, check_fields
+from bigr.schema import PositiveInt, check_fields
 
 WRAPPED = ".base_layer."
 """What ``peft`` adds to the names of the parameters of a layer that it wraps."""
@@ -30,7 +32,8 @@ class LoRAConfig:
     """Settings of a LoRA adapter.
 
     Args:
-        rank: rank of the change of each layer; None trains without an adapter.
+        rank: rank of the change of each layer; None trains without an adapter, and the other
+            settings must then have their default values.
         alpha: the change is scaled by ``alpha / rank``; None takes ``alpha = rank``.
         dropout: dropout probability of the input of an adapter.
         targets: names of the linear layers that get an adapter, or patterns with wildcards.
@@ -41,11 +44,17 @@ class LoRAConfig:
 
     rank: PositiveInt | None = None
     alpha: PositiveInt | None = None
-    dropout: Fraction = 0.0
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     targets: tuple[str, ...] = ("transformer.layers.*",)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("alpha", "dropout", "targets") if self.rank is None else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(
+                    f"LoRAConfig.{name} has no effect without a rank: set task.lora.rank, or leave "
+                    f"out task.lora.{name}."
+                )
 
     @property
     def scale(self) -> float:
@@ -73,21 +82,21 @@ def add_adapter(model: BiGR, config: LoRAConfig) -> None:
         config: settings of the adapter, with a rank.
 
     Raises:
-        ValueError: if no layer matches the targets, or the rank is larger than a layer, or
+        ValueError: if no layer matches one of the targets, or the rank is larger than a layer, or
             ``peft`` is not installed.
     """
     # 1. Find the layers.
-    layers = {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        and any(fnmatch.fnmatchcase(name, pattern) for pattern in config.targets)
-    }
-    if not layers:
-        raise ValueError(
-            f"task.lora.targets={list(config.targets)}: no linear layer has such a name; layers "
-            "are called like transformer.layers.0.attention.qkv."
-        )
+    linear = {n: layer for n, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    layers: dict[str, nn.Linear] = {}
+    for pattern in config.targets:
+        found = {n: layer for n, layer in linear.items() if fnmatch.fnmatchcase(n, pattern)}
+        if not found:
+            raise ValueError(
+                f"task.lora.targets: no linear layer has the name {pattern}. Layers are called "
+                "like transformer.layers.0.attention.qkv, and transformer.layers.0.* stands for "
+                "all of a module."
+            )
+        layers |= found
     assert config.rank is not None
     for name, layer in layers.items():
         if config.rank > min(layer.weight.shape):

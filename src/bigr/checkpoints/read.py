@@ -104,7 +104,7 @@ def read_checkpoint(
     if kind not in (None, found.kind):
         raise CheckpointError(
             f"{file} is {KIND_NAMES[found.kind]} ({found.layout}), but {KIND_NAMES[str(kind)]} is "
-            f"needed here: give the file of the {kind}, or use load_{found.kind} for this one."
+            f"needed here: give the file of the {kind}."
         )
     _check_extent(file, found.weights)
     _check_extent(file, found.discriminator)

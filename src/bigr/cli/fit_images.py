@@ -9,6 +9,8 @@ from bigr.cli.configuration import ConfigError
 
 MAX_CHECKED = 20_000
 """Number of images that are decoded before training, which takes less than a minute."""
+MIN_IMAGES = 10
+"""The classifier that scores the samples needs as many."""
 MAX_NAMED = 5
 """Number of broken images that are named."""
 
@@ -42,23 +44,32 @@ def look_at(root: str) -> Images:
     try:
         train, val = find_splits(Path(root))
     except ValueError as error:
-        raise ConfigError(str(error).replace("data.root=", "images=")) from error
+        message = str(error).replace("data.root=", "images=")
+        named = message if "images=" in message else f"images={root}: {message}"
+        raise ConfigError(named) from error
     return Images(root, tuple(train.classes), len(train), len(val))
 
 
 def check_images(images: Images, image_size: int) -> None:
-    """Decode all images, so that a broken one is found before anything is trained.
+    """Check the number of images, and decode them, before anything is trained.
 
     More than ``MAX_CHECKED`` images would take too long; training then reports broken ones.
 
     Raises:
-        ValueError: if images are broken; the message names the first ones.
+        ValueError: if there are too few images, or some are broken; the message names the first
+            ones.
     """
     from bigr.data.decoding import BrokenImageError
     from bigr.data.image_dataset import ImageSet
-    from bigr.data.sources.find import find_splits
+    from bigr.data.sources.find import find_any, find_splits
 
     total = images.num_train + images.num_val
+    scored = len(find_any(Path(images.root), "val"))
+    if scored < MIN_IMAGES:
+        raise ConfigError(
+            f"images={images.root} has {scored} images with which samples can be compared, but at "
+            f"least {MIN_IMAGES} are needed: add images, or remove the folder val/ if there is one."
+        )
     if total > MAX_CHECKED:
         return
     broken = []

@@ -26,13 +26,15 @@ class FitProgress:
     Args:
         output: folder of the file.
         steps: the plan.
+        images: text about the images, such as their numbers and classes.
 
     Raises:
         ValueError: if the folder contains the progress of another plan, or a damaged file.
     """
 
-    def __init__(self, output: Path, steps: list[FitStep]) -> None:
+    def __init__(self, output: Path, steps: list[FitStep], images: str) -> None:
         self.path = output / PROGRESS
+        self.images = images
         self.commands = {step.name: step.command for step in steps}
         self.finished: list[str] = []
         if not self.path.is_file():
@@ -42,6 +44,11 @@ class FitProgress:
             commands, self.finished = found["commands"], list(found["finished"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self.path} is damaged: remove it.") from error
+        if found.get("images", images) != images:
+            raise ConfigError(
+                f"{output} contains a run with other images ({found['images']}; now {images}): "
+                "choose another hydra.run.dir=…."
+            )
         if commands != self.commands:
             raise ConfigError(
                 f"{output} contains a run with other settings: repeat them, or choose another "
@@ -55,7 +62,7 @@ class FitProgress:
     def finish(self, step: FitStep) -> None:
         """Record that a command has run to its end."""
         self.finished.append(step.name)
-        content = {"commands": self.commands, "finished": self.finished}
+        content = {"images": self.images, "commands": self.commands, "finished": self.finished}
         write_atomically(self.path, (json.dumps(content, indent=2) + "\n").encode())
 
 

@@ -64,7 +64,7 @@ def with_models(config: DictConfig) -> DictConfig:
     """
     config = _with_pretrained(config.copy())
     if "sampler" in config and _unset(config.sampler):
-        found = _sampler(_sampled_model(config))
+        found = _sampler(config)
         for key in _unset(config.sampler):
             config.sampler[key] = found[key]
     if "resolution" in config and config.resolution.image_size is None:
@@ -110,26 +110,26 @@ def _unset(sampler: Any) -> list[str]:
     return [name for name in names if name != "_target_"]
 
 
-def _sampled_model(config: DictConfig) -> str | None:
-    """Return the generator whose settings a command samples with; in training, that to start from.
+def _sampler(config: DictConfig) -> dict[str, Any]:
+    """Return the settings of the generator that a command samples; in training, that to start from.
 
-    None if a generator is trained from scratch, or nothing is sampled.
+    They are those of BiGR-L if a generator is trained from scratch, or nothing is sampled.
     """
     if "model" not in config:
-        return config.get("generator")
+        return _saved_sampler(config.get("generator"))
     is_generator = OmegaConf.select(config, "task.model") is not None
     name = OmegaConf.select(config, "task.init_from") if is_generator else None
     if name is None:
-        return None
+        return _saved_sampler(None)
     from bigr.checkpoints.hub import find_model
 
     try:
-        return str(find_model(name, "generator"))
+        return _saved_sampler(str(find_model(name, "generator")))
     except ValueError as error:
         raise ConfigError(f"task.init_from={name}: {error}") from error
 
 
-def _sampler(generator: str | None) -> dict[str, Any]:
+def _saved_sampler(generator: str | None) -> dict[str, Any]:
     """Return the settings in the file of a generator, or those of BiGR-L without a file."""
     from bigr.sampling.sampler_config import SamplerConfig
 

@@ -101,12 +101,27 @@ def write(report: Report, output: Path, *, title: str | None = None, **more: Any
         **({"notes": report.notes} if report.notes else {}),
         **more,
     }
+    _keep_earlier(output, metrics)
     write_atomically(output / METRICS, seal(metrics))
     for clean in report.cleanup:
         clean()
     log.info("%s: %s", output, ", ".join([REPORT, METRICS, *written]))
     show(metrics)
     return metrics
+
+
+def _keep_earlier(output: Path, metrics: dict[str, Any]) -> None:
+    """Rename the ``metrics.json`` of an earlier evaluation with other settings or weights."""
+    from bigr.data.sealed_json import DamagedFileError, read_sealed
+
+    path = output / METRICS
+    try:
+        before = str(read_sealed(path)["settings_sha256"])
+    except (DamagedFileError, OSError, KeyError):
+        return
+    if before != metrics.get("settings_sha256"):
+        kept = path.replace(output / f"{path.stem}_{before[:8]}{path.suffix}")
+        log.info("the scores of an earlier evaluation with other settings or weights: %s", kept)
 
 
 def show(metrics: dict[str, Any]) -> None:

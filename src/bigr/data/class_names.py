@@ -86,7 +86,10 @@ def find_class(name: int | str, num_classes: int, names: Sequence[str] | None) -
         ValueError: if there is no such class, or several have the name.
     """
     if not isinstance(name, str):
-        name = operator.index(name)
+        try:
+            name = operator.index(name)
+        except TypeError as error:
+            raise TypeError(f"a class is given by its number or name, got {name!r}.") from error
         if not 0 <= name < num_classes:
             raise ValueError(f"class {name}: this generator has the classes 0..{num_classes - 1}.")
         return name

@@ -26,7 +26,12 @@ from bigr.data.sealed_json import DamagedFileError
 from bigr.evaluation.computed_references import KEY, compute_reference
 from bigr.evaluation.evaluator import file_state
 from bigr.evaluation.reference_files import PAIRS, read_reference, reference_from
-from bigr.evaluation.stored_images import ArchivedImages, StoredImages, find_images
+from bigr.evaluation.stored_images import (
+    ArchivedImages,
+    StoredImages,
+    find_images,
+    whole_split,
+)
 from bigr.inference.processes import Processes
 from bigr.metrics.features import FeatureNetwork
 from bigr.metrics.frechet import frechet_distance
@@ -83,13 +88,18 @@ def load_reference(
     try:
         is_archive = path.suffix == ".npz" and path.exists() and not path.is_dir()
         names = npz_names(path) if is_archive else []
+        # Only Inception's statistics can be compared with those in a file of ADM's suite.
+        has_statistics = not {"mu", "sigma"}.isdisjoint(names) and not network.prefix
+        if (ABOUT in names or has_statistics) and split != whole_split(split):
+            raise ValueError(
+                f"evaluation.reference_split={split} needs images, but {KEY}={where} contains "
+                f"statistics: set evaluation.reference_split={whole_split(split)}, or give images."
+            )
         if ABOUT in names:
             reference = read_reference(path, needs_checksum=False)
             _check_origin(reference, path, network, image_size)
             _check_sizes(reference, path, network, image_size, device)
             return reference
-        # Only Inception's statistics can be compared with those in a file of ADM's suite.
-        has_statistics = not {"mu", "sigma"}.isdisjoint(names) and not network.prefix
         if is_archive and ("arr_0" not in names or has_statistics):
             return _load_adm(path, network, image_size, processes, device)
         images = find_images(where, KEY, image_size=image_size, split=split)

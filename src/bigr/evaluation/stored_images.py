@@ -28,6 +28,7 @@ from bigr.data.sources.source import ImageSource
 DIGITS = "digits"
 Split = Literal["train", "val", "train_even", "train_odd", "val_even", "val_odd"]
 """A split of a dataset, or a half of it: its images with even or odd numbers, from 0 on."""
+MAX_CLASSES = 2**16
 HALVES = {"even": 0, "odd": 1}
 """Number of the first image of each half."""
 
@@ -38,11 +39,18 @@ class DatasetImages:
     Args:
         images: the dataset.
         folder: its files, whose sizes and times of change become part of the fingerprint.
+        title: the setting that names the dataset, for messages.
     """
 
-    def __init__(self, images: ImageSet | MemoryImages, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        images: ImageSet | MemoryImages,
+        folder: Path | None = None,
+        title: str = "images",
+    ) -> None:
         self.images = images
         self.folder = folder
+        self.title = title
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,7 +91,8 @@ class DatasetImages:
         broken = [image for sample in samples for image in sample.broken]
         if broken:
             raise ValueError(
-                f"the image {broken[0].name} is broken ({broken[0].reason}): repair or remove it."
+                f"{self.title}: the image {broken[0].name} is broken ({broken[0].reason}): repair "
+                "or remove it."
             )
         stacked = torch.stack([sample.image for sample in samples])
         return stacked if stacked.dtype == torch.uint8 else to_uint8(stacked)
@@ -119,10 +128,19 @@ class ArchivedImages:
         return int(width)
 
     def labels(self) -> Tensor | None:
-        """Return the classes (n,) int64 in ``arr_1``; None if there are fewer than two."""
+        """Return the classes (n,) int64 in ``arr_1``; None if there are fewer than two.
+
+        Raises:
+            ValueError: if a number cannot be that of a class.
+        """
         found = read_npz(self.path, ["arr_1"]).get("arr_1")
         if found is None or found.shape != (len(self),) or found.dtype.kind not in "iu":
             return None
+        if len(found) and not 0 <= found.min() <= found.max() < MAX_CLASSES:
+            raise ValueError(
+                f"{self.path}: arr_1 must contain the numbers of classes, from 0 to "
+                f"{MAX_CLASSES - 1}, got {found.min()} to {found.max()}."
+            )
         return torch.from_numpy(found.astype(np.int64)) if len(np.unique(found)) > 1 else None
 
     def name(self, index: int) -> str:
@@ -234,11 +252,14 @@ def _find_whole(
             raise ValueError(str(error).replace("data.root=", f"{key}=")) from error
         size = image_size or _common_size(source, key, path)
         folder = source.folder if isinstance(source, FolderSource) else path
-        return DatasetImages(ImageSet(source, size, decoder="pil"), folder)
+        return DatasetImages(ImageSet(source, size, decoder="pil"), folder, f"{key}={where}")
     if check_regular(path).suffix != ".npz":
         raise ValueError(f"{key}={path} must be an .npz file, a folder, or {DIGITS}.")
     if "arr_0" not in npz_names(path):
-        raise ValueError(f"{key}={path} contains no images: it has no array arr_0.")
+        raise ValueError(
+            f"{key}={path} contains no images, because it has no array arr_0: give a file with "
+            "images arr_0 (n, H, W, 3) of uint8, or a folder."
+        )
     check_archive(path)
     archived = ArchivedImages(path)
     if image_size is not None and archived.shape[1:3] != (image_size, image_size):
@@ -257,16 +278,18 @@ def _common_size(source: ImageSource, key: str, folder: Path) -> int:
         try:
             with Image.open(io.BytesIO(source.read(index))) as picture:
                 size = picture.size
-        except (OSError, ValueError):
-            continue  # reported as broken when it is read
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{key}={folder}: {source.name(index)} is not an image ({error}): repair or remove "
+                "it."
+            ) from error
         first = first or size
         if size != first or size[0] != size[1]:
             raise ValueError(
                 f"{key}={folder}: {source.name(index)} has {size[0]}x{size[1]} pixels, but all "
                 "images must be squares of one size: evaluation.image_size=256 crops them to that."
             )
-    if first is None:
-        raise ValueError(f"{key}={folder} has no image that can be read.")
+    assert first is not None  # the source has at least one image
     return first[0]
 
 

@@ -83,7 +83,9 @@ class OwnNetwork:
         """
         if len(images) < 2 * HELD_OUT:
             raise ValueError(
-                f"a classifier needs at least {2 * HELD_OUT} images, got {len(images)}."
+                f"the classifier of evaluation.network=own needs at least {2 * HELD_OUT} images to "
+                f"learn from, got {len(images)}: add images to the reference, or choose another "
+                "evaluation.network."
             )
         # 1. The images to train with, and those to test with.
         generator = torch.Generator().manual_seed(self.seed)

@@ -40,6 +40,10 @@ DIFFUSERS_NAMES = {
     "num_inference_steps": "num_iterations",
 }
 """What the arguments of diffusers are called in all methods except ``__call__``."""
+ADVICE = (
+    'Single settings are given by name, as in order="random", and those of a preset as '
+    '**bigr.presets.load_preset("sampler", "fast").'
+)
 OTHER_NAMES = ("generator", "num_per_class", "num_variants", "on_iteration", "seed", "seeds")
 """Arguments that are not settings of the sampler, for suggestions in messages."""
 
@@ -68,6 +72,8 @@ class PipelineBase:
             raise ValueError(
                 f"{len(self.class_names)} class_names for a generator of {num_classes} classes."
             )
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
         self.batch_size = batch_size
         self.sampler_config = sampler or default_sampler(generator.config, generator.settings)
         """The settings of calls that give no ``sampler``."""
@@ -249,9 +255,13 @@ class PipelineBase:
         # 2. The seeds.
         generator, seeds = settings.pop("generator", None), settings.pop("seeds", None)
         if seeds is None and generator is None and seed is not None:
+            if not isinstance(seed, int):
+                raise TypeError(f"seed must be an integer, got {seed!r}.")
             seeds = range(seed, seed + count)
         numbers: list[int] = image_seeds(count, generator=generator, seeds=seeds).tolist()
         # 3. The settings.
+        if not isinstance(sampler, SamplerConfig | None):
+            raise TypeError(f"sampler must be a bigr.SamplerConfig, got {sampler!r}. {ADVICE}")
         config, replaced = (
             (sampler, settings) if sampler else (self.sampler_config, {**changes, **settings})
         )

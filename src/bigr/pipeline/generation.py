@@ -21,7 +21,7 @@ from bigr.pipeline.options import SamplingOptions, SingleSettings, with_options
 from bigr.pipeline.repainting import RepaintingPipeline
 from bigr.sampling.sampler import Progress, ProgressCallback
 from bigr.sampling.sampler_config import SamplerConfig
-from bigr.schema import ImageCount, did_you_mean
+from bigr.schema import MILLION, ImageCount, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -236,9 +236,14 @@ class GeneratingPipeline(RepaintingPipeline):
         share: tuple[int, int] = (0, 1),
     ) -> tuple[Tensor, list[int], Iterator[Generated]]:
         """Return the class and the seed of each image, and an iterator over the batches."""
-        names = [classes] if isinstance(classes, int | str | None) else list(classes)
-        if not names or num_per_class < 1:
-            raise ValueError("give at least one class, and num_per_class of at least 1.")
+        names = [classes] if isinstance(classes, int | float | str | None) else list(classes)
+        if not names:
+            raise ValueError("classes is empty: give at least one class.")
+        if not (isinstance(num_per_class, int) and 1 <= len(names) * num_per_class <= MILLION):
+            raise ValueError(
+                f"num_per_class must be a positive integer, for at most {MILLION:,} images in one "
+                f"call, got {num_per_class!r}."
+            )
         ids = torch.tensor(list(map(self.class_id, names)))
         labels = ids.repeat_interleave(num_per_class)
         prepared, seeds = self._prepare(len(labels), seed, sampler, {}, options)

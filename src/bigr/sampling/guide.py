@@ -15,12 +15,14 @@ from bigr.checkpoints.hub import find_model
 from bigr.checkpoints.load import load_generator
 from bigr.models.bigr import BiGR
 
+CODES = ("code_dim", "grid_size")
 SHARED = {
     "code_dim": "bits per token",
     "grid_size": "tokens per side",
     "attention": "which tokens a token sees",
     "objective": "what the denoiser predicts",
-    "schedule": "noise schedule",
+    "num_diffusion_steps": "noise levels",
+    "noise_schedule": "noise schedule",
 }
 
 
@@ -55,8 +57,10 @@ def check_guide(guide: BiGR, model: BiGR, *, is_conditional: bool) -> None:
     for name, what in shared.items():
         ours, theirs = getattr(model.config, name), getattr(guide.config, name)
         if ours != theirs:
-            advice = "use a guide that was trained on the same codes"
-            if name == "num_classes":
+            advice = f"use a guide with {name}={ours}"
+            if name in CODES:
+                advice = "use a guide that was trained on the same codes"
+            elif name == "num_classes":
                 advice = "use a guide for the same classes, or sampler.conditional_guide=false"
             raise ValueError(
                 f"sampler.guide has {name} {theirs} ({what}), but the generator has {ours}: "

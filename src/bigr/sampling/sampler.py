@@ -76,6 +76,8 @@ class Sampler:
         *,
         guide: BiGR | None = None,
     ) -> None:
+        if not isinstance(config, SamplerConfig):
+            raise TypeError(f"a Sampler needs a SamplerConfig, got {config!r}.")
         self.guide = guide
         self.config = config
         self.execution = execution

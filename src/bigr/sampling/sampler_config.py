@@ -13,7 +13,7 @@ from bigr.sampling.guidance import GuidanceSchedule
 from bigr.sampling.gumbel import GumbelSchedule
 from bigr.sampling.mask_schedules import MaskSchedule
 from bigr.sampling.orders import SamplingOrder
-from bigr.schema import NOT_HUGE, Fraction, check_fields
+from bigr.schema import MILLION, NOT_HUGE, Fraction, check_fields
 
 Precision = Literal["auto", "float32", "bfloat16", "float8"]
 ExecutionMode = Literal["auto", "eager", "compiled"]
@@ -105,7 +105,12 @@ class SamplerConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> SamplerConfig:
-        """Return the settings that ``sampler=<name>`` stands for on the command line.
+        """Return the settings in a file of ``conf/sampler``.
+
+        The presets ``best``, ``fast``, ``draft`` and ``model`` change or keep the settings of a
+        model. What they leave to the model has its default value here; to change the settings of
+        a model instead, give ``**bigr.presets.load_preset("sampler", "fast")`` to the methods of
+        its pipeline.
 
         Args:
             name: a file of ``conf/sampler``, such as ``paper_xl``, ``inpaint`` or ``digits``.
@@ -127,7 +132,11 @@ class SamplerConfig:
                 f"SamplerConfig.guidance_power={self.guidance_power} needs "
                 "guidance_schedule=cosine; all other schedules need guidance_power=1."
             )
-
+        if self.num_iterations * self.corrector_rounds > MILLION:
+            raise ValueError(
+                f"SamplerConfig.corrector_rounds={self.corrector_rounds} after each of "
+                f"{self.num_iterations} iterations is more than {MILLION:,} rounds: choose fewer."
+            )
         if self.mask_power != 1.0 and not isinstance(self.mask_schedule, str):
             raise ValueError(
                 f"SamplerConfig.mask_power={self.mask_power} needs mask_schedule=cosine or linear; "

@@ -10,6 +10,7 @@ from bigr.checkpoints.adapters import save_adapter
 from bigr.checkpoints.identity import weights_sha256
 from bigr.checkpoints.lora import LoRAConfig, add_adapter, plain_name, without_adapter
 from bigr.models.bigr import BiGR
+from bigr.schema import show
 from bigr.training.initialization import (
     COPIED,
     AutoOrBool,
@@ -44,7 +45,8 @@ class FineTuning:
 
     Raises:
         CheckpointError: if there is no such generator, or sizes differ that have to agree.
-        ValueError: if there is an adapter but no ``init_from``, or a pattern matches nothing.
+        ValueError: if there is no ``init_from`` for an adapter, ``class_rows`` or
+            ``reset_code_layers``, or a pattern matches nothing.
     """
 
     def __init__(
@@ -70,10 +72,15 @@ class FineTuning:
         self._base_sha256: str | None = None
         if init_from is not None:
             self.pretrained = Pretrained(init_from, model.config, class_rows, reset_code_layers)
-        elif self.lora is not None:
-            raise ValueError(
-                f"task.lora.rank={lora.rank} changes a trained generator: set task.init_from."
-            )
+        else:
+            given = {
+                f"task.lora.rank={lora.rank}": self.lora is not None,
+                f"task.class_rows={show(class_rows)}": class_rows != "auto",
+                f"task.reset_code_layers={show(reset_code_layers)}": reset_code_layers != "auto",
+            }
+            for name, is_given in given.items():
+                if is_given:
+                    raise ValueError(f"{name} needs a trained generator: set task.init_from.")
         if self.lora is not None:
             add_adapter(model, self.lora)
         self._select_trained()

@@ -227,11 +227,18 @@ def matching_rows(
     ours, theirs = readable_names(ours, num_ours), readable_names(theirs, num_theirs)
     if isinstance(rows, dict):
         found: Rows = [None] * num_ours
+        given: dict[int, str | int] = {}
         for key, value in rows.items():
             try:
                 number = find_class(key, num_ours, ours)
             except ValueError as error:
                 raise ValueError(f"task.class_rows, new classes: {error}") from error
+            if number in given:
+                raise ValueError(
+                    f"task.class_rows gives two rows for the same new class: {given[number]} and "
+                    f"{key}. Leave one of them out."
+                )
+            given[number] = key
             try:
                 found[number] = find_class(value, num_theirs, theirs)
             except ValueError as error:

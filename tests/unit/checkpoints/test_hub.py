@@ -16,6 +16,7 @@ from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.hub import (
     AUTOENCODERS,
     GENERATORS,
+    find_model,
     find_pair,
     packaged_models,
     released_files,
@@ -139,6 +140,12 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "generator" / "generator.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"lacks autoencoder/autoencoder\.safetensors"):
         find_pair(tmp_path)
+    empty = tmp_path / "generators"
+    with pytest.raises(CheckpointError, match=r"generators contains no generator: give a file"):
+        find_model(empty, "generator")
+    with pytest.raises(CheckpointError, match="the name is empty"):
+        find_model("", "generator")
+    assert find_model(tmp_path / "generator", "generator") == tmp_path / "generator"
 
 
 def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

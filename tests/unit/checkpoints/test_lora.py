@@ -95,7 +95,14 @@ def test_merged_is_the_same_in_float64(alpha: int | None) -> None:
         ({"rank": 2, "alpha": 0}, "LoRAConfig.alpha must be a positive integer or null, got 0"),
         ({"rank": 2, "dropout": 2}, "LoRAConfig.dropout must be a number"),
         ({"rank": 33}, "task.lora.rank=33 is larger than 32, the smaller side of the weight"),
-        ({"rank": 2, "targets": ("layers",)}, "no linear layer has such a name"),
+        ({"rank": 2, "dropout": 1.0}, "LoRAConfig.dropout must be a number"),
+        (
+            {"rank": 2, "targets": ("transformer.layers.0.*", "layers")},
+            "no linear layer has the name layers. Layers are called like transformer.layers.0.att",
+        ),
+        ({"alpha": 8}, "LoRAConfig.alpha has no effect without a rank: set task.lora.rank"),
+        ({"dropout": 0.5}, "LoRAConfig.dropout has no effect without a rank"),
+        ({"targets": ("transcoder.*",)}, "LoRAConfig.targets has no effect without a rank"),
     ],
 )
 def test_impossible_settings(settings: dict[str, Any], message: str) -> None:

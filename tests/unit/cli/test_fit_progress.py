@@ -17,18 +17,20 @@ IMAGES = Images("photos", ("cat", "dog"), 20, 5)
 
 def test_finished_commands_are_remembered(tmp_path: Path) -> None:
     steps = plan(IMAGES, tmp_path, image_size=32, size="small")
-    progress = FitProgress(tmp_path, steps)
+    progress = FitProgress(tmp_path, steps, "20 photos")
     progress.finish(steps[0])
-    again = FitProgress(tmp_path, steps)
+    again = FitProgress(tmp_path, steps, "20 photos")
     assert not again.is_finished(steps[0])  # its product was removed
     steps[0].product.parent.mkdir()
     steps[0].product.touch()
     assert [again.is_finished(step) for step in steps] == [True] + [False] * 5
     with pytest.raises(ValueError, match="contains a run with other settings"):
-        FitProgress(tmp_path, plan(IMAGES, tmp_path, image_size=16, size="small"))
+        FitProgress(tmp_path, plan(IMAGES, tmp_path, image_size=16, size="small"), "20 photos")
+    with pytest.raises(ValueError, match=r"with other images \(20 photos; now 30 photos\): choose"):
+        FitProgress(tmp_path, steps, "30 photos")
     (tmp_path / "fit.json").write_text("{}")
     with pytest.raises(ValueError, match=r"fit\.json is damaged: remove it"):
-        FitProgress(tmp_path, steps)
+        FitProgress(tmp_path, steps, "20 photos")
 
 
 def module(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> FitStep:

@@ -82,6 +82,18 @@ def test_finished(tmp_path: Path) -> None:
         assert finished(tmp_path, "abc") == expected
 
 
+def test_earlier_scores_are_kept(tmp_path: Path) -> None:
+    """Those of the same settings and weights are replaced."""
+    for value, settings in ((1.0, "a" * 64), (2.0, "a" * 64), (3.0, "b" * 64)):
+        write(Report({}, {"fid": value}), tmp_path, settings_sha256=settings)
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == [
+        "metrics.json",
+        "metrics_aaaaaaaa.json",
+    ]
+    assert read_sealed(tmp_path / "metrics_aaaaaaaa.json")["figures"] == {"fid": 2.0}
+    assert read_sealed(tmp_path / "metrics.json")["figures"] == {"fid": 3.0}
+
+
 def test_figure() -> None:
     metrics = {"figures": {"fid": 2.0}, "generated": {"recall": 0.5}, "count": 3}
     assert figure(None, metrics) is None

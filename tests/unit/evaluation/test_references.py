@@ -171,6 +171,13 @@ def test_own_files(tmp_path: Path, folder: Path) -> None:
         load(path, network=other)
 
 
+def test_no_half_is_taken_of_statistics(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "own.npz"
+    write_reference(load(folder), path)
+    with pytest.raises(ValueError, match=r"reference_split=val_odd needs images.*split=val, or"):
+        load(path, split="val_odd")
+
+
 def test_digits_are_the_held_out_ones() -> None:
     reference = load("digits", network=DigitFeatureNetwork())
     assert reference.identity["count"] == 360

@@ -158,6 +158,21 @@ def test_labels_of_archives(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> Non
         assert found is None or found.tolist() == cases["two"].tolist()
 
 
+@pytest.mark.parametrize("wrong", [-5, 10**9])
+def test_numbers_that_are_no_classes(tmp_path: Path, wrong: int) -> None:
+    labels = np.array([0, 1, wrong])
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((3, 6, 6, 3), np.uint8), arr_1=labels)
+    with pytest.raises(ValueError, match=r"a\.npz: arr_1 must contain the numbers of classes"):
+        find_images(str(tmp_path / "a.npz"), "samples").labels()
+
+
+def test_files_that_are_no_images_are_found_first(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", np.zeros((6, 6, 3), np.uint8))
+    (tmp_path / "1.png").write_text("text")
+    with pytest.raises(ValueError, match=r"^samples=.*: 1\.png is not an image .*repair or remove"):
+        find_images(str(tmp_path), "samples")
+
+
 def test_the_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
     square = np.zeros((6, 6, 3), np.uint8)
     save(tmp_path / "images", "0.png", square)

@@ -86,5 +86,5 @@ def test_the_random_numbers_of_others_are_left_alone() -> None:
 
 def test_too_few_images() -> None:
     images, labels = striped(9)
-    with pytest.raises(ValueError, match="a classifier needs at least 10 images, got 9"):
+    with pytest.raises(ValueError, match="at least 10 images to learn from, got 9: add images"):
         OwnNetwork(2).fit(small_images(images), labels)

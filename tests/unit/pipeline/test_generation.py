@@ -97,8 +97,10 @@ def test_the_sampler_is_reused_and_counts(pipeline: BiGRPipeline) -> None:
     [
         (lambda p: p.generate("tabby"), "no names for its classes"),
         (lambda p: p.generate(4), "has the classes 0..2"),
-        (lambda p: p.generate([]), "at least one class"),
-        (lambda p: p.generate(0, num_per_class=0), "num_per_class of at least 1"),
+        (lambda p: p.generate([]), "give at least one class"),
+        (lambda p: p.generate(0, num_per_class=0), "num_per_class must be a positive integer"),
+        (lambda p: p.generate(0, num_per_class=1.5), "num_per_class must be .* got 1.5"),
+        (lambda p: p.generate([0, 1], num_per_class=10**6), "at most 1,000,000 images in one"),
         (lambda p: p.generate(0, num_denoise_steps=999), "num_denoise_steps must be between"),
         (lambda p: p.generate([0, 1], seeds=[4]), "2 images need 2 seeds, got 1"),
         (lambda p: p.generate(0, seeds=4), "seeds must be a list with a number for each image"),
@@ -120,6 +122,21 @@ def test_the_sampler_is_reused_and_counts(pipeline: BiGRPipeline) -> None:
 )
 def test_bad_arguments(pipeline: BiGRPipeline, call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        call(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.generate(1.5), "a class is given by its number or name, got 1.5"),
+        (lambda p: p.generate([0, 1.5]), "a class is given by its number or name, got 1.5"),
+        (lambda p: p.generate(0, seed="a"), "seed must be an integer, got 'a'"),
+        (lambda p: p.generate(0, sampler="fast"), "sampler must be a bigr.SamplerConfig, got 'fas"),
+        (lambda p: Sampler("fast"), "a Sampler needs a SamplerConfig, got 'fast'"),
+    ],
+)
+def test_arguments_of_another_type(pipeline: BiGRPipeline, call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         call(pipeline)
 
 

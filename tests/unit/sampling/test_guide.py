@@ -123,7 +123,8 @@ def test_a_guide_from_a_file(tmp_path: Path) -> None:
     [
         ({"code_dim": 5}, r"code_dim 5 \(bits per token\), but the generator has 6"),
         ({"grid_size": 2}, r"grid_size 2 \(tokens per side\), but the generator has 4"),
-        ({"objective": "x0"}, "objective x0"),
+        ({"objective": "x0"}, "objective x0 .*: use a guide with objective=flip"),
+        ({"num_diffusion_steps": 50}, "use a guide with num_diffusion_steps="),
         ({"num_classes": 7}, "num_classes 7 .* or sampler.conditional_guide=false"),
     ],
 )

@@ -50,6 +50,10 @@ class Keep(MaskSchedule):
             {"order": ("random", "spiral")},
             "each value is one of confidence, random, raster, halton",
         ),
+        (
+            {"corrector_rounds": 50_001},
+            "corrector_rounds=50001 after each of 20 iterations is",
+        ),
         ({"guidance_power": 2.0}, "guidance_power=2.0 needs guidance_schedule=cosine"),
         ({"guidance_interval": (0.1,)}, "guidance_interval must be a list of 2 values"),
     ],

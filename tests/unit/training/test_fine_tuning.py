@@ -13,6 +13,7 @@ from bigr import BiGRConfig, load_autoencoder, load_generator
 from bigr.checkpoints.errors import CheckpointError
 from bigr.checkpoints.hub import PACKAGED
 from bigr.checkpoints.identity import weights_sha256
+from bigr.checkpoints.lora import LoRAConfig
 from bigr.checkpoints.native import save_generator
 from bigr.models.model_settings import ModelSettings
 from bigr.training.generator_module import GeneratorModule
@@ -100,3 +101,19 @@ def test_the_packaged_digits() -> None:
     assert weights_sha256(load_generator(PACKAGED / "digits")) == weights_sha256(
         pretrained.generator
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"class_rows": {0: 1}}, r"task\.class_rows=\{0: 1\} needs a trained generator"),
+        ({"reset_code_layers": True}, r"task\.reset_code_layers=true needs a trained generator"),
+        (
+            {"lora": LoRAConfig(rank=2)},
+            r"task\.lora\.rank=2 needs a trained generator: set task",
+        ),
+    ],
+)
+def test_what_needs_a_trained_generator(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GeneratorModule(BiGRConfig(**TINY), functools.partial(adamw, lr=1e-2), **settings)

@@ -117,6 +117,7 @@ def test_which_rows(rows: Any, ours: Any, theirs: Any, num_ours: int, expected: 
     [
         ({"dgo": "cat"}, r"task\.class_rows, new classes: class 'dgo': no class .* mean dog\?"),
         ({"dog": "cats"}, r"classes of task\.init_from: class 'cats': no class.* mean cat\?"),
+        ({0: 1, "cat": 2}, r"two rows for the same new class: 0 and cat\. Leave one"),
         ({5: 0}, r"new classes: class 5: this generator has the classes 0\.\.1"),
     ],
 )
