@@ -58,11 +58,11 @@ def _sample(config: DictConfig) -> None:
         if config.settings is not None:
             given, config = as_in_web_app(config)
         settings = resolved(config)
+        sampler = instantiate(config.sampler)  # its mistakes are found before torch is imported
         method = get_method(config.application._target_)
         is_shared = "share" in inspect.signature(method).parameters
         processes = cli.processes(config, is_shared=is_shared)
         output = Path(processes.broadcast(str(config.paths.output)))
-        sampler = instantiate(config.sampler)  # its mistakes are found before weights are read
         # 2. The models, and the application.
         from bigr.pipeline import BiGRPipeline
 
