@@ -117,14 +117,17 @@ class TokenDenoiser:
             levels = schedule.levels(num_denoise_steps, spacing)
         earlier, later = torch.tensor([*levels[1:], 0]), torch.tensor(levels)
         self.transcoder = transcoder
-        self.layers = transcoder.denoiser.prepare(dtype, is_float8=is_float8)
+        self.player = player or Player("eager", device)
+        is_compiled = self.player.record is not None
+        self.layers = transcoder.denoiser.prepare(
+            dtype, is_float8=is_float8, is_compiled=is_compiled
+        )
         # What depends on the noise level alone: (S, W), (S,) and (S,).
         self.times = transcoder.denoiser.embed_time(later.to(device))
         self.keep_next = schedule.keep(earlier).to(device)
         self.keep_between = schedule.between(earlier, later).to(device)
         self.draws = torch.arange(1, len(levels) + 1, device=device)
         self.guide = guide
-        self.player = player or Player("eager", device)
         # Neighbouring steps that are all guided, or all unguided, make a chain.
         first, last = guided_levels
         self.parts: list[tuple[slice, bool]] = []

@@ -18,6 +18,7 @@ from bigr.models.config import BiGRConfig
 from bigr.models.cpu import cpu_supports
 from bigr.models.float8 import float8_missing, with_float8
 from bigr.models.key_value_memory import Memory
+from bigr.models.onednn import HAS_ONEDNN, SMALLEST_WEIGHT, with_onednn
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.denoising_chain import TokenDenoiser
@@ -155,7 +156,12 @@ def prepare(
             model.transcoder, dtype, is_float8=is_float8,
             deterministic_bits=config.deterministic_bits,
         )  # fmt: skip
-    layers = model.transformer.with_layers(with_float8) if is_float8 else model.transformer
+    layers = model.transformer
+    if is_float8:
+        layers = layers.with_layers(with_float8)
+    elif HAS_ONEDNN and dtype == torch.float32 and model.device.type == "cpu":
+        is_wide = model.config.dim**2 >= SMALLEST_WEIGHT[dtype]
+        layers = layers.with_layers(with_onednn) if is_wide else layers
     guides_all = config.guidance_levels == (0.0, 1.0)
     return Networks(state, layers, denoiser, dtype, guides_all, others, config.conditional_guide)
 

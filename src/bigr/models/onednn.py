@@ -1,0 +1,70 @@
+"""Products on a CPU that call oneDNN directly, for sampling.
+
+PyTorch multiplies float32 matrices on x86 with MKL. On an AMD EPYC, MKL reaches a quarter to a half
+of the processor's speed for the few rows of a denoising step, and 85% for the rows of a transformer
+pass; oneDNN reaches nearly all of it. In bfloat16, PyTorch does use oneDNN, which rearranges the
+weights in every call unless they are packed. See ``docs/performance.md`` for measurements.
+
+The operators are those that ``torch.compile`` uses for linear layers on a CPU. They are not part of
+PyTorch's public interface, so :data:`HAS_ONEDNN` is False if they are missing, and
+``tests/unit/models/test_onednn.py`` compares them with float64.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+HAS_ONEDNN = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+)
+"""Whether PyTorch has the operators; nothing was measured on other kinds of processors."""
+SMALLEST_WEIGHT = {torch.float32: 2**18, torch.bfloat16: 1}
+"""Number of elements from which a weight of a type is multiplied faster; in float32, that of a
+layer of width 512. No other types are supported."""
+
+
+def packed_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Return a function that computes x W^T + b, x being (…, I) of the type of the weight.
+
+    Args:
+        weight: (O, I) float32 or bfloat16 on a CPU; copied in a layout that oneDNN prefers.
+        bias: (O,) of the same type, or None.
+    """
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+class OneDNNLinear(nn.Module):
+    """A linear layer with the weights of another one, which are not copied; without gradients."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, I) to (…, O)."""
+        weight, bias = self.linear.weight, self.linear.bias
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return product
+
+
+def with_onednn(module: nn.Module) -> nn.Module:
+    """Return a copy of ``module`` whose large linear layers call oneDNN.
+
+    All parameters are shared with ``module``.
+    """
+    if isinstance(module, nn.Linear):
+        smallest = SMALLEST_WEIGHT.get(module.weight.dtype, torch.inf)
+        return OneDNNLinear(module) if module.weight.numel() >= smallest else module
+    clone = copy.copy(module)
+    children = {name: with_onednn(child) for name, child in module.named_children()}
+    clone.__dict__["_modules"] = children
+    return clone
