@@ -72,6 +72,7 @@ bench: $(DEV) ## sampler, training step, attention, data and scores against plai
 	"$(PY)" bench/sampler.py
 	"$(PY)" bench/training_step.py
 	"$(PY)" bench/attention.py
+	"$(PY)" bench/onednn.py
 	"$(PY)" bench/data.py
 	"$(PY)" bench/evaluation.py
 

@@ -252,7 +252,7 @@ OTHERS = [
             (f"{START} task.lora.rank=999", "task.lora.rank=999 is larger than"),
             (
                 f"{START} task.lora.rank=2 task.lora.targets=[heads]",
-                "no linear layer has such a na",
+                "no linear layer has the name heads",
             ),
             (
                 f"{START} task.class_rows={{0:ant}}",

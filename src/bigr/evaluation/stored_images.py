@@ -280,8 +280,8 @@ def _common_size(source: ImageSource, key: str, folder: Path) -> int:
                 size = picture.size
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{key}={folder}: {source.name(index)} is not an image ({error}): repair or remove "
-                "it."
+                f"{key}={folder}: the image {source.name(index)} is broken (not an image): repair "
+                "or remove it."
             ) from error
         first = first or size
         if size != first or size[0] != size[1]:

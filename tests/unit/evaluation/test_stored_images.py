@@ -169,7 +169,7 @@ def test_numbers_that_are_no_classes(tmp_path: Path, wrong: int) -> None:
 def test_files_that_are_no_images_are_found_first(tmp_path: Path) -> None:
     save(tmp_path, "0.png", np.zeros((6, 6, 3), np.uint8))
     (tmp_path / "1.png").write_text("text")
-    with pytest.raises(ValueError, match=r"^samples=.*: 1\.png is not an image .*repair or remove"):
+    with pytest.raises(ValueError, match=r"^samples=.*: the image 1\.png is broken .*repair or"):
         find_images(str(tmp_path), "samples")
 
 

@@ -83,8 +83,13 @@ def test_two_thirds_of_the_tokens_are_masked() -> None:
 @pytest.mark.parametrize(
     ("guidance_scale", "name"), [(1.0, "narrow"), (2.5, "narrow"), (1.0, "softmax")]
 )
-def test_sampling_flops_are_those_counted(guidance_scale: float, name: str) -> None:
+def test_sampling_flops_are_those_counted(
+    guidance_scale: float, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the transformer's and the denoiser's real calls, for any number of them."""
+    # PyTorch's counter does not know the operators of oneDNN.
+    monkeypatch.setattr("bigr.models.denoiser.HAS_ONEDNN", False)
+    monkeypatch.setattr("bigr.sampling.networks.HAS_ONEDNN", False)
     settings = SamplerConfig(guidance_scale=guidance_scale, num_iterations=4, num_denoise_steps=20)
     sampler, counter = Sampler(settings), FlopCounterMode(display=False)
     model = BiGR(CONFIGS[name])
