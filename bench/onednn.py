@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.common import L, arguments, compare  # noqa: E402
-from bigr.models.onednn import OneDNNLinear, packed_product  # noqa: E402
+from bigr.models.onednn import SMALLEST_WEIGHT, OneDNNLinear, packed_product  # noqa: E402
 
 ROWS = (16, 32, 64, 128)
 REPETITIONS = 10
@@ -34,7 +34,7 @@ TRANSFORMER = (
 @torch.inference_mode()
 def main() -> None:
     options = arguments(__doc__, rounds=5)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in SMALLEST_WEIGHT:
         layers = [nn.Linear(*widths).to(dtype) for widths in DENOISER]
         plain = [_plain(layer) for layer in layers]
         packed = [packed_product(layer.weight, layer.bias) for layer in layers]

@@ -12,12 +12,15 @@ PyTorch's public interface, so :data:`HAS_ONEDNN` is False if they are missing, 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import platform
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from bigr.models.cpu import cpu_supports
 
 HAS_ONEDNN = (
     platform.machine().lower() in ("x86_64", "amd64")
@@ -26,9 +29,15 @@ HAS_ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
 """Whether PyTorch has the operators; nothing was measured on other kinds of processors."""
-SMALLEST_WEIGHT = {torch.float32: 2**18, torch.bfloat16: 1}
+SMALLEST_WEIGHT = {torch.float32: 2**18}
 """Number of elements from which a weight of a type is multiplied faster; in float32, that of a
-layer of width 512. No other types are supported."""
+layer of width 512. No other types are supported, and bfloat16 only where the processor has
+instructions for it."""
+if HAS_ONEDNN and cpu_supports("avx512_bf16", "amx_bf16"):
+    # The environment variable ONEDNN_MAX_CPU_ISA can forbid the instructions.
+    with contextlib.suppress(RuntimeError):
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(16, 16, dtype=torch.bfloat16), None)
+        SMALLEST_WEIGHT[torch.bfloat16] = 1
 
 
 def packed_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
