@@ -19,6 +19,7 @@ from bigr.checkpoints.load import generator_config, load_autoencoder, load_gener
 from bigr.checkpoints.read import read_checkpoint
 from bigr.models.bigr import BiGR
 from bigr.models.float8 import float8_missing
+from bigr.models.products import Products
 from bigr.sampling.denoising_chain import TokenDenoiser
 from bigr.sampling.player import SIZES, Player
 from bigr.sampling.random_numbers import SeededNoise
@@ -147,7 +148,7 @@ def graphs(context: Context) -> Values:
     conditions = torch.randn(2, 4 * config.seq_len, config.dim, device=context.device)
     steps = context.sampler().num_denoise_steps
     chains = [
-        TokenDenoiser(model.transcoder, steps, dtype=dtype, player=player)
+        TokenDenoiser(model.transcoder, steps, products=Products(dtype), player=player)
         for player in (recorded, Player("eager", context.device))
     ]
     differences, shares = [], []

@@ -14,6 +14,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from bigr import BiGRConfig
 from bigr.models.bigr import BiGR
+from bigr.models.products import Products
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.sampling.denoising_chain import DenoisingChain, TokenDenoiser
 from tests.gpuless.host_waits import mutated
@@ -72,7 +73,7 @@ def test_a_step_of_the_chain_is_one_graph(is_guided: bool, dtype: torch.dtype) -
 
 def filled_chain(dtype: torch.dtype, *, is_guided: bool) -> DenoisingChain:
     generator = torch.Generator().manual_seed(1)
-    denoiser = TokenDenoiser(tiny_generator().transcoder, 5, dtype=dtype)
+    denoiser = TokenDenoiser(tiny_generator().transcoder, 5, products=Products(dtype))
     chain = DenoisingChain(denoiser, 8, slice(0, 5), is_guided)
     chain.uniforms.uniform_(generator=generator)
     chain.embedding.normal_(generator=generator)

@@ -44,6 +44,7 @@ from bigr import BiGR, BiGRConfig
 from bigr.models import attention
 from bigr.models.adaln import RMSNorm
 from bigr.models.layers import FeedForward
+from bigr.models.products import Products
 from bigr.models.rope import apply_rotary, rotary_table
 from bigr.models.training_draws import draw_training
 from bigr.models.transcoder import BinaryTranscoder
@@ -203,7 +204,7 @@ def test_bytes_and_flop_of_a_denoising_step(tokens: int) -> None:
     with fake_cuda(), CUDA:
         transcoder = BiGR(config).transcoder
         assert isinstance(transcoder, BinaryTranscoder)
-        denoiser = TokenDenoiser(transcoder, 100, dtype=torch.bfloat16)
+        denoiser = TokenDenoiser(transcoder, 100, products=Products(torch.bfloat16))
         chain = DenoisingChain(denoiser, tokens, slice(0, 100), is_guided=True)
         with FlopCounterMode(display=False) as counter, Traffic() as traffic, torch.no_grad():
             chain.step()

@@ -9,7 +9,6 @@ Shapes: M tokens, K bits, D width of the transformer, W width of the denoiser.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
@@ -19,15 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigr.models.config import BiGRConfig
-from bigr.models.float8 import Float8Linear, fits_float8
-from bigr.models.onednn import HAS_ONEDNN, SMALLEST_WEIGHT, packed_product
+from bigr.models.products import Product, Products
 
 FREQUENCY_DIM = 256
 MAX_PERIOD = 10_000.0
 NORM_EPS = 1e-6
-
-Product = Callable[[Tensor], Tensor]
-"""A linear layer, as a module or as a function."""
 
 
 class DenoiserLayers(NamedTuple):
@@ -136,33 +131,15 @@ class Denoiser(nn.Module):
         return layers.logits(signs, embedding)
 
     @torch.no_grad()
-    def prepare(
-        self, dtype: torch.dtype, *, is_float8: bool = False, is_compiled: bool = False
-    ) -> DenoiserLayers:
+    def prepare(self, products: Products) -> DenoiserLayers:
         """Arrange the layers for many calls without gradients: all modulations are one product.
 
         The weights are read now, so later changes of them may have no effect.
 
         Args:
-            dtype: type of the matrix products.
-            is_float8: multiply in float8 where the widths allow it, see :mod:`bigr.models.float8`.
-            is_compiled: whether the layers will be compiled. If not, large layers on a CPU call
-                oneDNN, see :mod:`bigr.models.onednn`.
+            products: how the layers multiply.
         """
-        smallest = SMALLEST_WEIGHT.get(dtype, torch.inf)
-        calls_onednn = HAS_ONEDNN and not is_compiled and self.input.weight.device.type == "cpu"
-
-        def product(weight: Tensor, bias: Tensor) -> Product:
-            if is_float8 and fits_float8(weight):
-                return Float8Linear(weight, bias)
-            weight, bias = weight.to(dtype), bias.to(dtype)
-            if calls_onednn and weight.numel() >= smallest:
-                packed = packed_product(weight, bias)
-                return packed if dtype == torch.float32 else lambda x: packed(x.to(dtype))
-            if dtype == torch.float32:
-                return functools.partial(F.linear, weight=weight, bias=bias)
-            return lambda x: F.linear(x.to(dtype), weight, bias)
-
+        product = products.product
         weights, biases, blocks = [], [], []
         for block in self.blocks:
             assert isinstance(block, DenoiserBlock)

@@ -9,7 +9,6 @@ Shapes: M rows, I and O widths in and out.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 
@@ -120,16 +119,3 @@ class Float8Linear(nn.Module):
 def fits_float8(weight: Tensor) -> bool:
     """Return whether a weight (O, I) has widths that :class:`Float8Linear` supports."""
     return all(width % MULTIPLE == 0 for width in weight.shape)
-
-
-def with_float8(module: nn.Module) -> nn.Module:
-    """Return a copy of ``module`` with its linear layers in float8 where their widths fit.
-
-    All other parameters are shared with ``module``.
-    """
-    if isinstance(module, nn.Linear):
-        return Float8Linear(module.weight, module.bias) if fits_float8(module.weight) else module
-    clone = copy.copy(module)
-    children = {name: with_float8(child) for name, child in module.named_children()}
-    clone.__dict__["_modules"] = children
-    return clone

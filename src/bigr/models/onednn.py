@@ -13,7 +13,6 @@ PyTorch's public interface, so :data:`HAS_ONEDNN` is False if they are missing, 
 from __future__ import annotations
 
 import contextlib
-import copy
 import platform
 from collections.abc import Callable
 
@@ -29,10 +28,10 @@ HAS_ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
 """Whether PyTorch has the operators; nothing was measured on other kinds of processors."""
-SMALLEST_WEIGHT = {torch.float32: 2**18}
+SMALLEST_WEIGHT = {torch.float32: 2**18} if HAS_ONEDNN else {}
 """Number of elements from which a weight of a type is multiplied faster; in float32, that of a
-layer of width 512. No other types are supported, and bfloat16 only where the processor has
-instructions for it."""
+layer of width 512. Other types are not supported, and bfloat16 only where the processor has
+instructions for it. Empty without the operators."""
 if HAS_ONEDNN and cpu_supports("avx512_bf16", "amx_bf16"):
     # The environment variable ONEDNN_MAX_CPU_ISA can forbid the instructions.
     with contextlib.suppress(RuntimeError):
@@ -63,17 +62,3 @@ class OneDNNLinear(nn.Module):
         weight, bias = self.linear.weight, self.linear.bias
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return product
-
-
-def with_onednn(module: nn.Module) -> nn.Module:
-    """Return a copy of ``module`` whose large linear layers call oneDNN.
-
-    All parameters are shared with ``module``.
-    """
-    if isinstance(module, nn.Linear):
-        smallest = SMALLEST_WEIGHT.get(module.weight.dtype, torch.inf)
-        return OneDNNLinear(module) if module.weight.numel() >= smallest else module
-    clone = copy.copy(module)
-    children = {name: with_onednn(child) for name, child in module.named_children()}
-    clone.__dict__["_modules"] = children
-    return clone

@@ -8,12 +8,14 @@ and P rows of its own instead of the unconditional half.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import torch
 from torch import Tensor
 
 from bigr.models.noise_schedule import posterior_bit_probs
+from bigr.models.products import FLOAT32, Products
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.sampling.player import Player, padded
 from bigr.sampling.random_numbers import Noise
@@ -93,8 +95,7 @@ class TokenDenoiser:
         num_denoise_steps: S.
         spacing: spacing of the noise levels.
         guided_levels: the range of t/T in which levels t are guided.
-        dtype: type of the matrix products; everything else is float32.
-        is_float8: multiply in float8 where the widths allow it.
+        products: how the layers multiply; everything else is float32.
         player: runs the chains; None runs them eagerly.
         guide: another denoiser, whose logits replace the unconditional ones.
     """
@@ -105,9 +106,8 @@ class TokenDenoiser:
         num_denoise_steps: int,
         spacing: str = "even",
         guided_levels: tuple[float, float] = (0.0, 1.0),
-        dtype: torch.dtype = torch.float32,
+        products: Products = FLOAT32,
         *,
-        is_float8: bool = False,
         player: Player | None = None,
         guide: TokenDenoiser | None = None,
     ) -> None:
@@ -118,10 +118,9 @@ class TokenDenoiser:
         earlier, later = torch.tensor([*levels[1:], 0]), torch.tensor(levels)
         self.transcoder = transcoder
         self.player = player or Player("eager", device)
-        is_compiled = self.player.record is not None
-        self.layers = transcoder.denoiser.prepare(
-            dtype, is_float8=is_float8, is_compiled=is_compiled
-        )
+        if self.player.record is not None:  # the layers are compiled
+            products = dataclasses.replace(products, calls_onednn=False)
+        self.layers = transcoder.denoiser.prepare(products)
         # What depends on the noise level alone: (S, W), (S,) and (S,).
         self.times = transcoder.denoiser.embed_time(later.to(device))
         self.keep_next = schedule.keep(earlier).to(device)

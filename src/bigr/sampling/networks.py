@@ -16,9 +16,9 @@ from torch import Tensor
 from bigr.models.bigr import BiGR
 from bigr.models.config import BiGRConfig
 from bigr.models.cpu import cpu_supports
-from bigr.models.float8 import float8_missing, with_float8
+from bigr.models.float8 import float8_missing
 from bigr.models.key_value_memory import Memory
-from bigr.models.onednn import HAS_ONEDNN, SMALLEST_WEIGHT, with_onednn
+from bigr.models.products import Products
 from bigr.models.transcoder import BinaryTranscoder
 from bigr.models.transformer import MaskedTransformer
 from bigr.sampling.denoising_chain import TokenDenoiser
@@ -28,6 +28,8 @@ from bigr.sampling.token_softmax import TokenSoftmax
 
 MIN_BFLOAT16_DIM = 256
 """From this width of the transformer on, bfloat16 is faster on CPUs for every batch size."""
+MIN_CHANGED_DIM = 512
+"""Narrower transformers have no layers for which oneDNN was measured to be faster."""
 BFLOAT16_PRODUCTS = ("avx512_bf16", "amx_bf16")
 """Instructions for products of bfloat16, as ``torch.cpu.get_capabilities`` calls them."""
 
@@ -134,6 +136,7 @@ def prepare(
         others = prepare(guide, everywhere, execution_of_guide, earlier and earlier.guide)
     is_float8 = execution.precision == "float8"
     dtype = compute_dtype(execution.precision, model.device, model.config.dim)
+    products = Products(dtype, is_float8=is_float8)
     # Some in-place changes of weights can only be noticed by their values.
     places, numbers = [], []
     for weight in (model if is_float8 else model.transcoder).parameters():
@@ -148,20 +151,16 @@ def prepare(
         assert not isinstance(guide_denoiser, TokenSoftmax)  # check_guide has refused it
         denoiser = TokenDenoiser(
             model.transcoder, config.num_denoise_steps, config.denoise_spacing,
-            config.guidance_levels, dtype, is_float8=is_float8,
+            config.guidance_levels, products,
             player=Player(execution.mode, model.device), guide=guide_denoiser,
         )  # fmt: skip
     else:
         denoiser = TokenSoftmax(
-            model.transcoder, dtype, is_float8=is_float8,
-            deterministic_bits=config.deterministic_bits,
-        )  # fmt: skip
+            model.transcoder, products, deterministic_bits=config.deterministic_bits
+        )
     layers = model.transformer
-    if is_float8:
-        layers = layers.with_layers(with_float8)
-    elif HAS_ONEDNN and dtype == torch.float32 and model.device.type == "cpu":
-        is_wide = model.config.dim**2 >= SMALLEST_WEIGHT[dtype]
-        layers = layers.with_layers(with_onednn) if is_wide else layers
+    if is_float8 or model.config.dim >= MIN_CHANGED_DIM:
+        layers = layers.with_layers(products.changed)
     guides_all = config.guidance_levels == (0.0, 1.0)
     return Networks(state, layers, denoiser, dtype, guides_all, others, config.conditional_guide)
 

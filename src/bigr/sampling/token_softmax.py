@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bigr.models.categorical import CategoricalTranscoder
+from bigr.models.products import FLOAT32, Products
 from bigr.sampling.random_numbers import Noise
 
 CPU_ROWS = 1024
@@ -47,22 +48,20 @@ class TokenSoftmax:
 
     Args:
         transcoder: the transcoder that contains the network.
-        dtype: type of the matrix products; everything else is float32.
-        is_float8: multiply in float8 where the widths allow it.
+        products: how the layers multiply; everything else is float32.
         deterministic_bits: decide bits as [p > 0.5], as the sampler does, instead of drawing them.
     """
 
     def __init__(
         self,
         transcoder: CategoricalTranscoder,
-        dtype: torch.dtype = torch.float32,
+        products: Products = FLOAT32,
         *,
-        is_float8: bool = False,
         deterministic_bits: bool = False,
     ) -> None:
         groups = torch.arange(1, transcoder.config.num_groups + 1)
         self.transcoder = transcoder
-        self.layers = transcoder.denoiser.prepare(dtype, is_float8=is_float8)
+        self.layers = transcoder.denoiser.prepare(products)
         self.times = transcoder.denoiser.embed_time(groups.to(self.device))
         self.deterministic_bits = deterministic_bits
         self.rows: Counter[int] = Counter()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bigr import BiGR
+from bigr.models.products import Products
 from tests import plain
 from tests.models import tiny_generator
 from tests.numbers import relative_error
@@ -33,7 +34,7 @@ def test_prepared_layers(blocks: int, dtype: torch.dtype, tolerance: float) -> N
     x_t, t, condition = inputs(model)
     denoiser = model.transcoder.denoiser
     embedding = denoiser.condition(condition) + denoiser.embed_time(t)
-    logits = denoiser.prepare(dtype).logits(2 * x_t - 1, embedding)
+    logits = denoiser.prepare(Products(dtype)).logits(2 * x_t - 1, embedding)
     assert logits.dtype == torch.float32
     assert relative_error(logits.double(), expected(model, x_t, t, condition)) < tolerance
 
@@ -46,7 +47,7 @@ def test_two_conditions_per_token() -> None:
     second = first.flip(0)
     denoiser = model.transcoder.denoiser
     embedding = denoiser.condition(torch.cat([first, second])) + denoiser.embed_time(t).repeat(2, 1)
-    halves = denoiser.prepare(torch.float32).logits(2 * x_t - 1, embedding).chunk(2)
+    halves = denoiser.prepare(Products(torch.float32)).logits(2 * x_t - 1, embedding).chunk(2)
     for logits, condition in zip(halves, (first, second), strict=True):
         assert relative_error(logits.double(), expected(model, x_t, t, condition)) < 1e-5
 
@@ -56,7 +57,7 @@ def test_prepared_layers_keep_the_weights_they_were_made_from() -> None:
     """Preparing changes no weight of the denoiser, although it adds 1 to biases of scales."""
     model = tiny_generator()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.transcoder.denoiser.prepare(torch.bfloat16)
+    model.transcoder.denoiser.prepare(Products(torch.bfloat16))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bigr import ExecutionConfig, Sampler, SamplerConfig
 from bigr.models import float8
-from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows, with_float8
+from bigr.models.float8 import Float8Linear, float8_missing, quantize_rows
 from bigr.sampling.networks import compute_dtype
 from tests.models import tiny_generator
 
@@ -108,34 +108,6 @@ def test_products_that_do_not_scale_rows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Float8Linear(random(16, 16)).product is float8.emulated
     monkeypatch.undo()
     float8.product_on.cache_clear()
-
-
-def test_a_copy_shares_the_rest() -> None:
-    model = nn.Sequential(
-        nn.Linear(24, 32), nn.Sequential(nn.Linear(32, 64), nn.ReLU()), nn.Linear(64, 24)
-    )
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    copy = with_float8(model)
-    kinds = [type(module) for module in copy.modules() if not list(module.children())]
-    assert kinds == [nn.Linear, Float8Linear, nn.ReLU, nn.Linear]
-    assert copy.get_parameter("0.weight") is model.get_parameter("0.weight")
-    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-    x = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
-    with torch.autocast("cpu", torch.bfloat16):
-        error = (copy(x).float() - model(x).float()).norm() / model(x).float().norm()
-    assert 0.0 < error < 0.1
-
-
-def test_a_transformer_with_other_layers() -> None:
-    model = tiny_generator()
-    transformer = model.transformer.with_layers(with_float8)
-    quantized = [module for module in transformer.modules() if isinstance(module, Float8Linear)]
-    linear = [
-        module for module in model.transformer.layers.modules() if isinstance(module, nn.Linear)
-    ]
-    assert len(quantized) == len(linear)
-    assert not any(isinstance(module, Float8Linear) for module in model.modules())
-    assert transformer.mask_token is model.transformer.mask_token
 
 
 @pytest.mark.parametrize(
