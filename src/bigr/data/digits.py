@@ -5,6 +5,7 @@ Source: Alpaydin & Kaynak, UCI, 1998; 8x8 pixels, 17 grey levels, 10 classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -56,6 +57,29 @@ def load_digits(split: Split, image_size: int) -> LabelledImages:
     enlarged = F.interpolate(grey, size=image_size, mode="bilinear", align_corners=False)
     labels = torch.from_numpy(bunch.target[chosen]).long()
     return LabelledImages(enlarged.expand(-1, 3, -1, -1).contiguous(), labels)
+
+
+def check_digit_classes(num_classes: int, names: Sequence[str] | None, setting: str) -> None:
+    """Check that the classes of a generator are the digits.
+
+    Args:
+        num_classes: number of its classes.
+        names: their names, if they are known.
+        setting: the setting that needs digits, for the message.
+
+    Raises:
+        ValueError: if the classes are not the ten digits.
+    """
+    if num_classes != NUM_CLASSES:
+        raise ValueError(
+            f"{setting} needs a generator with {NUM_CLASSES} classes, but this one has "
+            f"{num_classes}."
+        )
+    if names is not None and list(names) != [str(digit) for digit in range(NUM_CLASSES)]:
+        raise ValueError(
+            f"{setting} scores generated digits, but the first class of this generator is called "
+            f"{names[0]}: use evaluation=own with images of its classes as reference=…."
+        )
 
 
 def to_native(images: Tensor) -> Tensor:

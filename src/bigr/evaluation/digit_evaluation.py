@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from bigr.data.digits import NUM_CLASSES
+from bigr.data.digits import NUM_CLASSES, check_digit_classes
 from bigr.data.image_arrays import to_uint8
 from bigr.data.image_dataset import MemoryImages
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
@@ -51,13 +51,11 @@ class DigitsEvaluation:
         check_fields(self)
 
     def check(self, context: EvaluationContext) -> None:
-        """Raise ``ValueError`` if the generator does not have the ten classes of the digits."""
-        classes = context.models.generator.config.num_classes
-        if classes != NUM_CLASSES:
-            raise ValueError(
-                f"evaluation=digits needs a generator with {NUM_CLASSES} classes, but this one "
-                f"has {classes}."
-            )
+        """Raise ``ValueError`` if the classes of the generator are not the ten digits."""
+        generator = context.models.generator
+        check_digit_classes(
+            generator.config.num_classes, generator.settings.class_names, "evaluation=digits"
+        )
 
     def num_images(self, context: EvaluationContext) -> int:  # noqa: ARG002
         """Return the number of generated digits."""

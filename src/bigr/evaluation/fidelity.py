@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bigr.checkpoints.cached import CachedFileError
+from bigr.data.digits import check_digit_classes
 from bigr.evaluation.computed_references import point_indices
 from bigr.evaluation.evaluator import EvaluationContext, OnBatch
 from bigr.evaluation.feature_chunks import FeatureChunks
@@ -90,12 +91,12 @@ class FidelityEvaluation(FidelitySettings):
                 "there are no images to compare: add samples=…, or generator=… and autoencoder=…."
             )
         elif self.network == "digits":
-            classes = context.models.generator.config.num_classes
-            if classes != 10:
-                raise ValueError(
-                    "evaluation.network=digits needs a generator with 10 classes, but this one has "
-                    f"{classes}."
-                )
+            generator = context.models.generator
+            check_digit_classes(
+                generator.config.num_classes,
+                generator.settings.class_names,
+                "evaluation.network=digits",
+            )
         else:
             _ = context.models
         if self.training is not None:

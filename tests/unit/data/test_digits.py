@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bigr.data.digits import load_digits, to_native
+from bigr.data.digits import check_digit_classes, load_digits, to_native
 
 
 def test_digits_are_the_data_sets_own() -> None:
@@ -34,3 +34,13 @@ def test_digits_split_is_fixed() -> None:
 def test_digits_of_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 8, got 20"):
         load_digits("train", 20)
+
+
+def test_the_classes_of_a_generator() -> None:
+    names = [str(digit) for digit in range(10)]
+    check_digit_classes(10, None, "evaluation=digits")
+    check_digit_classes(10, names, "evaluation=digits")
+    with pytest.raises(ValueError, match="evaluation=digits needs a generator with 10 classes"):
+        check_digit_classes(9, names[1:], "evaluation=digits")
+    with pytest.raises(ValueError, match=r"first class of this generator is called 9: use eval"):
+        check_digit_classes(10, names[::-1], "evaluation=digits")
