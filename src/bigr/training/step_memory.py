@@ -74,7 +74,8 @@ def kept_bytes(
 ) -> KeptBytes:
     """Measure what autograd keeps, with fake tensors, which have no values.
 
-    All transformer layers keep the same, so that models with one and two layers suffice.
+    All transformer layers keep the same, so that a model with two layers suffices. What the second
+    one keeps belongs to it alone; the first one is also the first to use what all layers share.
 
     Args:
         config: sizes of the generator.
@@ -84,16 +85,13 @@ def kept_bytes(
         is_cpu: whether the device is a CPU, where attention in bfloat16 keeps its weights.
     """
 
-    def measured(num_layers: int, batch_size: int) -> int:
-        small = dataclasses.replace(config, num_layers=num_layers)
-        return _kept(small, batch_size, dtype, recomputes, num_levels, is_cpu)
-
     # From two and three images, because some copies are not needed for a single one.
-    one, two = measured(1, 2), measured(2, 2)
-    image, image_of_two = measured(1, 3) - one, measured(2, 3) - two
-    layer, more = image_of_two - image, config.num_layers - 1
-    copies = (one - 2 * image) + more * ((two - 2 * image_of_two) - (one - 2 * image))
-    return KeptBytes(copies, image + more * layer, layer)
+    total, layer = _kept(config, 2, dtype, recomputes, num_levels, is_cpu)
+    larger_total, larger_layer = _kept(config, 3, dtype, recomputes, num_levels, is_cpu)
+    image, layer_image = larger_total - total, larger_layer - layer
+    more = config.num_layers - 2
+    copies = (total - 2 * image) + more * (layer - 2 * layer_image)
+    return KeptBytes(copies, image + more * layer_image, layer_image)
 
 
 def _kept(
@@ -103,8 +101,10 @@ def _kept(
     recomputes: bool,
     num_levels: int,
     is_cpu: bool,
-) -> int:
+) -> tuple[int, int]:
+    """Return the bytes that a model with two layers keeps, and those of its second layer."""
     seen: dict[int, int] = {}
+    after: list[int] = []  # the bytes after each layer
     alive: list[Tensor] = []  # so that no other storage gets the same address
 
     def pack(tensor: Tensor) -> Tensor:
@@ -115,10 +115,11 @@ def _kept(
         return tensor
 
     with FakeTensorMode(), torch.device("cpu"):
-        model = BiGR(config)
+        model = BiGR(dataclasses.replace(config, num_layers=2))
         model.transformer.recomputes = recomputes
         for layer in model.transformer.layers:
             cast(TransformerLayer, layer).attention.is_fused = not is_cpu
+            layer.register_forward_hook(lambda *_: after.append(sum(seen.values())))
         weights = {p.untyped_storage()._cdata for p in model.parameters()}
         codes = torch.zeros(batch_size, config.seq_len, config.code_dim)
         labels = torch.zeros(batch_size, dtype=torch.int64)
@@ -128,7 +129,7 @@ def _kept(
         with autocast or contextlib.nullcontext(), hooks:
             outcome = model.loss(codes, labels, draws=draws)
         del outcome
-    return sum(seen.values())
+    return sum(seen.values()), after[1] - after[0]
 
 
 def step_memory(
