@@ -25,7 +25,7 @@ MIN_CAPABILITY = (8, 9)
 """Smallest CUDA compute capability, that of Ada; Hopper and later GPUs have a higher one."""
 PROBE_TOLERANCE = 0.02
 
-Product = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+ScaledProduct = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """From x (M, I), its scales (M, 1), a weight (O, I) and its scales (O, 1) to (M, O) bfloat16."""
 
 
@@ -53,7 +53,7 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def product_on(device: torch.device) -> Product:
+def product_on(device: torch.device) -> ScaledProduct:
     """Return the first kind of product that works on ``device``.
 
     On some GPUs, products cannot scale rows, or do it wrongly. On a CPU, PyTorch 2.11 has no float8
