@@ -33,7 +33,7 @@ TRAIN = [
         "trainer.val_check_interval=100000, but an epoch has only 22 batches: set",
     ),
     ("trainer.max_epochs=0", "trainer.max_epochs must be positive, or -1 for no limit, got 0"),
-    ("data.batch_size=1000000000000", "1437 samples do not fill one batch of 1000000000000 on"),
+    ("data.batch_size=1000000000000", "1437 samples do not fill one batch of 1000000000000: lower"),
     ("logger=null", "logger=null: logger can be csv, tensorboard, wandb, or [] for none."),
     ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be a number of at least 0"),
     ("logger=[]", "logger=[]: callbacks.lr_monitor needs a logger. Choose one, such as logger=csv"),

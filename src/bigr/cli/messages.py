@@ -65,7 +65,11 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     """
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: overrides are key=value, with quotes for spaces."
+        return (
+            f"cannot read {error.override!r}: overrides are key=value. Put values with accented "
+            "letters or special characters into a second pair of quotes, such as "
+            "'key=\"Blüte\"' or 'key=[\"Blüte\",roof]'."
+        )
     if text.startswith("Config group override must be"):
         return _no_option_name(overrides)
     option = re.search(r"Could not find '([\w@/]+)/([^'/]+)'", text)
@@ -110,6 +114,11 @@ def _no_such_key(cause: BaseException | None, key: str, name: str, overrides: Se
     for old, new in RENAMED.items():
         if key.startswith(f"{old}."):
             return f"{old} has been renamed: use {new}{key.removeprefix(old)}."
+    if (name, key) == ("train", "pretrained"):
+        return (
+            "pretrained: there is no such key. To start from a trained model, set task.init_from=… "
+            "and task.autoencoder=…, for example both to digits."
+        )
     # 2. A key or group that resembles it.
     known: list[str] = []
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):

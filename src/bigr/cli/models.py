@@ -31,7 +31,7 @@ def provisional(config: DictConfig) -> DictConfig:
     Raises:
         ValueError: if there are no files of models.
     """
-    config = config.copy()
+    config = _with_installed(config.copy())
     OmegaConf.set_struct(config, False)  # values may be deleted
     keys = _files(config)
     missing = [key for key in keys if OmegaConf.is_missing(config, key)]
@@ -62,7 +62,7 @@ def with_models(config: DictConfig) -> DictConfig:
     Raises:
         ValueError: if ``pretrained`` cannot be found, or a file cannot be used.
     """
-    config = _with_pretrained(config.copy())
+    config = _with_pretrained(_with_installed(config.copy()))
     if "sampler" in config and _unset(config.sampler):
         found = _sampler(config)
         for key in _unset(config.sampler):
@@ -95,6 +95,19 @@ def _with_pretrained(config: DictConfig) -> DictConfig:
         raise ConfigError(f"pretrained={name}: {error}") from error
     for key in keys:
         config[key] = str(getattr(pair, key))
+    return config
+
+
+def _with_installed(config: DictConfig) -> DictConfig:
+    """Replace names of installed models, such as ``autoencoder=digits``, by the paths of files."""
+    for key in _files(config):
+        name = None if OmegaConf.is_missing(config, key) else config[key]
+        if not isinstance(name, str) or Path(name).expanduser().exists():
+            continue
+        from bigr.checkpoints.hub import PACKAGED, packaged_models
+
+        if name in packaged_models():
+            config[key] = str(PACKAGED / name / f"{key}.safetensors")
     return config
 
 

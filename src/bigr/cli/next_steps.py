@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from PIL import Image
 
+from bigr.checkpoints.hub import PACKAGED
 from bigr.cli.command_words import command_line, override
 from bigr.cli.fitting import MAX_CLASSES
 from bigr.cli.validation import config_folders
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MANY_CLASSES = 100
 """Number of classes from which Inception is suggested instead of ``evaluation=own``."""
+FEW_IMAGES = 1000
+"""Number of images that ``evaluation=own`` is suggested with, which a CPU can generate."""
 SMALL_GRID = 16
 """Number of tokens per side below which the small generator is suggested."""
 NOT_SAMPLED = ("reconstruction", "linear_probe")
@@ -72,7 +75,9 @@ def after_generator(
     if "DigitsDataModule" in data["_target_"]:
         commands.append(_command("evaluate", "evaluation=digits_fidelity", *models))
     elif data.get("root") and "Codes" not in data["_target_"]:
-        network = [] if num_classes >= MANY_CLASSES else ["evaluation=own"]
+        network = []
+        if num_classes < MANY_CLASSES:
+            network = ["evaluation=own", f"evaluation.count={FEW_IMAGES}"]
         reference = override("reference", data["root"])
         size = [f"evaluation.image_size={data['image_size']}"] if "image_size" in data else []
         commands.append(_command("evaluate", *network, *models, reference, *size))
@@ -120,8 +125,13 @@ def _models(config: DictConfig) -> list[str]:
 
 
 def _path(key: str, path: str | Path) -> str:
-    """Return an override with a path, relative to the working folder if it is below it."""
+    """Return an override with a path, relative to the working folder if it is below it.
+
+    A file of an installed model is given by the name of the model.
+    """
     found, here = Path(path), Path.cwd()
+    if found.parent.parent == PACKAGED:
+        return override(key, found.parent.name)
     return override(key, found.relative_to(here) if found.is_relative_to(here) else path)
 
 

@@ -61,9 +61,10 @@ class ResumableBatchSampler(Sampler[list[int]]):
         """Number of batches since the first epoch; set it to resume."""
         if len(self) == 0:
             times = f", {group} times" if group > 1 else ""
+            devices = f" on each of {num_ranks} devices" if num_ranks > 1 else ""
             raise ValueError(
-                f"{num_samples} samples do not fill one batch of {batch_size} on each of "
-                f"{num_ranks} devices{times}: lower data.batch_size or global_batch_size."
+                f"{num_samples} samples do not fill one batch of {batch_size}{devices}{times}: "
+                "lower data.batch_size or global_batch_size."
             )
 
     def __len__(self) -> int:

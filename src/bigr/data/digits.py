@@ -73,7 +73,7 @@ def check_digit_classes(num_classes: int, names: Sequence[str] | None, setting: 
     if num_classes != NUM_CLASSES:
         raise ValueError(
             f"{setting} needs a generator with {NUM_CLASSES} classes, but this one has "
-            f"{num_classes}."
+            f"{num_classes}: use evaluation=own with images of its classes as reference=…."
         )
     if names is not None and list(names) != [str(digit) for digit in range(NUM_CLASSES)]:
         raise ValueError(

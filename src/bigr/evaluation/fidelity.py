@@ -40,7 +40,12 @@ from bigr.evaluation.references import cached_reference, check_count, reference_
 from bigr.evaluation.report import Report
 from bigr.evaluation.report_text import sampler_text
 from bigr.evaluation.sample_archive import write_samples
-from bigr.evaluation.stored_images import StoredImages, find_images, whole_split
+from bigr.evaluation.stored_images import (
+    StoredImages,
+    check_exists,
+    find_images,
+    whole_split,
+)
 from bigr.metrics.feature_networks import load_network
 from bigr.metrics.features import FeatureNetwork
 from bigr.metrics.own_network import OwnNetwork
@@ -67,6 +72,9 @@ class FidelityEvaluation(FidelitySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for key in ("samples", "against"):  # before anything is downloaded or read
+            if (where := getattr(self, key)) is not None:
+                check_exists(where, key)
         self.extractor: FeatureNetwork | None = None  # "own" does not exist before the images
         if self.network != "own":
             file = self.weights or (self.inception_file if self.network == "inception" else None)

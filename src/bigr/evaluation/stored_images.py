@@ -211,6 +211,12 @@ def whole_split(split: str) -> str:
     return split.split("_", maxsplit=1)[0]
 
 
+def check_exists(where: str, key: str) -> None:
+    """Raise ``ValueError`` unless ``where`` is the built-in dataset, or a file or folder exists."""
+    if where != DIGITS and not Path(where).expanduser().exists():
+        raise ValueError(f"{key}={where}: there is no such file or folder, seen from {Path.cwd()}.")
+
+
 def find_images(
     where: str, key: str, *, image_size: int | None = None, split: str = "val"
 ) -> StoredImages:
@@ -241,8 +247,7 @@ def _find_whole(
         return DatasetImages(
             MemoryImages(load_digits("test" if split == "val" else "train", size), DIGITS)
         )
-    if not path.exists():
-        raise ValueError(f"{key}={where}: there is no such file or folder, seen from {Path.cwd()}.")
+    check_exists(where, key)
     if path.is_dir():
         if next(files_below(path), None) is None:
             raise ValueError(f"{key}={path} is an empty folder: name one with images.")

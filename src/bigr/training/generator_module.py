@@ -259,8 +259,9 @@ class GeneratorModule(TrainingModule):
             return batch.codes
         if self.autoencoder is None or batch.images is None:
             raise ValueError(
-                "the data module provides images, but a generator learns codes: set "
-                "task.autoencoder to the checkpoint of a B-AE."
+                "the data contain images, but a generator learns codes: set task.autoencoder to a "
+                "B-AE that encodes them, which is a file, the folder of a run, or the name of an "
+                "installed model such as digits."
             )
         with torch.no_grad():
             bit_probs = self.autoencoder.encode(batch.images)

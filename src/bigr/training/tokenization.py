@@ -29,6 +29,7 @@ from bigr.models.autoencoder import BinaryAutoencoder
 from bigr.models.codes import grid_to_tokens
 from bigr.sampling.random_numbers import SeededNoise
 from bigr.training.data.image_data import ImageDataModule
+from bigr.training.data.resumable_data import loader_processes
 
 
 def check_tokenizable(data: Any) -> None:
@@ -187,7 +188,7 @@ class TokenizeModule(LightningModule):
         writer: writer of the store, with its settings.
         pictures: images by split.
         batch_size: images per device.
-        num_workers: loader processes per device.
+        num_workers: loader processes per device, at most one for each processor core.
         encoder: computes features of every token; None computes none.
     """
 
@@ -220,7 +221,7 @@ class TokenizeModule(LightningModule):
         return DataLoader(
             TokenizeSet(self.pictures, self.jobs(), views),
             batch_size=None,
-            num_workers=self.num_workers,
+            num_workers=loader_processes(self.num_workers),
             pin_memory=torch.cuda.is_available(),
         )
 

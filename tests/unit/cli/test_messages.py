@@ -32,13 +32,17 @@ def explained(command: str, *overrides: str) -> str:
             "task.lr_scheduler.warm_step: there is no such key. "
             "Did you mean task.lr_scheduler.warmup_steps",
         ),
+        (
+            ["pretrained=digits"],
+            "set task.init_from=… and task.autoencoder=…, for example both to digits",
+        ),
         (["trainer.zzz=5"], "Add a new key with +trainer.zzz=…."),
         (["data=imagnet"], "data=imagnet: there is no such option."),
         (
             ["model=xxxl"],
             "Did you mean xxl or xl? model can be b, digits, l, l_512, pretrained, s, xl,",
         ),
-        (["seed=[1"], "cannot read 'seed=[1': overrides are key=value, with quotes for spaces."),
+        (["seed=[1"], "cannot read 'seed=[1': overrides are key=value. Put values with"),
     ],
 )
 def test_words_that_hydra_refuses(overrides: list[str], expected: str) -> None:

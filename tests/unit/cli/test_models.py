@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from bigr import BiGRPipeline, SamplerConfig
+from bigr.checkpoints.hub import PACKAGED
 from bigr.cli.configuration import ConfigError
 from bigr.cli.models import provisional, with_models
 from tests.models import tiny_autoencoder, tiny_generator
@@ -49,6 +50,22 @@ def test_two_files(saved: Path) -> None:
     assert found.resolution.image_size == 8
     with pytest.raises(ConfigError, match="leave out generator and autoencoder"):
         with_models(config(pretrained=str(saved), **files))
+
+
+@pytest.mark.parametrize("step", [provisional, with_models])
+def test_an_installed_model_by_its_name(
+    saved: Path, step: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A generator of one's own can be used with an installed B-AE."""
+    monkeypatch.chdir(tmp_path)
+    given = config(generator=str(saved / "generator.safetensors"), autoencoder="digits")
+    found = step(given)
+    assert found.generator == given.generator
+    assert Path(found.autoencoder).samefile(PACKAGED / "digits" / "autoencoder.safetensors")
+    assert given.autoencoder == "digits"
+    # A file of this name comes first.
+    (tmp_path / "digits").write_text("")
+    assert provisional(given).autoencoder == "digits"
 
 
 def test_only_the_autoencoder(saved: Path) -> None:

@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from bigr.checkpoints.hub import PACKAGED
 from bigr.checkpoints.native import save_autoencoder, save_generator
 from bigr.cli.configuration import config_dir, register_resolvers
 from bigr.cli.entry import quote_numbers
@@ -138,6 +139,9 @@ def test_samples_and_scores_of_a_generator(files: Path) -> None:
     (command,) = after_generator(Path("run"), None, 3, codes)
     words = ["generator=run", "autoencoder=…", "application.classes=[0,1,2]"]
     assert shlex.split(command) == ["python", "-m", "bigr.sample", *words]
+    installed = str(PACKAGED / "digits" / "autoencoder.safetensors")
+    (command,) = after_generator(Path("run"), installed, 3, codes)
+    assert "autoencoder=digits" in shlex.split(command)
 
 
 @pytest.mark.parametrize("models", ["pretrained", "files"])

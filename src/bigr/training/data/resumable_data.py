@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,19 @@ from bigr.training.lightning_private import batch_counter
 from bigr.training.stopping import ignore_signals
 
 
+def loader_processes(wanted: int) -> int:
+    """Return the number of loader processes: ``wanted``, but at most one for each processor core.
+
+    PyTorch warns about more of them, because they would slow each other down. The order of the
+    batches does not depend on their number.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    return min(wanted, cores)
+
+
 class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
     """A training set in resumable random order, and a validation set in its own order.
 
@@ -24,7 +38,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
     Args:
         num_classes: number of classes.
         batch_size: images per device.
-        num_workers: loader processes per device.
+        num_workers: loader processes per device, at most one for each processor core.
         seed: seed of the order.
     """
 
@@ -114,7 +128,7 @@ class ResumableDataModule(lightning.LightningDataModule, abc.ABC):
             dataset,
             batch_sampler=batches,
             collate_fn=collate,
-            num_workers=self.num_workers,
+            num_workers=loader_processes(self.num_workers),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=ignore_signals,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bigr.training.data.image_data import DigitsDataModule
+from bigr.training.data.resumable_data import loader_processes
 
 
 def trainer_of(rank: int, world_size: int, accumulated: int) -> Any:
@@ -63,6 +64,14 @@ def test_validation_is_shared_and_nobody_is_without_a_sample(count: int, world_s
         found += [index for batch in batches for index in batch]
     assert set(found) == set(range(count))
     assert len(found) == max(count, world_size)
+
+
+def test_at_most_one_loader_process_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert [loader_processes(wanted) for wanted in (0, 3, 8)] == [0, 3, 3]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert loader_processes(8) == 1
 
 
 def test_loaders_survive_a_closed_terminal() -> None:
