@@ -318,5 +318,5 @@ def test_wrong_autoencoder_is_refused(codes: Path) -> None:
 
 def test_images_without_an_autoencoder_are_refused(tmp_path: Path) -> None:
     module = GeneratorModule(GENERATOR, functools.partial(adamw, lr=1e-2))
-    with pytest.raises(ValueError, match=r"set task\.autoencoder to the checkpoint of a B-AE"):
+    with pytest.raises(ValueError, match=r"set task\.autoencoder to a B-AE that encodes them"):
         fit(module, tmp_path, 1)
