@@ -91,7 +91,7 @@ def checked_out(revision: str) -> Iterator[Path]:
         tree = Path(folder) / "tree"
         add = ["git", "worktree", "add", "--detach", "--quiet", str(tree), revision]
         if subprocess.run(add, cwd=ROOT, check=False).returncode:
-            sys.exit(f"{revision} is no revision of this repository")
+            sys.exit(f"{revision} is not a revision of this repository")
         try:
             yield tree
         finally:

@@ -76,7 +76,7 @@ TRAIN = [
     ("hydra.run.dir=run", "already holds a run: add resume=auto"),
 ]
 OTHERS = [
-    ("train", "experiment=digits_generator", "set task.autoencoder to the checkpoint of a B-AE"),
+    ("train", "experiment=digits_generator", "set task.autoencoder to a B-AE that encodes them"),
     (
         "train",
         "experiment=digits_generator model.num_heads=5",

@@ -66,9 +66,9 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return (
-            f"cannot read {error.override!r}: overrides are key=value. Put values with accented "
-            "letters or special characters into a second pair of quotes, such as "
-            "'key=\"Blüte\"' or 'key=[\"Blüte\",roof]'."
+            f"cannot read {error.override!r}: overrides are key=value. Close all brackets, and put "
+            "values with accented letters or other special characters into quotes of their own, as "
+            "in 'key=\"Blüte\"' or 'key=[\"Blüte\",roof]'."
         )
     if text.startswith("Config group override must be"):
         return _no_option_name(overrides)

@@ -62,8 +62,9 @@ class Products:
     def changed(self, module: nn.Module) -> nn.Module:
         """Return a copy of ``module`` whose linear layers multiply in this way.
 
-        Layers that already do, or that autocast converts to bfloat16, are kept. All parameters are
-        shared with ``module``, and later changes of them have an effect, except for float8 weights.
+        Layers that already do, or that autocast converts to bfloat16, are kept, and ``module``
+        itself is returned if that is true of all its layers. All parameters are shared with
+        ``module``, and later changes of them have an effect, except for float8 weights.
         """
         if isinstance(module, nn.Linear):
             weight = module.weight
@@ -74,8 +75,10 @@ class Products:
                 return module
             is_large = weight.numel() >= SMALLEST_WEIGHT.get(torch.float32, torch.inf)
             return OneDNNLinear(module) if is_large else module
-        clone = copy.copy(module)
         children = {name: self.changed(child) for name, child in module.named_children()}
+        if all(child is module._modules[name] for name, child in children.items()):
+            return module
+        clone = copy.copy(module)
         clone.__dict__["_modules"] = children
         return clone
 

@@ -93,9 +93,15 @@ class MaskedTransformer(nn.Module):
         nn.init.normal_(self.position_table, std=self.config.init_std)
 
     def with_layers(self, change: Callable[[nn.Module], nn.Module]) -> MaskedTransformer:
-        """Return a copy that has ``change(layers)`` as its layers and shares all other weights."""
+        """Return a copy that has ``change(layers)`` as its layers and shares all other weights.
+
+        If ``change`` returns the layers themselves, no copy is made.
+        """
+        layers = change(self.layers)
+        if layers is self.layers:
+            return self
         other = copy.copy(self)
-        other.__dict__["_modules"] = {**self._modules, "layers": change(self.layers)}
+        other.__dict__["_modules"] = {**self._modules, "layers": layers}
         return other
 
     def embed_classes(self, class_ids: Tensor) -> Tensor:

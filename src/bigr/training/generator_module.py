@@ -44,6 +44,11 @@ from bigr.training.sharding import is_sharded, shard
 
 OptimizerFactory = Callable[[BiGR], torch.optim.Optimizer]
 DEFAULT_LORA = LoRAConfig()
+NEEDS_AUTOENCODER = (
+    "set task.autoencoder to a B-AE that encodes them: a file, the folder of a run, or the name of "
+    "an installed model such as digits"
+)
+"""What to change if the data contain images, but there is no B-AE."""
 
 
 class GeneratorModule(TrainingModule):
@@ -189,7 +194,7 @@ class GeneratorModule(TrainingModule):
         super().check(data)
         config, autoencoder = self.model.config, self._frozen.module
         accepted = ("codes",) if autoencoder is None else ("codes", "images")
-        check_kind(self, data, accepted, "set task.autoencoder to the checkpoint of a B-AE")
+        check_kind(self, data, accepted, NEEDS_AUTOENCODER)
         sizes = {name: getattr(config, name) for name in ("num_classes", "code_dim", "grid_size")}
         fixes = {
             "num_classes": "leave out model.num_classes, or give the model that of the data",
@@ -259,9 +264,7 @@ class GeneratorModule(TrainingModule):
             return batch.codes
         if self.autoencoder is None or batch.images is None:
             raise ValueError(
-                "the data contain images, but a generator learns codes: set task.autoencoder to a "
-                "B-AE that encodes them, which is a file, the folder of a run, or the name of an "
-                "installed model such as digits."
+                f"the data contain images, but a generator learns codes: {NEEDS_AUTOENCODER}."
             )
         with torch.no_grad():
             bit_probs = self.autoencoder.encode(batch.images)

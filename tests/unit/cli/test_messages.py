@@ -42,7 +42,7 @@ def explained(command: str, *overrides: str) -> str:
             ["model=xxxl"],
             "Did you mean xxl or xl? model can be b, digits, l, l_512, pretrained, s, xl,",
         ),
-        (["seed=[1"], "cannot read 'seed=[1': overrides are key=value. Put values with"),
+        (["seed=[1"], "cannot read 'seed=[1': overrides are key=value. Close all brackets"),
     ],
 )
 def test_words_that_hydra_refuses(overrides: list[str], expected: str) -> None:

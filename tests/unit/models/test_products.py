@@ -68,6 +68,13 @@ def test_a_transformer_with_other_layers() -> None:
     assert transformer.mask_token is model.transformer.mask_token
 
 
+def test_nothing_is_copied_without_a_change() -> None:
+    """In bfloat16, autocast converts the layers."""
+    transformer = tiny_generator().transformer
+    assert transformer.with_layers(Products(torch.bfloat16).changed) is transformer
+    assert transformer.with_layers(FLOAT8.changed) is not transformer
+
+
 @needs_onednn
 def test_large_layers_are_replaced_and_share_their_weights() -> None:
     module = nn.Sequential(nn.Linear(512, 512), nn.Sequential(nn.Linear(512, 24)))
